@@ -1,0 +1,5 @@
+"""`python -m ecomintent_batch`."""
+
+from ecomintent_batch.cli import main
+
+main()

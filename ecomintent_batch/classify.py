@@ -1,0 +1,199 @@
+"""One shard → one part: clean, tokenise, score, label."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from ecomintent_batch.batching import Encodings, Int64, padding_ratio, plan_batches, tokenise
+from ecomintent_batch.clean import clean_message, has_words
+from ecomintent_batch.engines import Engine, ModelFolder
+from ecomintent_batch.errors import SourceError
+from ecomintent_batch.files import write_parquet
+from ecomintent_batch.language import detect_languages
+from ecomintent_batch.schema import OTHER, STATUSES, TEXT_PREFIX, prediction_schema
+
+OK, EMPTY, _UNSUPPORTED, ERROR = range(len(STATUSES))
+_PLAIN_MULTI_INTENT = 0.30  # for a model without a trained signal: the runner-up's probability that earns a reader
+
+
+@dataclass(frozen=True)
+class ClassifyOptions:
+    """The settings that decide what a part holds."""
+
+    threshold: float = 0.70
+    max_length: int | None = None
+    dedupe: bool = True
+    raw_text: bool = False
+    keep_text: bool = False
+
+
+@dataclass(frozen=True)
+class PreparedShard:
+    """A shard with its messages tokenised: all that does not need the model is done.
+
+    Attributes:
+        kept: ticket_id, row_number and the kept columns.
+        messages: distinct messages (all of them where dedupe is off).
+        message_of: index into `messages` for each ticket, shape (tickets,).
+        to_score: indices of the messages with words.
+        encodings: token ids of the messages in `to_score`.
+    """
+
+    path: Path
+    kept: pa.Table
+    messages: list[str]
+    message_of: Int64
+    languages: list[str | None]
+    to_score: Int64
+    encodings: Encodings
+
+
+@dataclass(frozen=True)
+class PartStats:
+    """What one part has cost."""
+
+    rows: int
+    messages_scored: int
+    tokens: int
+    padding_ratio: float
+    score_s: float
+    statuses: dict[str, int]
+
+
+def prepare_shard(path: Path, model: ModelFolder, options: ClassifyOptions) -> PreparedShard:
+    """Read a shard, clean its texts, find equal messages, tell their language and tokenise them."""
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise SourceError(f"{path}: expected a shard of this run, found: {type(error).__name__}; start afresh with --new") from None
+    texts = [table.column(name).to_pylist() for name in table.column_names if name.startswith(TEXT_PREFIX)]
+    all_messages = [clean_message(row, raw=options.raw_text) for row in zip(*texts, strict=True)]
+    kept = table.select([name for name in table.column_names if not name.startswith(TEXT_PREFIX)])
+    if options.dedupe:
+        distinct = pa.array(all_messages, pa.large_string()).dictionary_encode()
+        messages, message_of = distinct.dictionary.to_pylist(), distinct.indices.to_numpy().astype(np.int64)
+    else:
+        messages, message_of = all_messages, np.arange(len(all_messages), dtype=np.int64)
+    to_score = np.flatnonzero([has_words(message) for message in messages]).astype(np.int64)
+    max_length = min(options.max_length or model.max_length, model.max_length)
+    encodings = tokenise(model.tokenizer, [messages[index] for index in to_score], max_length)
+    return PreparedShard(path, kept, messages, message_of, detect_languages(messages), to_score, encodings)
+
+
+def score_shard(shard: PreparedShard, engine: Engine, advance: Callable[[float], None]) -> tuple[Any, PartStats]:
+    """Return the logits of the messages to score, shape (len(to_score), labels), and what they cost.
+
+    `advance` hears of tickets, so that it ends at the rows of the shard however many were equal.
+    """
+    batches = plan_batches(shard.encodings.lengths, engine.max_batch_tokens)
+    tickets, messages = len(shard.message_of), len(shard.to_score)
+    started = time.perf_counter()
+    logits = engine.score(shard.encodings, batches, lambda n: advance(n * tickets / messages))
+    if not messages:
+        advance(tickets)
+    stats = PartStats(
+        rows=tickets,
+        messages_scored=messages,
+        tokens=int(shard.encodings.lengths.sum()),
+        padding_ratio=padding_ratio(shard.encodings.lengths, batches),
+        score_s=time.perf_counter() - started,
+        statuses={},
+    )
+    return logits, stats
+
+
+def label_shard(shard: PreparedShard, logits: Any, model: ModelFolder, fingerprint: str, options: ClassifyOptions) -> pa.Table:
+    """Return the predictions of a shard in the order of its tickets."""
+    n, labels = len(shard.messages), np.array(model.labels, dtype=object)
+    probabilities = np.full((n, len(labels)), np.nan, np.float32)
+    probabilities[shard.to_score] = model.to_probabilities(logits)
+    n_tokens, is_truncated = np.zeros(n, np.int32), np.zeros(n, bool)
+    n_tokens[shard.to_score], is_truncated[shard.to_score] = shard.encodings.n_tokens, shard.encodings.is_truncated
+    status = np.full(n, EMPTY)
+    status[shard.to_score] = OK
+    failed = np.isnan(probabilities).any(axis=1)
+    status[failed & (status == OK)] = ERROR
+
+    ranked = np.argsort(np.where(failed[:, None], 0, -probabilities), axis=1, kind="stable")
+    rows = np.arange(n)
+    first, second = ranked[:, 0], ranked[:, 1]
+    confidence, second_confidence = probabilities[rows, first], probabilities[rows, second]
+    unsure = confidence < options.threshold
+    intent = np.where(failed | unsure, OTHER, labels[first])
+    multi = is_multi_intent(probabilities, n_tokens, model.calibration)
+
+    columns: dict[str, Any] = {
+        "intent": _dictionary(intent),
+        "top_intent": pa.array(labels[first], pa.string(), mask=failed),
+        "confidence": pa.array(confidence, mask=failed),
+        "second_intent": pa.array(labels[second], pa.string(), mask=failed),
+        "second_confidence": pa.array(second_confidence, mask=failed),
+        "below_threshold": pa.array(unsure, mask=failed),
+        **{f"prob {i}": pa.array(probabilities[:, i].copy(), mask=failed) for i in range(len(labels))},
+        "status": _dictionary(np.array(STATUSES, dtype=object)[status]),
+        "n_tokens": pa.array(n_tokens),
+        "is_truncated": pa.array(is_truncated),
+        "is_multi_intent": pa.array(multi),
+        "language": pa.array(shard.languages, pa.string()),
+        "message_hash": pa.array([hash_message(message) for message in shard.messages], pa.string()),
+        **({"message": pa.array(shard.messages, pa.string())} if options.keep_text else {}),
+    }
+    of_tickets = pa.table(list(columns.values()), names=list(columns)).take(pa.array(shard.message_of)).unify_dictionaries()
+    constant = [
+        pa.repeat(pa.scalar(fingerprint, pa.string()), len(shard.message_of)),
+        pa.repeat(pa.scalar(datetime.now(UTC), pa.timestamp("us", tz="UTC")), len(shard.message_of)),
+    ]
+    schema = prediction_schema(list(shard.kept.schema)[2:], model.labels, options.keep_text)
+    return pa.Table.from_arrays([*shard.kept.columns, *of_tickets.columns, *constant], schema=schema)
+
+
+def is_multi_intent(probabilities: NDArray[np.float32], n_tokens: NDArray[np.int32], calibration: dict[str, Any]) -> NDArray[np.bool_]:
+    """Tell which messages ask for two things, by the model's trained signal where it has one.
+
+    The signal is a logistic regression over (first, second and third probability, log of the tokens), whose
+    coefficients stand in `calibration.json`.
+    """
+    ranked = -np.sort(-np.nan_to_num(probabilities), axis=1)
+    signal = calibration.get("multi_intent")
+    if signal is None:
+        return np.asarray(ranked[:, 1] >= _PLAIN_MULTI_INTENT)
+    return np.asarray(multi_intent_features(ranked, n_tokens) @ np.array(signal["coefficients"]) + signal["intercept"] > 0)
+
+
+def multi_intent_features(ranked: NDArray[np.float32], n_tokens: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Return what the multi-intent signal looks at, shape (messages, 4), from descending probabilities."""
+    third = ranked[:, 2] if ranked.shape[1] > 2 else np.zeros(len(ranked))
+    return np.column_stack([ranked[:, 0], ranked[:, 1], third, np.log1p(n_tokens)]).astype(np.float64)
+
+
+def hash_message(message: str) -> str:
+    """Return 128 bits of BLAKE2b of a message, in hex: equal messages share it, and it does not give them away."""
+    return hashlib.blake2b(message.encode(), digest_size=16).hexdigest()
+
+
+def write_part(table: pa.Table, folder: Path, shard: Path) -> Path:
+    """Write the part of a shard, whole or not at all, and return its path."""
+    path = folder / shard.name.replace("shard-", "part-")
+    write_parquet(table, path)
+    return path
+
+
+def count_statuses(table: pa.Table) -> dict[str, int]:
+    """Count the tickets of a part by status."""
+    counts: Sequence[dict[str, Any]] = table.column("status").combine_chunks().value_counts().to_pylist()
+    return {str(entry["values"]): int(entry["counts"]) for entry in counts}
+
+
+def _dictionary(values: Any) -> Any:
+    return pa.array(values, pa.string()).dictionary_encode()

@@ -1,0 +1,199 @@
+"""The command line: flags to settings, exit codes, progress on the terminal."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from ecomintent_batch.pipeline import RunResult
+
+app = typer.Typer(
+    help="Label the intents of support tickets in batch: exports in, labelled Parquet and volumes out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class EngineChoice(StrEnum):
+    """What --engine takes."""
+
+    auto = "auto"
+    torch = "torch"
+    onnx = "onnx"
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    if version:
+        from ecomintent_batch import __version__
+
+        typer.echo(f"ecomintent-batch {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    source: Annotated[str, typer.Argument(help="File, glob, folder, .duckdb file, or postgresql:// URL.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="Folder for the outputs of all runs. [default: ecomintent-out]", show_default=False)] = None,
+    table: Annotated[str | None, typer.Option(help="Table of a database source.")] = None,
+    query: Annotated[str | None, typer.Option(help="One SELECT over a database source.")] = None,
+    id_column: Annotated[str | None, typer.Option(help="Column with the ticket's id.")] = None,
+    text_column: Annotated[list[str] | None, typer.Option(help="Column with text; repeat to join several.")] = None,
+    time_column: Annotated[str | None, typer.Option(help="Column with the ticket's time, for daily volumes.")] = None,
+    time_format: Annotated[str | None, typer.Option(help="strptime format of a time column that is text.")] = None,
+    keep: Annotated[list[str] | None, typer.Option(help="Source column to carry along; repeatable.")] = None,
+    by: Annotated[list[str] | None, typer.Option(help="Source column to break the volumes down by; repeatable.")] = None,
+    encoding: Annotated[str | None, typer.Option(help="Encoding of text files, where the guess is wrong.")] = None,
+    delimiter: Annotated[str | None, typer.Option(help="Delimiter of text files ('tab' for a tab).")] = None,
+    model: Annotated[str | None, typer.Option(help="Model folder or Hugging Face id. [default: the embedded model]", show_default=False)] = None,
+    engine: Annotated[EngineChoice | None, typer.Option(help="What computes the probabilities. [default: auto]", show_default=False)] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. [default: auto]", show_default=False)] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads that score. [default: all cores]", show_default=False)] = None,
+    threshold: Annotated[float | None, typer.Option(help="Less confident tickets get OTHER. [default: 0.70]", show_default=False)] = None,
+    max_length: Annotated[int | None, typer.Option(help="Tokens of a message that are read. [default: the model's]", show_default=False)] = None,
+    max_batch_tokens: Annotated[int | None, typer.Option(help="Tokens of one batch. [default: by device]", show_default=False)] = None,
+    shard_rows: Annotated[int | None, typer.Option(help="Tickets in one shard. [default: 65536]", show_default=False)] = None,
+    max_reject_ratio: Annotated[float | None, typer.Option(help="Share of unreadable rows that fails the run. [default: 0.01]", show_default=False)] = None,
+    no_dedupe: Annotated[bool, typer.Option("--no-dedupe", help="Score equal messages one by one.")] = False,
+    raw_text: Annotated[bool, typer.Option("--raw-text", help="Leave markup, quoted threads and signatures in.")] = False,
+    keep_text: Annotated[bool, typer.Option("--keep-text", help="Write the cleaned message into the predictions.")] = False,
+    resume: Annotated[bool | None, typer.Option("--resume/--new", help="Pick up an interrupted run, or start afresh. [default: resume]", show_default=False)] = None,
+    lock_timeout: Annotated[float | None, typer.Option(help="Seconds to wait for another job in OUT. [default: 0]", show_default=False)] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file with any of these options.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON on stdout.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Label every ticket of SOURCE, and sum up the volumes by intent."""
+    from ecomintent_batch.settings import load_settings
+
+    settings = load_settings(
+        config,
+        source=source, out=out, table=table, query=query, id_column=id_column, text_column=tuple(text_column or ()),
+        time_column=time_column, time_format=time_format, keep=tuple(keep or ()), by=tuple(by or ()), encoding=encoding,
+        delimiter=delimiter, model=model, engine=engine.value if engine else None, device=device, threads=threads,
+        threshold=threshold, max_length=max_length, max_batch_tokens=max_batch_tokens, shard_rows=shard_rows,
+        max_reject_ratio=max_reject_ratio, dedupe=False if no_dedupe else None, raw_text=raw_text or None,
+        keep_text=keep_text or None, resume=resume, lock_timeout=lock_timeout,
+    )  # fmt: skip
+    from ecomintent_batch.pipeline import run_job
+    from ecomintent_batch.terminal import job_progress, print_result
+
+    with job_progress(quiet=quiet or as_json) as progress:
+        result = run_job(settings, progress)
+    if as_json:
+        _print_json(result)
+    elif not quiet:
+        print_result(result)
+
+
+@app.command()
+def runs(
+    out: Annotated[Path, typer.Option(help="Folder with the outputs.")] = Path("ecomintent-out"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifests as JSON on stdout.")] = False,
+) -> None:
+    """List the committed runs."""
+    from ecomintent_batch.runs import list_runs
+
+    manifests = list_runs(out)
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(manifests, indent=2))
+        return
+    from ecomintent_batch.terminal import print_runs
+
+    print_runs(out, manifests)
+
+
+@app.command()
+def bench(
+    source: Annotated[str | None, typer.Argument(help="Tickets to measure with. [default: made by the command]", show_default=False)] = None,
+    tickets: Annotated[int, typer.Option(help="Tickets of the whole-job runs.")] = 20_000,
+    baseline_tickets: Annotated[int, typer.Option(help="Tickets of the slow baselines, taken at random.")] = 1_024,
+    model: Annotated[str | None, typer.Option(help="Model folder or Hugging Face id.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    threads: Annotated[int | None, typer.Option(help="CPU threads that score. [default: all cores]", show_default=False)] = None,
+    stub: Annotated[list[int] | None, typer.Option(help="Also run the job without a model on so many tickets; repeatable.")] = None,
+) -> None:
+    """Measure throughput beside the transformers pipeline; the last line is JSON."""
+    from ecomintent_batch.bench import run_bench
+
+    run_bench(source, tickets=tickets, baseline_tickets=baseline_tickets, model=model, device=device, threads=threads, stub=stub or [])
+
+
+def _print_json(result: RunResult) -> None:
+    import json
+
+    typer.echo(json.dumps(result.manifest, indent=2, ensure_ascii=False))
+
+
+def main() -> None:
+    """Run the command line; errors of ours are one line on stderr and their exit code."""
+    from ecomintent_batch.errors import EcomIntentError
+
+    debug = "--debug" in sys.argv
+    _stop_on_sigterm()
+    try:
+        code: Any = app(standalone_mode=False)
+    except EcomIntentError as error:
+        if debug:
+            raise
+        _fail(" ".join(str(error).split()), error.exit_code)
+    except KeyboardInterrupt as interrupt:
+        resumable = "; the same command goes on from here" if "run" in sys.argv[1:2] else ""
+        _fail(f"interrupted{resumable}", 143 if str(interrupt) == "SIGTERM" else 130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+    except Exception as error:
+        import click
+
+        if isinstance(error, click.exceptions.Abort):
+            _fail("interrupted", 130)
+        if isinstance(error, click.ClickException):
+            error.show()
+            sys.exit(error.exit_code)
+        if debug:
+            raise
+        # Not ours, so its text could hold anything, tickets included: the kind and the place only.
+        place = _innermost_place(error)
+        _fail(f"unexpected {type(error).__name__} in {place}; run again with --debug, and report it", 1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _stop_on_sigterm() -> None:
+    import signal
+
+    def interrupt(signum: int, frame: Any) -> None:
+        raise KeyboardInterrupt("SIGTERM")
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+
+def _innermost_place(error: BaseException) -> str:
+    trace = error.__traceback__
+    place = "?"
+    while trace is not None:
+        if "ecomintent_batch" in trace.tb_frame.f_code.co_filename:
+            place = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return place
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"ecomintent-batch: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""torch on CUDA or CPU: one path, the device a parameter; bf16 on CUDA, fp32 on CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ecomintent_batch.batching import Encodings, Int64, collate, make_loader
+from ecomintent_batch.engines.model_folder import ModelFolder
+from ecomintent_batch.errors import DeviceError, ModelError
+
+
+def pick_device(device: str) -> torch.device:
+    """Return the torch device for auto, cpu, cuda or cuda:N.
+
+    Raises:
+        DeviceError: there is no such CUDA device.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    found = torch.device(device)
+    if found.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (found.index or 0) >= count:
+            raise DeviceError(f"--device {device}: expected a CUDA device, found {count} of them; use --device cpu")
+    return found
+
+
+class TorchEngine:
+    """Runs the safetensors weights of any sequence-classification checkpoint."""
+
+    def __init__(self, model: ModelFolder, *, device: torch.device, threads: int, max_batch_tokens: int | None = None) -> None:
+        from transformers import AutoModelForSequenceClassification
+        from transformers.utils import logging
+
+        on_cuda = device.type == "cuda"
+        weights = sorted(model.path.glob("*.safetensors"))
+        if not weights:
+            raise ModelError(f"{model.name}: expected weights in model.safetensors, found none; pickled weights are not loaded")
+        if not on_cuda:
+            torch.set_num_threads(threads)
+        dtype = torch.bfloat16 if on_cuda and torch.cuda.is_bf16_supported() else torch.float16 if on_cuda else torch.float32
+        logging.disable_progress_bar()
+        try:
+            loaded = AutoModelForSequenceClassification.from_pretrained(
+                model.path, use_safetensors=True, trust_remote_code=False, local_files_only=True, dtype=dtype
+            )
+        except Exception as error:  # transformers raises OSError, ValueError, RuntimeError, SafetensorError …
+            raise ModelError(f"{model.name}: expected a sequence-classification model, found: {type(error).__name__}") from None
+        self._model: Any = loaded.to(device).eval()
+        self._device, self._pad_id, self._labels = device, model.pad_id, len(model.labels)
+        self.max_batch_tokens = max_batch_tokens or (65_536 if on_cuda else 2048)
+        self.description = f"torch {str(dtype).removeprefix('torch.')} on {device}" + ("" if on_cuda else f", {threads} threads")
+        self.weights_file = weights[0].name
+
+    def score(self, encodings: Encodings, batches: Sequence[Int64], advance: Any) -> Any:
+        """See `Engine.score`.
+
+        On CUDA nothing waits for a batch: copies and kernels queue up, and the logits come back in one copy.
+        """
+        logits = torch.full((len(encodings), self._labels), torch.nan, device=self._device)
+        loader = make_loader(encodings, batches, self._pad_id, pin_memory=self._device.type == "cuda")
+        with torch.inference_mode():
+            for batch, (input_ids, mask) in zip(batches, loader, strict=True):
+                logits[torch.from_numpy(batch).to(self._device)] = self._score_batch(encodings, batch, input_ids, mask)
+                advance(len(batch))
+        return logits.float().cpu().numpy()
+
+    def _score_batch(self, encodings: Encodings, batch: Int64, input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Score one batch; where memory runs out, halve it and go on. One row that does not fit is NaN."""
+        try:
+            return self._forward(input_ids.to(self._device, non_blocking=True), mask.to(self._device, non_blocking=True))
+        except torch.OutOfMemoryError:
+            if self._device.type == "cuda":
+                torch.cuda.empty_cache()
+        if len(batch) == 1:
+            return torch.full((1, self._labels), torch.nan, device=self._device)
+        halves = np.array_split(batch, 2)
+        pairs = [collate(encodings, half, self._pad_id) for half in halves]
+        return torch.cat(
+            [
+                self._score_batch(encodings, half, torch.from_numpy(ids), torch.from_numpy(half_mask))
+                for half, (ids, half_mask) in zip(halves, pairs, strict=True)
+            ]
+        )
+
+    def _forward(self, input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Return the logits of one batch, shape (rows, labels), float32."""
+        logits: torch.Tensor = self._model(input_ids=input_ids, attention_mask=mask).logits
+        return logits.float()

@@ -1,0 +1,304 @@
+"""The whole job in one process: extract → classify → commit → summarise, each step beside the next.
+
+The steps are plain functions over a `Job`; `run_job` overlaps them, `flows/` calls them as Prefect tasks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import queue
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ecomintent_batch import __version__
+from ecomintent_batch.classify import (
+    ClassifyOptions,
+    PartStats,
+    PreparedShard,
+    count_statuses,
+    label_shard,
+    prepare_shard,
+    score_shard,
+    write_part,
+)
+from ecomintent_batch.columns import pick_columns
+from ecomintent_batch.engines import Engine, ModelFolder, load_engine, open_model
+from ecomintent_batch.errors import OutputError
+from ecomintent_batch.extract import Extraction, ReadPlan, check_rejects, extract_shards, plan_reading, read_extraction
+from ecomintent_batch.files import sha256_of
+from ecomintent_batch.runs import Manifest, RunFolder, commit_run, find_interrupted, finish_published, lock_out, start_run
+from ecomintent_batch.schema import output_names
+from ecomintent_batch.settings import RunSettings
+from ecomintent_batch.sources import Source, hide_password, open_source
+from ecomintent_batch.summarise import Summary, summarise_run
+
+T = TypeVar("T")
+
+
+class Progress:
+    """What a driver hears while a job runs; this one is silent."""
+
+    def note(self, text: str) -> None:
+        """Say one thing that was found or decided."""
+
+    def found(self, tickets: int, *, complete: bool) -> None:
+        """Say how many tickets were extracted so far, and whether that is all."""
+
+    def advance(self, tickets: float) -> None:
+        """Say that tickets were scored (called from several threads)."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run that was planned: what to read, with what, where to."""
+
+    settings: RunSettings
+    source: Source
+    plan: ReadPlan
+    model: ModelFolder
+    folder: RunFolder
+    resumed: bool
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def options(self) -> ClassifyOptions:
+        """The settings that decide what a part holds."""
+        s = self.settings
+        return ClassifyOptions(s.threshold, s.max_length, s.dedupe, s.raw_text, s.keep_text)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A committed run."""
+
+    manifest: Manifest
+    summary: Summary
+    folder: RunFolder
+
+
+def run_job(settings: RunSettings, progress: Progress | None = None) -> RunResult:
+    """Run the whole job in this process.
+
+    Raises:
+        EcomIntentError: one of its kinds; nothing of this run is visible in OUT/predictions then.
+    """
+    progress = progress or Progress()
+    with lock_out(settings.out, settings.lock_timeout):
+        job = plan_job(settings, progress)
+        began = time.perf_counter()
+        engine = load_model_engine(job)
+        progress.note(f"model {job.model.name}, {len(job.model.labels)} intents; {engine.description}")
+        extraction, stats = _classify_overlapped(job, engine, progress)
+        return finish_job(job, extraction, stats, engine, elapsed_s=time.perf_counter() - began)
+
+
+def plan_job(settings: RunSettings, progress: Progress) -> Job:
+    """Open source and model, pick the columns, and make (or pick up) the folder of the run. OUT must be locked."""
+    for run_id in finish_published(settings.out):
+        progress.note(f"run {run_id} was published before a crash: its manifest is in place now")
+    model = open_model(settings.model)
+    source = open_source(
+        settings.source, table=settings.table, query=settings.query, encoding=settings.encoding, delimiter=settings.delimiter
+    )
+    picked = pick_columns(
+        source.name,
+        source.columns,
+        id_column=settings.id_column,
+        text_column=settings.text_column,
+        time_column=settings.time_column,
+        kept=settings.kept_columns(),
+    )
+    plan = plan_reading(source, picked, output_names(picked.kept, model.labels), settings.time_format)
+    progress.note(f"source {source.name} ({', '.join([source.kind, *source.notes])})")
+    progress.note(f"columns: {plan.picked}")
+    for column, name in plan.names.items():
+        if column != name:
+            progress.note(f"column {column} is called {name} in the predictions, which have a column of that name")
+    for note in plan.notes:
+        progress.note(note)
+    fingerprint = _fingerprint(settings, source, model)
+    folder = find_interrupted(settings.out, fingerprint) if settings.resume else None
+    if folder is not None:
+        progress.note(f"resuming run {folder.run_id}")
+        return Job(settings, source, plan, model, folder, resumed=True)
+    try:
+        folder = start_run(settings.out, fingerprint, {"source": source.name, "version": __version__})
+    except OSError as error:
+        raise OutputError(f"{settings.out}: expected a folder that can be written, found: {error.strerror}; choose another --out") from None
+    return Job(settings, source, plan, model, folder, resumed=False)
+
+
+def load_model_engine(job: Job) -> Engine:
+    """Load the engine that the settings of a job ask for."""
+    s = job.settings
+    return load_engine(job.model, engine=s.engine, device=s.device, threads=s.threads, max_batch_tokens=s.max_batch_tokens)
+
+
+def extract(job: Job, progress: Progress) -> Iterator[tuple[Path, int]]:
+    """Yield the shards with their rows: those on disk where an extraction is complete, new ones otherwise."""
+    settings, tickets = job.settings, 0
+    done = read_extraction(job.folder.shards) if job.resumed else None
+    if done is not None:
+        check_rejects(job.source.name, done, settings.max_reject_ratio)
+        progress.found(sum(done.shard_rows), complete=True)
+        yield from ((job.folder.shards / name, rows) for name, rows in zip(done.shards, done.shard_rows, strict=True))
+        return
+    for stale in (*job.folder.shards.iterdir(), *job.folder.parts.iterdir()):
+        stale.unlink()
+    shards = extract_shards(
+        job.source, job.plan, job.folder.shards, shard_rows=settings.shard_rows, max_reject_ratio=settings.max_reject_ratio
+    )
+    for path, rows in shards:
+        tickets += rows
+        progress.found(tickets, complete=False)
+        yield path, rows
+    progress.found(tickets, complete=True)
+
+
+def classify_one(job: Job, engine: Engine, shard: Path, advance: Callable[[float], None] = lambda tickets: None) -> PartStats:
+    """Turn one shard into its part: the unit that Prefect maps, retries and spreads over machines."""
+    prepared = prepare_shard(shard, job.model, job.options)
+    logits, stats = score_shard(prepared, engine, advance)
+    return _write(job, engine, prepared, logits, stats)
+
+
+def finish_job(job: Job, extraction: Extraction, stats: Sequence[PartStats], engine: Engine, *, elapsed_s: float) -> RunResult:
+    """Commit the parts, and write the summaries."""
+    manifest = commit_run(job.folder, extraction, _describe(job, extraction, stats, engine, elapsed_s))
+    names = job.plan.names
+    time_column = names[job.plan.picked.time] if job.plan.picked.time else None
+    by = {column: names[column] for column in job.settings.by}
+    summary = summarise_run(job.settings.out, job.folder.run_id, job.folder.summaries, time_column=time_column, by=by)
+    return RunResult(manifest, summary, job.folder)
+
+
+def _classify_overlapped(job: Job, engine: Engine, progress: Progress) -> tuple[Extraction, list[PartStats]]:
+    """Extract, tokenise the next shard, score this one and write the last one at the same time."""
+    stats: list[PartStats] = []
+    pending: list[Future[PartStats]] = []
+
+    def prepared() -> Iterator[PreparedShard]:
+        with closing(_ahead(extract(job, progress), depth=1 << 20)) as shards:
+            for path, rows in shards:
+                if job.resumed and job.folder.part_of(path).exists():
+                    progress.advance(rows)
+                    continue
+                yield prepare_shard(path, job.model, job.options)
+
+    with ThreadPoolExecutor(1, "write") as writer, closing(_ahead(prepared(), depth=1)) as shards:
+        for shard in shards:
+            logits, stat = score_shard(shard, engine, progress.advance)
+            while len(pending) > 1:
+                stats.append(pending.pop(0).result())
+            pending.append(writer.submit(_write, job, engine, shard, logits, stat))
+        stats += [future.result() for future in pending]
+    extraction = read_extraction(job.folder.shards)
+    assert extraction is not None  # noqa: S101 - the generator above ended, so the file is there
+    return extraction, stats
+
+
+def _write(job: Job, engine: Engine, shard: PreparedShard, logits: Any, stats: PartStats) -> PartStats:
+    table = label_shard(shard, logits, job.model, job.model.fingerprint(engine.weights_file), job.options)
+    write_part(table, job.folder.parts, shard.path)
+    return PartStats(**{**asdict(stats), "statuses": count_statuses(table)})
+
+
+def _ahead(items: Iterable[T], depth: int) -> Generator[T, None, None]:
+    """Run an iterator in a thread, up to `depth` items ahead; its errors surface here, and closing this stops it."""
+    ready: queue.Queue[tuple[bool, Any]] = queue.Queue(depth)
+    stop = threading.Event()
+
+    def put(entry: tuple[bool, Any]) -> bool:
+        while not stop.is_set():
+            try:
+                ready.put(entry, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def work() -> None:
+        iterator = iter(items)
+        try:
+            for item in iterator:
+                if not put((True, item)):
+                    break
+            else:
+                put((False, None))
+        except BaseException as error:
+            put((False, error))
+        finally:
+            if isinstance(iterator, Generator):
+                iterator.close()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while True:
+            is_item, value = ready.get()
+            if is_item:
+                yield value
+            elif value is not None:
+                raise value
+            else:
+                return
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _fingerprint(settings: RunSettings, source: Source, model: ModelFolder) -> str:
+    """Return a hash of all that decides what the parts of a run hold."""
+    drivers = {"out", "resume", "lock_timeout", "threads", "device", "source"}
+    weights = [sha256_of(file) for file in sorted(model.path.rglob("*")) if file.suffix in (".safetensors", ".onnx", ".json")]
+    decisive = [settings.model_dump(mode="json", exclude=drivers), source.name, source.fingerprint(), weights, __version__]
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def _describe(job: Job, extraction: Extraction, stats: Sequence[PartStats], engine: Engine, elapsed_s: float) -> Manifest:
+    classified, tokens = sum(stat.rows for stat in stats), sum(stat.tokens for stat in stats)
+    statuses: dict[str, int] = {}
+    for stat in stats:
+        for status, count in stat.statuses.items():
+            statuses[status] = statuses.get(status, 0) + count
+    return {
+        "run_id": job.folder.run_id,
+        "version": __version__,
+        "started_at": job.started_at.isoformat(timespec="seconds"),
+        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "source": job.source.name,
+        "columns": {
+            "id": job.plan.picked.ticket_id,
+            "text": list(job.plan.picked.texts),
+            "time": job.plan.picked.time,
+            "kept": job.plan.names,
+        },
+        "model": job.model.fingerprint(engine.weights_file),
+        "engine": engine.description,
+        "settings": job.settings.model_dump(mode="json", exclude={"source"}) | {"source": hide_password(job.settings.source)},
+        "resumed": job.resumed,
+        "counts": {
+            "source_rows": extraction.source_rows,
+            "predictions": sum(extraction.shard_rows),
+            "rejects": extraction.rejected,
+            "skipped": 0,
+            "by_status": statuses,
+        },
+        "reject_reasons": extraction.reasons,
+        "performance": {
+            "elapsed_s": round(elapsed_s, 3),
+            "score_s": round(sum(stat.score_s for stat in stats), 3),
+            "tickets_per_s": round(classified / elapsed_s, 1) if elapsed_s else None,
+            "messages_scored": sum(stat.messages_scored for stat in stats),
+            "tokens": tokens,
+            "padding_ratio": round(sum(stat.padding_ratio * stat.tokens for stat in stats) / tokens, 4) if tokens else 0.0,
+        },
+    }

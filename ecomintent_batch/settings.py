@@ -1,0 +1,106 @@
+"""Every knob of a run, typed and validated once.
+
+The same model serves the command line, the environment (`ECOMINTENT_THRESHOLD=0.8`), a TOML file
+(`--config run.toml`) and the form of a Prefect deployment. Flags win over the environment, the
+environment over the file.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ecomintent_batch.errors import UsageError
+
+EngineName = Literal["auto", "torch", "onnx", "stub"]
+
+
+class RunSettings(BaseSettings):
+    """The parameters of one run."""
+
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
+        env_prefix="ECOMINTENT_", extra="forbid", frozen=True, protected_namespaces=()
+    )
+
+    source: str = Field(description="File, glob, folder, .duckdb file, or postgresql:// URL.")
+    out: Path = Field(Path("ecomintent-out"), description="Folder that holds the outputs of all runs.")
+    table: str | None = Field(None, description="Table of a database source.")
+    query: str | None = Field(None, description="One SELECT over a database source.")
+    id_column: str | None = Field(None, description="Column with the ticket's id; found by its name when unset.")
+    text_column: tuple[str, ...] = Field((), description="Columns with the text, joined in this order.")
+    time_column: str | None = Field(None, description="Column with the ticket's time, for daily volumes.")
+    time_format: str | None = Field(None, description="strptime format of a time column that is text.")
+    keep: tuple[str, ...] = Field((), description="Source columns to carry into the predictions.")
+    by: tuple[str, ...] = Field((), description="Source columns to break the volumes down by.")
+    encoding: str | None = Field(None, description="Encoding of text files; told from their bytes when unset.")
+    delimiter: str | None = Field(None, description="Delimiter of text files; told from their lines when unset.")
+    model: str | None = Field(None, description="Model folder or Hugging Face id; the embedded model when unset.")
+    engine: EngineName = Field("auto", description="What computes the probabilities.")
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N.")
+    threads: int | None = Field(None, ge=1, description="CPU threads that score; all cores when unset.")
+    threshold: float = Field(0.70, ge=0, le=1, description="Less confident tickets get the intent OTHER.")
+    max_length: int | None = Field(None, ge=8, description="Tokens of a message that the model reads.")
+    max_batch_tokens: int | None = Field(None, ge=8, description="Tokens of one batch, padding included.")
+    shard_rows: int = Field(65_536, ge=1, description="Tickets in one shard.")
+    max_reject_ratio: float = Field(0.01, ge=0, le=1, description="Share of unreadable rows that fails the run.")
+    dedupe: bool = Field(True, description="Score identical messages of a shard once.")
+    raw_text: bool = Field(False, description="Leave markup, quoted threads and signatures in.")
+    keep_text: bool = Field(False, description="Write the cleaned message into the predictions.")
+    resume: bool = Field(True, description="Pick up an interrupted run of the same settings and source.")
+    lock_timeout: float = Field(0, ge=0, description="Seconds to wait for another job to leave OUT.")
+
+    @field_validator("delimiter")
+    @classmethod
+    def _one_character(cls, value: str | None) -> str | None:
+        if value in ("\\t", "tab"):
+            return "\t"
+        if value is not None and len(value) != 1:
+            raise ValueError("should be one character, or 'tab'")
+        return value
+
+    @model_validator(mode="after")
+    def _table_or_query(self) -> Self:
+        if self.table and self.query:
+            raise ValueError("--table and --query: give one of the two")
+        return self
+
+    def kept_columns(self) -> list[str]:
+        """Return the columns named by keep and by, each once, in that order."""
+        return list(dict.fromkeys((*self.keep, *self.by)))
+
+
+def load_settings(config: Path | None = None, **flags: Any) -> RunSettings:
+    """Build settings from flags (None and () count as not given), the environment and a TOML file.
+
+    Raises:
+        UsageError: a value is out of range, unknown, or contradicts another.
+    """
+    given = {name: value for name, value in flags.items() if value is not None and value != ()}
+    if config is not None:
+        given = _without_env(_read_toml(config)) | given
+    try:
+        return RunSettings(**given)
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        where = "--" + "-".join(str(part) for part in first["loc"]).replace("_", "-") if first["loc"] else "options"
+        message = first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"{where}: {message[0].lower() + message[1:]}") from None
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"--config {path}: expected a readable TOML file, found: {error}") from None
+
+
+def _without_env(values: dict[str, Any]) -> dict[str, Any]:
+    """Drop what the environment sets too, because the environment wins over the file."""
+    import os
+
+    environment = {name.upper() for name in os.environ}
+    return {name: value for name, value in values.items() if f"ECOMINTENT_{name.upper()}" not in environment}

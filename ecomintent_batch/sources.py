@@ -1,0 +1,368 @@
+"""A source → one stream of Arrow tables, whatever it is: text files, Parquet, DuckDB, Postgres."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, Protocol
+from urllib.parse import urlsplit, urlunsplit
+
+import duckdb
+import pyarrow as pa
+
+from ecomintent_batch.errors import ColumnError, SourceError, UsageError
+from ecomintent_batch.textfiles import DelimitedFile, JsonLinesFile, Reject, Row, detect_dialect
+
+Kind = Literal["csv", "jsonl", "parquet", "duckdb", "postgres"]
+_SUFFIXES: dict[str, Kind] = {
+    ".csv": "csv", ".tsv": "csv", ".tab": "csv", ".txt": "csv",
+    ".jsonl": "jsonl", ".ndjson": "jsonl",
+    ".parquet": "parquet", ".pq": "parquet",
+    ".duckdb": "duckdb", ".ddb": "duckdb", ".db": "duckdb",
+}  # fmt: skip
+_BATCH_ROWS = 8192
+_WHAT_IS_READ = ".csv .tsv .jsonl (also .gz) .parquet .duckdb or postgresql://"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A few thousand source rows: the columns asked for, and each row's 0-based place in the source."""
+
+    table: pa.Table
+    row_numbers: pa.Array
+    lines: pa.Array | None = None
+    file: str = ""
+
+
+class Source(Protocol):
+    """What the extraction needs of a source."""
+
+    kind: Kind
+    name: str  # as shown to people and kept in manifests: no password
+    columns: list[str]
+    notes: list[str]
+
+    def fingerprint(self) -> list[Any]:
+        """Return what changes when the source does; empty where that cannot be known."""
+
+    def read(self, columns: Sequence[str], as_text: Sequence[str], reject: Callable[[Reject], None]) -> Iterator[Batch]:
+        """Stream the named columns in source order, those of `as_text` cast to strings; unreadable rows go to `reject`."""
+
+
+def open_source(
+    location: str, *, table: str | None = None, query: str | None = None, encoding: str | None = None, delimiter: str | None = None
+) -> Source:
+    """Open a source by its name, and read just enough of it to know its columns.
+
+    Args:
+        location: file, glob, folder, `.duckdb` file or `postgresql://` URL.
+        table, query: what to read of a database; exactly one of the two.
+        encoding, delimiter: of text files, where the guess is not wanted.
+
+    Raises:
+        SourceError: missing, unreadable, empty, locked, or not what its name says.
+        UsageError: `table` or `query` for a source that is no database, or neither for one that is.
+    """
+    if re.match(r"[a-zA-Z][a-zA-Z0-9+]*://", location):
+        if not location.startswith(("postgres://", "postgresql://")):
+            scheme = location.split("://")[0]
+            raise SourceError(f"{scheme}://…: expected {_WHAT_IS_READ}, found a URL of another kind; export it to a file")
+        return _open_database("postgres", location, table, query)
+    files = _find_files(location)
+    kinds = {_kind_of(file) for file in files}
+    if len(kinds) > 1:
+        raise SourceError(f"{location}: expected files of one kind, found {', '.join(sorted(kinds))}; name one kind by a glob")
+    kind = kinds.pop()
+    if kind == "duckdb":
+        return _open_database("duckdb", str(files[0]), table, query)
+    if table or query:
+        raise UsageError(f"--table and --query: expected a database, found {location}")
+    if kind == "parquet":
+        return ParquetSource(location, files)
+    return TextSource(kind, location, files, encoding, delimiter)
+
+
+def hide_password(location: str) -> str:
+    """Return a URL with its password, and every option that could hold one, replaced by `***`."""
+    if "://" not in location:
+        return location
+    parts = urlsplit(location)
+    credentials, at, host = parts.netloc.rpartition("@")
+    user = credentials.partition(":")[0] + (":***" if ":" in credentials else "")
+    options = re.sub(r"(?i)((?:pass|secret|key|token)[^=&]*)=[^&]*", r"\1=***", parts.query)
+    return urlunsplit((parts.scheme, user + at + host, parts.path, options, ""))
+
+
+def quote_identifier(name: str) -> str:
+    """Quote one SQL identifier, the only way a name enters a statement here."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _find_files(location: str) -> list[Path]:
+    path = Path(location).expanduser()
+    if path.is_dir():
+        files = [file for file in sorted(path.iterdir()) if file.is_file() and _kind_of(file, strict=False) not in (None, "duckdb")]
+        if not files:
+            raise SourceError(f"{location}: expected a folder with ticket files ({_WHAT_IS_READ}), found none")
+        kinds = {_kind_of(file) for file in files if file.suffix != ".txt"}
+        return [file for file in files if file.suffix != ".txt"] if kinds else files
+    if path.exists():
+        files = [path]
+    elif any(character in location for character in "*?["):
+        files = [Path(found) for found in sorted(glob.glob(str(path), recursive=True)) if Path(found).is_file()]
+        if not files:
+            raise SourceError(f"{location}: expected at least one file, found none that matches")
+    else:
+        raise SourceError(f"{location}: expected a file, folder or glob, found nothing there")
+    for file in files:
+        try:
+            file.open("rb").close()
+        except OSError as error:
+            raise SourceError(f"{file}: expected a readable file, found: {error.strerror}") from None
+        if file.is_file() and file.stat().st_size == 0:
+            raise SourceError(f"{file}: expected tickets, found an empty file")
+    return files
+
+
+def _kind_of(file: Path, strict: bool = True) -> Any:
+    suffixes = [suffix.lower() for suffix in file.suffixes[-2:]]
+    if suffixes and suffixes[-1] == ".gz":
+        suffixes.pop()
+    kind = _SUFFIXES.get(suffixes[-1]) if suffixes else None
+    if kind is None and strict:
+        raise SourceError(f"{file}: expected {_WHAT_IS_READ}, found a name with another ending")
+    return kind
+
+
+def _file_fingerprint(files: Sequence[Path]) -> list[Any]:
+    return [[str(file.resolve()), stat.st_size, stat.st_mtime_ns] for file in files for stat in [file.stat()]]
+
+
+@dataclass
+class TextSource:
+    """CSV, TSV or JSON lines: one file or several with the same columns. Every value is text."""
+
+    kind: Kind
+    name: str
+    files: list[Path]
+    encoding: str | None = None
+    delimiter: str | None = None
+    columns: list[str] = field(init=False)
+    notes: list[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._parsed = [self._parse(file) for file in self.files]
+        self.columns = self._parsed[0].columns
+        for parsed in self._parsed[1:]:
+            if set(parsed.columns) != set(self.columns) and self.kind == "csv":
+                raise SourceError(
+                    f"{parsed.path}: expected the columns of {self._parsed[0].path} ({', '.join(self.columns)}), "
+                    f"found {', '.join(parsed.columns)}"
+                )
+            self.columns = list(dict.fromkeys([*self.columns, *parsed.columns]))
+        check_unique(self.name, self._parsed[0].columns)
+        self.notes = [str(self._parsed[0].dialect) if self.kind == "csv" else self._parsed[0].dialect.encoding]
+
+    def _parse(self, file: Path) -> DelimitedFile | JsonLinesFile:
+        try:
+            if self.kind == "jsonl":
+                return JsonLinesFile(file, self.encoding)
+            return DelimitedFile(file, detect_dialect(file, self.encoding, self.delimiter))
+        except (OSError, EOFError, LookupError) as error:  # a torn .gz, a codec of that name does not exist
+            raise SourceError(f"{file}: cannot be read: {error}") from None
+
+    def fingerprint(self) -> list[Any]:
+        return [*_file_fingerprint(self.files), self.encoding, self.delimiter]
+
+    def read(self, columns: Sequence[str], as_text: Sequence[str], reject: Callable[[Reject], None]) -> Iterator[Batch]:
+        offset = 0
+        for parsed in self._parsed:
+            indices = [parsed.columns.index(name) if name in parsed.columns else -1 for name in columns]
+            place = 0
+            rows = self._readable(parsed.rows(), str(parsed.path))
+            while window := list(islice(rows, _BATCH_ROWS)):
+                kept: list[Row] = []
+                places: list[int] = []
+                for row in window:
+                    if isinstance(row, Row):
+                        kept.append(row)
+                        places.append(offset + place)
+                    else:
+                        reject(Reject(row.file, row.line, offset + place, row.column, row.error))
+                    place += 1
+                arrays = [pa.array([row.values[i] if i >= 0 else None for row in kept], pa.string()) for i in indices]
+                yield Batch(
+                    pa.Table.from_arrays(arrays, names=list(columns)),
+                    pa.array(places, pa.int64()),
+                    pa.array([row.line for row in kept], pa.int64()),
+                    str(parsed.path),
+                )
+            offset += place
+
+    @staticmethod
+    def _readable(rows: Iterator[Row | Reject], name: str) -> Iterator[Row | Reject]:
+        try:
+            yield from rows
+        except (OSError, EOFError) as error:  # gzip: a file that was cut short
+            raise SourceError(f"{name}: expected to be read to its end, found: {error}; fetch it again") from None
+
+
+class _DuckDBSource:
+    """What a DuckDB connection reads: a FROM clause, its columns, its rows in order."""
+
+    kind: Kind
+    name: str
+    notes: list[str]
+
+    def __init__(self, name: str, connection: duckdb.DuckDBPyConnection, from_clause: str) -> None:
+        self.name = name
+        self.notes = []
+        self._connection, self._from = connection, from_clause
+        try:
+            self.columns = [row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {from_clause}").fetchall()]  # noqa: S608 - built from quoted identifiers and a checked SELECT
+        except duckdb.Error as error:
+            raise self._unreadable(error) from None
+        check_unique(name, self.columns)
+
+    def _unreadable(self, error: Exception) -> SourceError:
+        return SourceError(f"{self.name}: cannot be read: {first_line(error)}")
+
+    def fingerprint(self) -> list[Any]:
+        return []
+
+    def read(self, columns: Sequence[str], as_text: Sequence[str], reject: Callable[[Reject], None]) -> Iterator[Batch]:
+        quoted = {name: quote_identifier(name) for name in columns}
+        names = ", ".join(f"{sql}::VARCHAR AS {sql}" if name in as_text else sql for name, sql in quoted.items())
+        place = 0
+        try:
+            reader = self._connection.sql(f"SELECT {names} FROM {self._from}").to_arrow_reader(_BATCH_ROWS)  # noqa: S608 - as above
+            for record_batch in reader:
+                n = record_batch.num_rows
+                yield Batch(pa.Table.from_batches([record_batch]), pa.array(range(place, place + n), pa.int64()))
+                place += n
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            raise self._unreadable(error) from None
+
+
+class ParquetSource(_DuckDBSource):
+    """One Parquet file or several, read row group by row group; columns are matched by name."""
+
+    kind: Kind = "parquet"
+
+    def __init__(self, name: str, files: Sequence[Path]) -> None:
+        for file in files:
+            with file.open("rb") as binary:
+                if binary.read(4) != b"PAR1":
+                    raise SourceError(f"{file}: expected a Parquet file, found another kind of content")
+        self.files = files
+        listed = ", ".join("'" + str(file).replace("'", "''") + "'" for file in files)
+        super().__init__(name, duckdb.connect(), f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)")
+
+    def fingerprint(self) -> list[Any]:
+        return _file_fingerprint(self.files)
+
+
+class DatabaseSource(_DuckDBSource):
+    """A table of a database, or one SELECT over it; the database is opened read-only."""
+
+    def __init__(self, kind: Kind, name: str, connection: duckdb.DuckDBPyConnection, from_clause: str) -> None:
+        self.kind = kind
+        super().__init__(name, connection, from_clause)
+
+
+def _open_database(kind: Kind, location: str, table: str | None, query: str | None) -> DatabaseSource:
+    name = hide_password(location)
+    if (table is None) == (query is None):
+        raise UsageError(f"{name}: expected --table or --query for a database, found {'both' if table else 'neither'}")
+    connection = _connect_duckdb(location) if kind == "duckdb" else _connect_postgres(location, name)
+    if query is not None:
+        return DatabaseSource(kind, name, connection, f"({_checked_select(connection, query)})")
+    assert table is not None  # noqa: S101 - narrowed above, for mypy
+    parts = _find_table(connection, name, table)
+    return DatabaseSource(kind, name, connection, ".".join(map(quote_identifier, parts)))
+
+
+def _connect_duckdb(location: str) -> duckdb.DuckDBPyConnection:
+    try:
+        return duckdb.connect(location, read_only=True)
+    except duckdb.Error as error:
+        if "lock" in str(error).lower():
+            raise SourceError(f"{location}: expected a database that can be read, found it locked by a writer; try again when it is done") from None
+        raise SourceError(f"{location}: expected a DuckDB database, found: {first_line(error)}") from None
+
+
+def _connect_postgres(location: str, name: str) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect()
+    try:
+        _load_postgres_extension(connection)
+    except (duckdb.Error, OSError) as error:
+        raise SourceError(
+            f"{name}: expected DuckDB's postgres extension, found: {first_line(error)}; pip install 'ecomintent-batch[warehouse]'"
+        ) from None
+    try:
+        connection.execute("ATTACH '" + location.replace("'", "''") + "' AS warehouse (TYPE postgres, READ_ONLY)")
+        connection.execute("USE warehouse")
+    except duckdb.Error as error:
+        # libpq repeats the connection string in some messages: only what follows "failed:" or the server's word is kept.
+        reason = re.sub(re.escape(location), name, first_line(error))
+        password = urlsplit(location).password
+        if password:
+            reason = reason.replace(password, "***")
+        raise SourceError(f"{name}: expected a Postgres server that lets this user in, found: {reason}") from None
+    return connection
+
+
+def _load_postgres_extension(connection: duckdb.DuckDBPyConnection) -> None:
+    """Load the extension from the wheel of the `warehouse` extra, from DuckDB's own folder otherwise."""
+    from importlib.util import find_spec
+
+    spec = find_spec("duckdb_extension_postgres_scanner")
+    found = None
+    if spec is not None and spec.origin is not None:
+        found = next(Path(spec.origin).parent.rglob(f"v{duckdb.__version__}/postgres_scanner.duckdb_extension"), None)
+    connection.load_extension(str(found) if found else "postgres_scanner")
+
+
+def _checked_select(connection: duckdb.DuckDBPyConnection, query: str) -> str:
+    try:
+        statements = connection.extract_statements(query)
+    except duckdb.Error as error:
+        raise SourceError(f"--query: expected one SELECT, found: {first_line(error)}") from None
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        raise SourceError(f"--query: expected one SELECT, found {_describe(statements)}")
+    return statements[0].query.strip().rstrip(";")
+
+
+def _describe(statements: Sequence[duckdb.Statement]) -> str:
+    return ", ".join(statement.type.name for statement in statements) or "nothing"
+
+
+def _find_table(connection: duckdb.DuckDBPyConnection, name: str, table: str) -> list[str]:
+    """Return the quotable parts of a table's name, matched whole first, then as schema.table."""
+    rows = connection.execute(
+        "SELECT table_schema, table_name FROM information_schema.tables WHERE table_catalog = current_database() ORDER BY ALL"
+    ).fetchall()
+    for schema, found in rows:
+        if table in (found, f"{schema}.{found}"):
+            return [schema, found]
+    names = ", ".join(found if schema in ("main", "public") else f"{schema}.{found}" for schema, found in rows[:20])
+    raise SourceError(f"{name}: expected a table {table}, found {names or 'no tables'}")
+
+
+def check_unique(name: str, columns: Sequence[str]) -> None:
+    """Raise ColumnError where two columns share a name, case aside, as they would in SQL."""
+    seen: set[str] = set()
+    for column in columns:
+        if column and column.lower() in seen:
+            raise ColumnError(f"{name}: expected column names that differ, found {column!r} twice; rename one")
+        seen.add(column.lower())
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of a library's message, without DuckDB's prefix."""
+    line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return re.sub(r"^[A-Z][A-Za-z ]+ Error: ", "", line)

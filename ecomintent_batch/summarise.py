@@ -1,0 +1,123 @@
+"""Committed predictions → volume tables, by running the files of `sql/`."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from ecomintent_batch.errors import OutputError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_FORMULA = r"^[=+\-@\t\r]"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The volume tables of one run, by name, and the page that shows them."""
+
+    tables: dict[str, pl.DataFrame] = field(default_factory=dict)
+    markdown: str = ""
+
+
+def sql_folder() -> Path:
+    """Return the folder with the SQL files: inside the package when installed, beside it in a checkout."""
+    inside = Path(__file__).parent / "sql"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "sql"
+
+
+def read_sql(name: str) -> str:
+    """Return the text of one SQL file."""
+    return (sql_folder() / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def open_views(out: Path, variables: Mapping[str, str | None] | None = None) -> duckdb.DuckDBPyConnection:
+    """Return a connection with the variables set and the views of `sql/views.sql` that have data."""
+    connection = duckdb.connect()
+    for name, value in {"out": str(out), "run_id": None, **(variables or {})}.items():
+        connection.execute(f"SET VARIABLE {name} = ?", [value])
+    for statement in connection.extract_statements(read_sql("views")):
+        try:
+            connection.execute(statement)
+        except duckdb.IOException:
+            if "VIEW predictions" in statement.query:
+                raise OutputError(f"{out}: expected committed runs, found none") from None
+    return connection
+
+
+def summarise_run(out: Path, run_id: str, target: Path, *, time_column: str | None, by: Mapping[str, str]) -> Summary:
+    """Write the volume tables of one run as Parquet and CSV, and `summary.md`, into a folder that appears whole.
+
+    Args:
+        time_column: its name in the predictions, None for no daily table.
+        by: name in the predictions of each column to break down by, keyed by its name in the source.
+    """
+    connection = open_views(out, {"run_id": run_id, "time_column": time_column})
+    tables = {"volume_by_intent": connection.sql(read_sql("volume_by_intent")).pl()}
+    if time_column is not None:
+        tables["volume_by_intent_per_day"] = connection.sql(read_sql("volume_by_intent_per_day")).pl()
+    for source_name, column in by.items():
+        connection.execute("SET VARIABLE by_column = ?", [column])
+        tables[f"volume_by_intent_by_{_file_name(source_name)}"] = connection.sql(read_sql("volume_by_intent_by_column")).pl()
+    connection.close()
+    summary = Summary(tables, _to_markdown(run_id, tables))
+    building = target.with_name(f"{target.name}.tmp")
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir(parents=True)
+    for name, table in tables.items():
+        table.write_parquet(building / f"{name}.parquet")
+        neutralise_formulas(table).write_csv(building / f"{name}.csv")
+    (building / "summary.md").write_text(summary.markdown, encoding="utf-8")
+    shutil.rmtree(target, ignore_errors=True)
+    building.rename(target)
+    return summary
+
+
+def neutralise_formulas(table: pl.DataFrame) -> pl.DataFrame:
+    """Put an apostrophe before every text that a spreadsheet would take for a formula."""
+    import polars as pl
+
+    def guarded(name: str) -> pl.Expr:
+        text = pl.col(name)
+        return pl.when(text.str.contains(_FORMULA)).then(pl.concat_str(pl.lit("'"), text)).otherwise(text).alias(name)
+
+    return table.with_columns(guarded(name) for name, dtype in table.schema.items() if dtype == pl.String)
+
+
+def _to_markdown(run_id: str, tables: Mapping[str, pl.DataFrame]) -> str:
+    lines = [f"# Tickets by intent, run {run_id}", ""]
+    overall = tables["volume_by_intent"]
+    lines += ["| intent | tickets | share | first choice | of them unsure |", "|---|---:|---:|---:|---:|"]
+    lines += [
+        f"| {_cell(row['intent'])} | {row['tickets']:,} | {row['share']:.1%} | {row['first_choice']:,} | {row['below_threshold']:,} |"
+        for row in overall.iter_rows(named=True)
+    ]
+    for name, table in tables.items():
+        if name.startswith("volume_by_intent_by_"):
+            lines += ["", f"## By {_cell(name.removeprefix('volume_by_intent_by_'))}", "", "| value | intent | tickets | share |", "|---|---|---:|---:|"]
+            lines += [
+                f"| {_cell(row['value'])} | {_cell(row['intent'])} | {row['tickets']:,} | {row['share_of_value']:.1%} |"
+                for row in table.head(200).iter_rows(named=True)
+            ]
+    if "volume_by_intent_per_day" in tables:
+        per_day = tables["volume_by_intent_per_day"]
+        days = per_day["day"].drop_nulls()
+        span = f"{days.min()} to {days.max()}, {days.n_unique()} days" if len(days) else "no times"
+        lines += ["", f"Daily volumes ({span}) are in `volume_by_intent_per_day.csv`."]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: object) -> str:
+    text = "(none)" if value is None else " ".join(str(value).split())[:80]
+    return re.sub(r"([|\\`*_<>\[\]])", r"\\\1", text)
+
+
+def _file_name(column: str) -> str:
+    return re.sub(r"\W+", "_", column).strip("_").lower() or "column"

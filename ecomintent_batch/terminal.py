@@ -1,0 +1,150 @@
+"""What a run looks like on the terminal: a bar where there is one, plain lines where there is not."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ecomintent_batch import pipeline
+from ecomintent_batch.pipeline import RunResult
+
+_LINE_EVERY_S = 10.0
+
+
+@contextmanager
+def job_progress(*, quiet: bool) -> Iterator[pipeline.Progress]:
+    """Yield the progress that fits where stderr goes."""
+    console = Console(stderr=True, highlight=False)
+    if quiet:
+        yield pipeline.Progress()
+    elif console.is_terminal:
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=console,
+        ) as bar:
+            yield _Bar(bar)
+    else:
+        yield _Lines(console)
+
+
+class _Counting(pipeline.Progress):
+    """Counts tickets and the time since the first were scored."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._done, self._total, self._complete = 0.0, 0, False
+        self._began = 0.0
+
+    def found(self, tickets: int, *, complete: bool) -> None:
+        with self._lock:
+            self._total, self._complete = tickets, complete
+
+    def _count(self, tickets: float) -> float:
+        """Add tickets and return the rate, in tickets/s."""
+        self._began = self._began or time.monotonic()
+        self._done += tickets
+        return self._done / max(time.monotonic() - self._began, 1e-3)
+
+
+class _Bar(_Counting):
+    def __init__(self, bar: Progress) -> None:
+        super().__init__()
+        self._bar = bar
+        self._task = bar.add_task("tickets", total=None, rate="")
+
+    def note(self, text: str) -> None:
+        self._bar.console.print(escape(text), style="dim", soft_wrap=True)
+
+    def found(self, tickets: int, *, complete: bool) -> None:
+        super().found(tickets, complete=complete)
+        self._bar.update(self._task, total=tickets)
+
+    def advance(self, tickets: float) -> None:
+        with self._lock:
+            rate = self._count(tickets)
+            self._bar.update(self._task, completed=self._done, rate=f"{rate:,.0f}/s")
+
+
+class _Lines(_Counting):
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console, self._next = console, time.monotonic() + _LINE_EVERY_S
+
+    def note(self, text: str) -> None:
+        self._console.print(escape(text), soft_wrap=True)
+
+    def advance(self, tickets: float) -> None:
+        with self._lock:
+            rate = self._count(tickets)
+            now = time.monotonic()
+            if now < self._next:
+                return
+            self._next = now + _LINE_EVERY_S
+            left = f", {max(self._total - self._done, 0) / rate:,.0f} s left" if self._complete else ""
+            self._console.print(f"{self._done:,.0f} of {self._total:,}{'' if self._complete else '+'} tickets, {rate:,.0f}/s{left}", soft_wrap=True)
+
+
+def print_result(result: RunResult) -> None:
+    """Print the volumes, what the run has cost, and where its files are."""
+    console = Console(highlight=False)
+    counts, performance = result.manifest["counts"], result.manifest["performance"]
+    table = Table("intent", box=None, pad_edge=False, header_style="bold")
+    for heading in ("tickets", "share", "first choice", "of them unsure"):
+        table.add_column(heading, justify="right")
+    for row in result.summary.tables["volume_by_intent"].iter_rows(named=True):
+        numbers = (f"{row['tickets']:,}", f"{row['share']:.1%}", f"{row['first_choice']:,}", f"{row['below_threshold']:,}")
+        table.add_row(escape(row["intent"]), *numbers)
+    console.print()
+    console.print(table)
+    console.print()
+    threshold = result.manifest["settings"]["threshold"]
+    console.print(f"Unsure: confidence under {threshold:.2f}; such tickets count as OTHER.", style="dim")
+    others = [f"{count:,} {status}" for status, count in counts["by_status"].items() if status != "ok"]
+    rest = f" ({', '.join(others)})" if others else ""
+    console.print(f"{counts['predictions']:,} tickets labelled{rest}, {counts['rejects']:,} rows rejected.")
+    if performance["tickets_per_s"]:
+        console.print(
+            f"{performance['elapsed_s']:.1f} s, {performance['tickets_per_s']:,.0f} tickets/s, "
+            f"{performance['padding_ratio']:.1%} padding, {result.manifest['engine']}."
+        )
+    if counts["rejects"]:
+        console.print(f"Rejects      {result.folder.rejects}", soft_wrap=True)
+    console.print(f"Predictions  {result.folder.predictions}", soft_wrap=True)
+    console.print(f"Summaries    {result.folder.summaries}", soft_wrap=True)
+    query = f"SELECT intent, count(*) FROM '{result.folder.out}/predictions/*/*.parquet' GROUP BY ALL"
+    console.print(f'Query        duckdb -c "{query}"', soft_wrap=True, markup=False)
+
+
+def print_runs(out: Path, manifests: Sequence[dict[str, Any]]) -> None:
+    """Print a line for each committed run."""
+    console = Console(highlight=False)
+    if not manifests:
+        console.print(f"No committed runs in {out}.", markup=False)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("run", no_wrap=True)
+    table.add_column("started", no_wrap=True)
+    table.add_column("source", overflow="fold")
+    for heading in ("tickets", "rejects", "tickets/s"):
+        table.add_column(heading, justify="right")
+    for manifest in manifests:
+        counts = manifest["counts"]
+        rate = manifest["performance"]["tickets_per_s"]
+        table.add_row(
+            manifest["run_id"], manifest["started_at"][:16].replace("T", " "), escape(manifest["source"]),
+            f"{counts['predictions']:,}", f"{counts['rejects']:,}", f"{rate:,.0f}" if rate else "",
+        )  # fmt: skip
+    console.print(table)

@@ -1,0 +1,13 @@
+-- Tickets by intent within each value of a kept column (channel, brand, country …).
+-- Parameters: run_id = one run, or NULL for all; by_column = the column
+-- Grain: one row per value and intent that occurs
+-- Columns: value, intent, tickets, share_of_value
+WITH of_run AS (
+    SELECT COLUMNS(c -> c = getvariable('by_column'))::VARCHAR AS value, intent::VARCHAR AS intent
+    FROM predictions
+    WHERE coalesce(run_id = getvariable('run_id'), true)
+)
+SELECT value, intent, count(*) AS tickets, count(*) / sum(count(*)) OVER (PARTITION BY value) AS share_of_value
+FROM of_run
+GROUP BY value, intent
+ORDER BY value, tickets DESC, intent;
