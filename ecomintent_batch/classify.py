@@ -76,7 +76,9 @@ def prepare_shard(path: Path, model: ModelFolder, options: ClassifyOptions) -> P
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
-        raise SourceError(f"{path}: expected a shard of this run, found: {type(error).__name__}; start afresh with --new") from None
+        raise SourceError(
+            f"{path}: expected a shard of this run, found: {type(error).__name__}; start afresh with --new"
+        ) from None
     texts = [table.column(name).to_pylist() for name in table.column_names if name.startswith(TEXT_PREFIX)]
     all_messages = [clean_message(row, raw=options.raw_text) for row in zip(*texts, strict=True)]
     kept = table.select([name for name in table.column_names if not name.startswith(TEXT_PREFIX)])
@@ -122,7 +124,7 @@ def label_shard(shard: PreparedShard, logits: Any, model: ModelFolder, fingerpri
     n_tokens[shard.to_score], is_truncated[shard.to_score] = shard.encodings.n_tokens, shard.encodings.is_truncated
     status = np.full(n, EMPTY)
     status[shard.to_score] = OK
-    failed = np.isnan(probabilities).any(axis=1)
+    failed = np.asarray(np.isnan(probabilities).any(axis=1))
     status[failed & (status == OK)] = ERROR
 
     ranked = np.argsort(np.where(failed[:, None], 0, -probabilities), axis=1, kind="stable")
@@ -158,7 +160,9 @@ def label_shard(shard: PreparedShard, logits: Any, model: ModelFolder, fingerpri
     return pa.Table.from_arrays([*shard.kept.columns, *of_tickets.columns, *constant], schema=schema)
 
 
-def is_multi_intent(probabilities: NDArray[np.float32], n_tokens: NDArray[np.int32], calibration: dict[str, Any]) -> NDArray[np.bool_]:
+def is_multi_intent(
+    probabilities: NDArray[np.float32], n_tokens: NDArray[np.int32], calibration: dict[str, Any]
+) -> NDArray[np.bool_]:
     """Tell which messages ask for two things, by the model's trained signal where it has one.
 
     The signal is a logistic regression over (first, second and third probability, log of the tokens), whose

@@ -13,17 +13,28 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060\ufeff\ufffc\ufffd\U000e0000-\U000e007f]")
-_TAG = re.compile(r"</?(?:p|br|div|span|html|body|table|td|tr|a|b|i|u|ul|ol|li|font|strong|em|blockquote|img|h[1-6]|style|head|meta)\b[^>]*>", re.I)
+_CONTROLS = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060\ufeff\ufffc\ufffd\U000e0000-\U000e007f]"
+)
+_TAG = re.compile(
+    r"</?(?:p|br|div|span|html|body|table|td|tr|a|b|i|u|ul|ol|li|font|strong|em|blockquote|img|h[1-6]|style|head|meta)\b[^>]*>",
+    re.I,
+)
 _ENTITY = re.compile(r"&(?:#\d+|#x[0-9a-fA-F]+|[a-zA-Z]{2,8});")
 _THREAD_SIGN = re.compile(
     r"^[ \t]*>|wrote:|schrieb|escribi|a écrit|^[ \t]*(?:From|Von|De|Da|Van):|^--[ \t]*$|^_{5,}|^-{2,}[ \t]*(?:Original|Forwarded)"
     r"|^[ \t]*(?:Sent from|Get Outlook|Sent via|Von meinem|Envoyé de|Enviado desde)",
     re.I | re.M,
 )
-_DEVICE_LINE = re.compile(r"^[ \t]*(?:Sent (?:from|via|with)|Get Outlook for|Von meinem|Envoyé de|Enviado (?:desde|do)|Verstuurd vanaf|Inviato da)\b.{0,60}$", re.I | re.M)
+_DEVICE_LINE = re.compile(
+    r"^[ \t]*(?:Sent (?:from|via|with)|Get Outlook for|Von meinem|Envoyé de|Enviado (?:desde|do)|Verstuurd vanaf|Inviato da)\b"
+    r".{0,60}$",
+    re.I | re.M,
+)
 _WORD = re.compile(r"\w")
-_DROPPED = "style, script, head, title, blockquote, .gmail_quote, .gmail_signature, #divRplyFwdMsg, .moz-cite-prefix, .yahoo_quoted"
+_DROPPED = (
+    "style, script, head, title, blockquote, .gmail_quote, .gmail_signature, #divRplyFwdMsg, .moz-cite-prefix, .yahoo_quoted"
+)
 _MAX_CHARS = 200_000
 
 

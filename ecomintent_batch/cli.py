@@ -43,7 +43,9 @@ def _options(
 @app.command()
 def run(
     source: Annotated[str, typer.Argument(help="File, glob, folder, .duckdb file, or postgresql:// URL.", show_default=False)],
-    out: Annotated[Path | None, typer.Option(help="Folder for the outputs of all runs. [default: ecomintent-out]", show_default=False)] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the outputs of all runs. [default: ecomintent-out]", show_default=False)
+    ] = None,
     table: Annotated[str | None, typer.Option(help="Table of a database source.")] = None,
     query: Annotated[str | None, typer.Option(help="One SELECT over a database source.")] = None,
     id_column: Annotated[str | None, typer.Option(help="Column with the ticket's id.")] = None,
@@ -54,20 +56,37 @@ def run(
     by: Annotated[list[str] | None, typer.Option(help="Source column to break the volumes down by; repeatable.")] = None,
     encoding: Annotated[str | None, typer.Option(help="Encoding of text files, where the guess is wrong.")] = None,
     delimiter: Annotated[str | None, typer.Option(help="Delimiter of text files ('tab' for a tab).")] = None,
-    model: Annotated[str | None, typer.Option(help="Model folder or Hugging Face id. [default: the embedded model]", show_default=False)] = None,
-    engine: Annotated[EngineChoice | None, typer.Option(help="What computes the probabilities. [default: auto]", show_default=False)] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Model folder or Hugging Face id. [default: the embedded model]", show_default=False)
+    ] = None,
+    engine: Annotated[
+        EngineChoice | None, typer.Option(help="What computes the probabilities. [default: auto]", show_default=False)
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. [default: auto]", show_default=False)] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads that score. [default: all cores]", show_default=False)] = None,
-    threshold: Annotated[float | None, typer.Option(help="Less confident tickets get OTHER. [default: 0.70]", show_default=False)] = None,
-    max_length: Annotated[int | None, typer.Option(help="Tokens of a message that are read. [default: the model's]", show_default=False)] = None,
-    max_batch_tokens: Annotated[int | None, typer.Option(help="Tokens of one batch. [default: by device]", show_default=False)] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Less confident tickets get OTHER. [default: 0.70]", show_default=False)
+    ] = None,
+    max_length: Annotated[
+        int | None, typer.Option(help="Tokens of a message that are read. [default: the model's]", show_default=False)
+    ] = None,
+    max_batch_tokens: Annotated[
+        int | None, typer.Option(help="Tokens of one batch. [default: by device]", show_default=False)
+    ] = None,
     shard_rows: Annotated[int | None, typer.Option(help="Tickets in one shard. [default: 65536]", show_default=False)] = None,
-    max_reject_ratio: Annotated[float | None, typer.Option(help="Share of unreadable rows that fails the run. [default: 0.01]", show_default=False)] = None,
+    max_reject_ratio: Annotated[
+        float | None, typer.Option(help="Share of unreadable rows that fails the run. [default: 0.01]", show_default=False)
+    ] = None,
     no_dedupe: Annotated[bool, typer.Option("--no-dedupe", help="Score equal messages one by one.")] = False,
     raw_text: Annotated[bool, typer.Option("--raw-text", help="Leave markup, quoted threads and signatures in.")] = False,
     keep_text: Annotated[bool, typer.Option("--keep-text", help="Write the cleaned message into the predictions.")] = False,
-    resume: Annotated[bool | None, typer.Option("--resume/--new", help="Pick up an interrupted run, or start afresh. [default: resume]", show_default=False)] = None,
-    lock_timeout: Annotated[float | None, typer.Option(help="Seconds to wait for another job in OUT. [default: 0]", show_default=False)] = None,
+    resume: Annotated[
+        bool | None,
+        typer.Option("--resume/--new", help="Pick up an interrupted run, or start afresh. [default: resume]", show_default=False),
+    ] = None,
+    lock_timeout: Annotated[
+        float | None, typer.Option(help="Seconds to wait for another job in OUT. [default: 0]", show_default=False)
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with any of these options.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON on stdout.")] = False,
@@ -117,18 +136,24 @@ def runs(
 
 @app.command()
 def bench(
-    source: Annotated[str | None, typer.Argument(help="Tickets to measure with. [default: made by the command]", show_default=False)] = None,
+    source: Annotated[
+        str | None, typer.Argument(help="Tickets to measure with. [default: made by the command]", show_default=False)
+    ] = None,
     tickets: Annotated[int, typer.Option(help="Tickets of the whole-job runs.")] = 20_000,
     baseline_tickets: Annotated[int, typer.Option(help="Tickets of the slow baselines, taken at random.")] = 1_024,
     model: Annotated[str | None, typer.Option(help="Model folder or Hugging Face id.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads that score. [default: all cores]", show_default=False)] = None,
-    stub: Annotated[list[int] | None, typer.Option(help="Also run the job without a model on so many tickets; repeatable.")] = None,
+    stub: Annotated[
+        list[int] | None, typer.Option(help="Also run the job without a model on so many tickets; repeatable.")
+    ] = None,
 ) -> None:
     """Measure throughput beside the transformers pipeline; the last line is JSON."""
     from ecomintent_batch.bench import run_bench
 
-    run_bench(source, tickets=tickets, baseline_tickets=baseline_tickets, model=model, device=device, threads=threads, stub=stub or [])
+    run_bench(
+        source, tickets=tickets, baseline_tickets=baseline_tickets, model=model, device=device, threads=threads, stub=stub or []
+    )
 
 
 def _print_json(result: RunResult) -> None:

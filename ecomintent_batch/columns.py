@@ -84,7 +84,9 @@ def pick_columns(
 
 
 def _find(name: str, columns: Sequence[str], ranks: Sequence[Sequence[str]], what: str, flag: str) -> str | None:
-    plain = {column: re.sub(r"[^a-z0-9]+", "_", re.sub(r"([a-z])([A-Z])", r"\1_\2", column).lower()).strip("_") for column in columns}
+    plain = {
+        column: re.sub(r"[^a-z0-9]+", "_", re.sub(r"([a-z])([A-Z])", r"\1_\2", column).lower()).strip("_") for column in columns
+    }
     for rank in ranks:
         found = [column for column in columns if plain[column] in rank]
         if len(found) > 1:

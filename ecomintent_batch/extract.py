@@ -170,7 +170,10 @@ def extract_shards(
     done.reasons = dict(Counter(reject.error for reject in rejects).most_common())
     check_rejects(source.name, done, max_reject_ratio)
     columns = [[getattr(reject, name) for reject in rejects] for name in REJECTS.names]
-    write_parquet(pa.Table.from_arrays([pa.array(c, t) for c, t in zip(columns, REJECTS.types, strict=True)], schema=REJECTS), folder / "rejects.parquet")
+    write_parquet(
+        pa.Table.from_arrays([pa.array(c, t) for c, t in zip(columns, REJECTS.types, strict=True)], schema=REJECTS),
+        folder / "rejects.parquet",
+    )
     write_json(asdict(done), folder / "extraction.json")
 
 
@@ -226,5 +229,3 @@ def _to_shard_columns(batch: Batch, plan: ReadPlan, rejects: list[Reject]) -> pa
 def text_columns(schema: pa.Schema) -> list[str]:
     """Return the names of a shard's text columns, in the order in which they are joined."""
     return [name for name in schema.names if name.startswith(TEXT_PREFIX)]
-
-

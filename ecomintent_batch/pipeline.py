@@ -132,7 +132,9 @@ def plan_job(settings: RunSettings, progress: Progress) -> Job:
     try:
         folder = start_run(settings.out, fingerprint, {"source": source.name, "version": __version__})
     except OSError as error:
-        raise OutputError(f"{settings.out}: expected a folder that can be written, found: {error.strerror}; choose another --out") from None
+        raise OutputError(
+            f"{settings.out}: expected a folder that can be written, found: {error.strerror}; choose another --out"
+        ) from None
     return Job(settings, source, plan, model, folder, resumed=False)
 
 

@@ -96,9 +96,13 @@ def lock_out(out: Path, timeout_s: float) -> Iterator[None]:
         lock = FileLock(out / ".lock", timeout=timeout_s, mode=0o666)
         lock.acquire()
     except Timeout:
-        raise OutputError(f"{out}: expected to be free, found another job at work in it; wait with --lock-timeout, or use another --out") from None
+        raise OutputError(
+            f"{out}: expected to be free, found another job at work in it; wait with --lock-timeout, or use another --out"
+        ) from None
     except OSError as error:
-        raise OutputError(f"{out}: expected a folder that can be written, found: {error.strerror or error}; choose another --out") from None
+        raise OutputError(
+            f"{out}: expected a folder that can be written, found: {error.strerror or error}; choose another --out"
+        ) from None
     try:
         yield
     finally:

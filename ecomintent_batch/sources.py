@@ -24,6 +24,7 @@ _SUFFIXES: dict[str, Kind] = {
     ".parquet": "parquet", ".pq": "parquet",
     ".duckdb": "duckdb", ".ddb": "duckdb", ".db": "duckdb",
 }  # fmt: skip
+_KINDS_OF_FOLDERS = ("csv", "jsonl", "parquet")
 _BATCH_ROWS = 8192
 _WHAT_IS_READ = ".csv .tsv .jsonl (also .gz) .parquet .duckdb or postgresql://"
 
@@ -54,7 +55,12 @@ class Source(Protocol):
 
 
 def open_source(
-    location: str, *, table: str | None = None, query: str | None = None, encoding: str | None = None, delimiter: str | None = None
+    location: str,
+    *,
+    table: str | None = None,
+    query: str | None = None,
+    encoding: str | None = None,
+    delimiter: str | None = None,
 ) -> Source:
     """Open a source by its name, and read just enough of it to know its columns.
 
@@ -105,15 +111,18 @@ def quote_identifier(name: str) -> str:
 def _find_files(location: str) -> list[Path]:
     path = Path(location).expanduser()
     if path.is_dir():
-        files = [file for file in sorted(path.iterdir()) if file.is_file() and _kind_of(file, strict=False) not in (None, "duckdb")]
+        files = [file for file in sorted(path.iterdir()) if file.is_file() and _kind_of(file, strict=False) in _KINDS_OF_FOLDERS]
+        files = [file for file in files if file.suffix != ".txt"]  # a README more often than an export
         if not files:
             raise SourceError(f"{location}: expected a folder with ticket files ({_WHAT_IS_READ}), found none")
-        kinds = {_kind_of(file) for file in files if file.suffix != ".txt"}
-        return [file for file in files if file.suffix != ".txt"] if kinds else files
-    if path.exists():
+    elif path.exists():
         files = [path]
     elif any(character in location for character in "*?["):
-        files = [Path(found) for found in sorted(glob.glob(str(path), recursive=True)) if Path(found).is_file()]
+        files = [
+            Path(found)
+            for found in sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 - a pattern may be absolute
+            if Path(found).is_file()
+        ]
         if not files:
             raise SourceError(f"{location}: expected at least one file, found none that matches")
     else:
@@ -291,7 +300,9 @@ def _connect_duckdb(location: str) -> duckdb.DuckDBPyConnection:
         return duckdb.connect(location, read_only=True)
     except duckdb.Error as error:
         if "lock" in str(error).lower():
-            raise SourceError(f"{location}: expected a database that can be read, found it locked by a writer; try again when it is done") from None
+            raise SourceError(
+                f"{location}: expected a database that can be read, found it locked by a writer; try again when it is done"
+            ) from None
         raise SourceError(f"{location}: expected a DuckDB database, found: {first_line(error)}") from None
 
 

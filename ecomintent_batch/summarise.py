@@ -96,12 +96,19 @@ def _to_markdown(run_id: str, tables: Mapping[str, pl.DataFrame]) -> str:
     overall = tables["volume_by_intent"]
     lines += ["| intent | tickets | share | first choice | of them unsure |", "|---|---:|---:|---:|---:|"]
     lines += [
-        f"| {_cell(row['intent'])} | {row['tickets']:,} | {row['share']:.1%} | {row['first_choice']:,} | {row['below_threshold']:,} |"
+        f"| {_cell(row['intent'])} | {row['tickets']:,} | {row['share']:.1%} "
+        f"| {row['first_choice']:,} | {row['below_threshold']:,} |"
         for row in overall.iter_rows(named=True)
     ]
     for name, table in tables.items():
         if name.startswith("volume_by_intent_by_"):
-            lines += ["", f"## By {_cell(name.removeprefix('volume_by_intent_by_'))}", "", "| value | intent | tickets | share |", "|---|---|---:|---:|"]
+            lines += [
+                "",
+                f"## By {_cell(name.removeprefix('volume_by_intent_by_'))}",
+                "",
+                "| value | intent | tickets | share |",
+                "|---|---|---:|---:|",
+            ]
             lines += [
                 f"| {_cell(row['value'])} | {_cell(row['intent'])} | {row['tickets']:,} | {row['share_of_value']:.1%} |"
                 for row in table.head(200).iter_rows(named=True)
@@ -109,7 +116,7 @@ def _to_markdown(run_id: str, tables: Mapping[str, pl.DataFrame]) -> str:
     if "volume_by_intent_per_day" in tables:
         per_day = tables["volume_by_intent_per_day"]
         days = per_day["day"].drop_nulls()
-        span = f"{days.min()} to {days.max()}, {days.n_unique()} days" if len(days) else "no times"
+        span = f"{days.min()!s} to {days.max()!s}, {days.n_unique()} days" if len(days) else "no times"
         lines += ["", f"Daily volumes ({span}) are in `volume_by_intent_per_day.csv`."]
     return "\n".join(lines) + "\n"
 

@@ -94,7 +94,10 @@ class _Lines(_Counting):
                 return
             self._next = now + _LINE_EVERY_S
             left = f", {max(self._total - self._done, 0) / rate:,.0f} s left" if self._complete else ""
-            self._console.print(f"{self._done:,.0f} of {self._total:,}{'' if self._complete else '+'} tickets, {rate:,.0f}/s{left}", soft_wrap=True)
+            self._console.print(
+                f"{self._done:,.0f} of {self._total:,}{'' if self._complete else '+'} tickets, {rate:,.0f}/s{left}",
+                soft_wrap=True,
+            )
 
 
 def print_result(result: RunResult) -> None:
@@ -124,7 +127,7 @@ def print_result(result: RunResult) -> None:
         console.print(f"Rejects      {result.folder.rejects}", soft_wrap=True)
     console.print(f"Predictions  {result.folder.predictions}", soft_wrap=True)
     console.print(f"Summaries    {result.folder.summaries}", soft_wrap=True)
-    query = f"SELECT intent, count(*) FROM '{result.folder.out}/predictions/*/*.parquet' GROUP BY ALL"
+    query = f"SELECT intent, count(*) FROM '{result.folder.out}/predictions/*/*.parquet' GROUP BY ALL"  # noqa: S608 - shown, not run
     console.print(f'Query        duckdb -c "{query}"', soft_wrap=True, markup=False)
 
 

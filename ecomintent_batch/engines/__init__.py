@@ -35,7 +35,12 @@ class Engine(Protocol):
 
 
 def load_engine(
-    model: ModelFolder, *, engine: str = "auto", device: str = "auto", threads: int | None = None, max_batch_tokens: int | None = None
+    model: ModelFolder,
+    *,
+    engine: str = "auto",
+    device: str = "auto",
+    threads: int | None = None,
+    max_batch_tokens: int | None = None,
 ) -> Engine:
     """Load a model into the engine asked for.
 
@@ -51,7 +56,9 @@ def load_engine(
 
         return StubEngine(model)
     if engine == "auto":
-        engine = "torch" if device.startswith("cuda") or not model.onnx_file.exists() or (device == "auto" and _has_cuda()) else "onnx"
+        engine = (
+            "torch" if device.startswith("cuda") or not model.onnx_file.exists() or (device == "auto" and _has_cuda()) else "onnx"
+        )
     threads = threads or _cores()
     if engine == "onnx":
         if device.startswith("cuda"):

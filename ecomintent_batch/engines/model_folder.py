@@ -36,8 +36,14 @@ class ModelFolder:
     def labels(self) -> list[str]:
         """Label names in the order of the model's outputs."""
         by_id = self.config.get("id2label")
-        if not isinstance(by_id, dict) or len(by_id) < 2 or sorted(map(str, by_id), key=_as_int) != [str(i) for i in range(len(by_id))]:
-            raise ModelError(f"{self.name}: expected id2label with at least two labels in config.json, found none; is this a classification model?")
+        if (
+            not isinstance(by_id, dict)
+            or len(by_id) < 2
+            or sorted(map(str, by_id), key=_as_int) != [str(i) for i in range(len(by_id))]
+        ):
+            raise ModelError(
+                f"{self.name}: expected id2label with at least two labels in config.json, found none; is it a classifier?"
+            )
         labels = [str(by_id[key]) for key in sorted(by_id, key=_as_int)]
         if len({label.lower() for label in labels}) != len(labels):
             raise ModelError(f"{self.name}: expected labels that differ, found {', '.join(labels)}")
@@ -96,7 +102,7 @@ class ModelFolder:
         """Return calibrated probabilities: softmax of the logits over the temperature, rows adding up to 1."""
         scaled = logits.astype(np.float64) / float(self.calibration.get("temperature", 1.0))
         exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True, initial=-np.inf))
-        return (exponentials / exponentials.sum(axis=1, keepdims=True)).astype(np.float32)
+        return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), np.float32)
 
 
 def open_model(model: str | None) -> ModelFolder:
@@ -124,7 +130,9 @@ def _download(hub_id: str) -> Path:
     try:
         return Path(snapshot_download(hub_id, allow_patterns=patterns))
     except Exception as error:  # the hub client raises its own, requests' and OS errors
-        raise ModelError(f"{hub_id}: expected a model on the Hugging Face hub, found: {type(error).__name__}; download it and give its folder") from None
+        raise ModelError(
+            f"{hub_id}: expected a model on the Hugging Face hub, found: {type(error).__name__}; download it and give its folder"
+        ) from None
 
 
 def _read_json(file: Path, name: str) -> dict[str, Any]:

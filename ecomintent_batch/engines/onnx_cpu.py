@@ -33,7 +33,9 @@ class OnnxEngine:
         self._labels, self._pad_id, self._threads = len(model.labels), model.pad_id, threads
         width = self._session.get_outputs()[0].shape[-1]
         if isinstance(width, int) and width != self._labels:
-            raise ModelError(f"{model.name}: expected {self._labels} outputs in {model.onnx_file.name}, found {width}; export it again")
+            raise ModelError(
+                f"{model.name}: expected {self._labels} outputs in {model.onnx_file.name}, found {width}; export it again"
+            )
         self.max_batch_tokens = max_batch_tokens or 1024
         self.description = f"onnx int8 on cpu, {threads} thread{'s' if threads > 1 else ''}"
         self.weights_file = str(model.onnx_file.relative_to(model.path))

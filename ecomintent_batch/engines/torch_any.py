@@ -43,7 +43,7 @@ class TorchEngine:
         if not on_cuda:
             torch.set_num_threads(threads)
         dtype = torch.bfloat16 if on_cuda and torch.cuda.is_bf16_supported() else torch.float16 if on_cuda else torch.float32
-        logging.disable_progress_bar()
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         try:
             loaded = AutoModelForSequenceClassification.from_pretrained(
                 model.path, use_safetensors=True, trust_remote_code=False, local_files_only=True, dtype=dtype

@@ -38,7 +38,9 @@ def write_fp16(checkpoint: Path, target: Path) -> None:
     """Write config, tokenizer and half-precision safetensors into `target`."""
     from transformers import AutoModelForSequenceClassification
 
-    model = AutoModelForSequenceClassification.from_pretrained(checkpoint, use_safetensors=True, trust_remote_code=False, dtype=torch.float16)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        checkpoint, use_safetensors=True, trust_remote_code=False, dtype=torch.float16
+    )
     model.save_pretrained(target)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(checkpoint / name, target / name)
