@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -68,7 +69,7 @@ class PartStats:
     tokens: int
     padding_ratio: float
     score_s: float
-    statuses: dict[str, int]
+    engine: str
 
 
 def prepare_shard(path: Path, model: ModelFolder, options: ClassifyOptions) -> PreparedShard:
@@ -110,7 +111,7 @@ def score_shard(shard: PreparedShard, engine: Engine, advance: Callable[[float],
         tokens=int(shard.encodings.lengths.sum()),
         padding_ratio=padding_ratio(shard.encodings.lengths, batches),
         score_s=time.perf_counter() - started,
-        statuses={},
+        engine=engine.description,
     )
     return logits, stats
 
@@ -193,10 +194,16 @@ def write_part(table: pa.Table, folder: Path, shard: Path) -> Path:
     return path
 
 
-def count_statuses(table: pa.Table) -> dict[str, int]:
-    """Count the tickets of a part by status."""
-    counts: Sequence[dict[str, Any]] = table.column("status").combine_chunks().value_counts().to_pylist()
-    return {str(entry["values"]): int(entry["counts"]) for entry in counts}
+def count_labelled(parts: Sequence[Path]) -> tuple[dict[str, int], list[str]]:
+    """Return the tickets of some parts by status, and the models that labelled them."""
+    statuses: Counter[str] = Counter()
+    models: set[str] = set()
+    for part in parts:
+        table = pq.read_table(part, columns=["status", "model"], read_dictionary=["model"], partitioning=None)
+        for row in table.group_by(["status", "model"]).aggregate([([], "count_all")]).to_pylist():
+            statuses[row["status"]] += row["count_all"]
+            models.add(row["model"])
+    return dict(statuses), sorted(models)
 
 
 def _dictionary(values: Any) -> Any:

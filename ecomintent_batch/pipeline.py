@@ -9,12 +9,12 @@ import hashlib
 import json
 import queue
 import threading
-import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +23,7 @@ from ecomintent_batch.classify import (
     ClassifyOptions,
     PartStats,
     PreparedShard,
-    count_statuses,
+    count_labelled,
     label_shard,
     prepare_shard,
     score_shard,
@@ -31,7 +31,7 @@ from ecomintent_batch.classify import (
 )
 from ecomintent_batch.columns import pick_columns
 from ecomintent_batch.engines import Engine, ModelFolder, load_engine, open_model
-from ecomintent_batch.errors import OutputError
+from ecomintent_batch.errors import OutputError, RunStateError
 from ecomintent_batch.extract import Extraction, ReadPlan, check_rejects, extract_shards, plan_reading, read_extraction
 from ecomintent_batch.files import sha256_of
 from ecomintent_batch.runs import Manifest, RunFolder, commit_run, find_interrupted, finish_published, lock_out, start_run
@@ -68,12 +68,6 @@ class Job:
     resumed: bool
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
-    @property
-    def options(self) -> ClassifyOptions:
-        """The settings that decide what a part holds."""
-        s = self.settings
-        return ClassifyOptions(s.threshold, s.max_length, s.dedupe, s.raw_text, s.keep_text)
-
 
 @dataclass(frozen=True)
 class RunResult:
@@ -93,11 +87,9 @@ def run_job(settings: RunSettings, progress: Progress | None = None) -> RunResul
     progress = progress or Progress()
     with lock_out(settings.out, settings.lock_timeout):
         job = plan_job(settings, progress)
-        began = time.perf_counter()
-        engine = load_model_engine(job)
+        engine = load_model_engine(settings, job.model)
         progress.note(f"model {job.model.name}, {len(job.model.labels)} intents; {engine.description}")
-        extraction, stats = _classify_overlapped(job, engine, progress)
-        return finish_job(job, extraction, stats, engine, elapsed_s=time.perf_counter() - began)
+        return finish_job(job, _classify_overlapped(job, engine, progress))
 
 
 def plan_job(settings: RunSettings, progress: Progress) -> Job:
@@ -138,10 +130,9 @@ def plan_job(settings: RunSettings, progress: Progress) -> Job:
     return Job(settings, source, plan, model, folder, resumed=False)
 
 
-def load_model_engine(job: Job) -> Engine:
-    """Load the engine that the settings of a job ask for."""
-    s = job.settings
-    return load_engine(job.model, engine=s.engine, device=s.device, threads=s.threads, max_batch_tokens=s.max_batch_tokens)
+def load_model_engine(s: RunSettings, model: ModelFolder) -> Engine:
+    """Load the engine that the settings ask for."""
+    return load_engine(model, engine=s.engine, device=s.device, threads=s.threads, max_batch_tokens=s.max_batch_tokens)
 
 
 def extract(job: Job, progress: Progress) -> Iterator[tuple[Path, int]]:
@@ -165,27 +156,52 @@ def extract(job: Job, progress: Progress) -> Iterator[tuple[Path, int]]:
     progress.found(tickets, complete=True)
 
 
-def classify_one(job: Job, engine: Engine, shard: Path, advance: Callable[[float], None] = lambda tickets: None) -> PartStats:
-    """Turn one shard into its part: the unit that Prefect maps, retries and spreads over machines."""
-    prepared = prepare_shard(shard, job.model, job.options)
-    logits, stats = score_shard(prepared, engine, advance)
-    return _write(job, engine, prepared, logits, stats)
+def classify_one(settings: RunSettings, folder: RunFolder, shard: Path) -> PartStats | None:
+    """Turn one shard into its part, unless that is there: the unit that Prefect maps, retries and spreads over machines.
+
+    All that it takes can travel; model and engine are loaded once per process, and score one shard at a time.
+    """
+    if folder.part_of(shard).exists():
+        return None
+    with _loading:
+        model, engine = _load_once(settings, folder.run_id)
+    prepared = prepare_shard(shard, model, _options(settings))
+    with _scoring:
+        logits, stats = score_shard(prepared, engine, lambda tickets: None)
+    _write(settings, folder, model, engine, prepared, logits)
+    return stats
 
 
-def finish_job(job: Job, extraction: Extraction, stats: Sequence[PartStats], engine: Engine, *, elapsed_s: float) -> RunResult:
+def finish_job(job: Job, stats: Sequence[PartStats]) -> RunResult:
     """Commit the parts, and write the summaries."""
-    manifest = commit_run(job.folder, extraction, _describe(job, extraction, stats, engine, elapsed_s))
+    manifest = commit(job, stats)
+    return RunResult(manifest, summarise(job), job.folder)
+
+
+def commit(job: Job, stats: Sequence[PartStats]) -> Manifest:
+    """Publish the parts with their manifest; `stats` are of those that this start of the run has made.
+
+    Raises:
+        RunStateError: shards or parts are missing, or the sums do not hold.
+    """
+    extraction = read_extraction(job.folder.shards)
+    if extraction is None:
+        raise RunStateError(f"{job.folder.shards}: expected a complete extraction, found none; start afresh with --new")
+    return commit_run(job.folder, extraction, _describe(job, extraction, stats))
+
+
+def summarise(job: Job) -> Summary:
+    """Write the volume tables of a committed run."""
     names = job.plan.names
     time_column = names[job.plan.picked.time] if job.plan.picked.time else None
     by = {column: names[column] for column in job.settings.by}
-    summary = summarise_run(job.settings.out, job.folder.run_id, job.folder.summaries, time_column=time_column, by=by)
-    return RunResult(manifest, summary, job.folder)
+    return summarise_run(job.settings.out, job.folder.run_id, job.folder.summaries, time_column=time_column, by=by)
 
 
-def _classify_overlapped(job: Job, engine: Engine, progress: Progress) -> tuple[Extraction, list[PartStats]]:
+def _classify_overlapped(job: Job, engine: Engine, progress: Progress) -> list[PartStats]:
     """Extract, tokenise the next shard, score this one and write the last one at the same time."""
     stats: list[PartStats] = []
-    pending: list[Future[PartStats]] = []
+    pending: list[Future[None]] = []
 
     def prepared() -> Iterator[PreparedShard]:
         with closing(_ahead(extract(job, progress), depth=1 << 20)) as shards:
@@ -193,24 +209,40 @@ def _classify_overlapped(job: Job, engine: Engine, progress: Progress) -> tuple[
                 if job.resumed and job.folder.part_of(path).exists():
                     progress.advance(rows)
                     continue
-                yield prepare_shard(path, job.model, job.options)
+                yield prepare_shard(path, job.model, _options(job.settings))
 
     with ThreadPoolExecutor(1, "write") as writer, closing(_ahead(prepared(), depth=1)) as shards:
         for shard in shards:
             logits, stat = score_shard(shard, engine, progress.advance)
+            stats.append(stat)
             while len(pending) > 1:
-                stats.append(pending.pop(0).result())
-            pending.append(writer.submit(_write, job, engine, shard, logits, stat))
-        stats += [future.result() for future in pending]
-    extraction = read_extraction(job.folder.shards)
-    assert extraction is not None  # noqa: S101 - the generator above ended, so the file is there
-    return extraction, stats
+                pending.pop(0).result()
+            pending.append(writer.submit(_write, job.settings, job.folder, job.model, engine, shard, logits))
+        for future in pending:
+            future.result()
+    return stats
 
 
-def _write(job: Job, engine: Engine, shard: PreparedShard, logits: Any, stats: PartStats) -> PartStats:
-    table = label_shard(shard, logits, job.model, job.model.fingerprint(engine.weights_file), job.options)
-    write_part(table, job.folder.parts, shard.path)
-    return PartStats(**{**asdict(stats), "statuses": count_statuses(table)})
+_loading, _scoring = threading.Lock(), threading.Lock()
+
+
+@lru_cache(maxsize=1)
+def _load_once(settings: RunSettings, run_id: str) -> tuple[ModelFolder, Engine]:
+    """Keyed by the run as well, because the files of a model may change in the life of a worker."""
+    model = open_model(settings.model)
+    return model, load_model_engine(settings, model)
+
+
+def _options(settings: RunSettings) -> ClassifyOptions:
+    s = settings
+    return ClassifyOptions(s.threshold, s.max_length, s.dedupe, s.raw_text, s.keep_text)
+
+
+def _write(
+    settings: RunSettings, folder: RunFolder, model: ModelFolder, engine: Engine, shard: PreparedShard, logits: Any
+) -> None:
+    table = label_shard(shard, logits, model, model.fingerprint(engine.weights_file), _options(settings))
+    write_part(table, folder.parts, shard.path)
 
 
 def _ahead(items: Iterable[T], depth: int) -> Generator[T, None, None]:
@@ -265,17 +297,16 @@ def _fingerprint(settings: RunSettings, source: Source, model: ModelFolder) -> s
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
-def _describe(job: Job, extraction: Extraction, stats: Sequence[PartStats], engine: Engine, elapsed_s: float) -> Manifest:
+def _describe(job: Job, extraction: Extraction, stats: Sequence[PartStats]) -> Manifest:
     classified, tokens = sum(stat.rows for stat in stats), sum(stat.tokens for stat in stats)
-    statuses: dict[str, int] = {}
-    for stat in stats:
-        for status, count in stat.statuses.items():
-            statuses[status] = statuses.get(status, 0) + count
+    statuses, models = count_labelled(sorted(job.folder.parts.glob("*.parquet")))
+    finished_at = datetime.now(UTC)
+    elapsed_s = (finished_at - job.started_at).total_seconds()
     return {
         "run_id": job.folder.run_id,
         "version": __version__,
         "started_at": job.started_at.isoformat(timespec="seconds"),
-        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "finished_at": finished_at.isoformat(timespec="seconds"),
         "source": job.source.name,
         "columns": {
             "id": job.plan.picked.ticket_id,
@@ -283,8 +314,8 @@ def _describe(job: Job, extraction: Extraction, stats: Sequence[PartStats], engi
             "time": job.plan.picked.time,
             "kept": job.plan.names,
         },
-        "model": job.model.fingerprint(engine.weights_file),
-        "engine": engine.description,
+        "model": " + ".join(models),
+        "engine": " + ".join(sorted({stat.engine for stat in stats})),
         "settings": job.settings.model_dump(mode="json", exclude={"source"}) | {"source": hide_password(job.settings.source)},
         "resumed": job.resumed,
         "counts": {
