@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +13,9 @@ import typer
 
 if TYPE_CHECKING:
     from ecomintent_batch.pipeline import RunResult
+
+_INTERRUPTED = 130
+_WrongUsage: Any = typer.BadParameter.__mro__[2]  # ClickException, of the click that typer brings along
 
 app = typer.Typer(
     help="Label the intents of support tickets in batch: exports in, labelled Parquet and volumes out.",
@@ -163,60 +168,54 @@ def _print_json(result: RunResult) -> None:
 
 
 def main() -> None:
-    """Run the command line; errors of ours are one line on stderr and their exit code."""
-    from ecomintent_batch.errors import EcomIntentError
+    """Run the command line."""
+    resumable = "; the same command goes on from here" if "run" in sys.argv[1:2] else ""
+    with one_line_errors("ecomintent-batch", debug="--debug" in sys.argv, on_interrupt=resumable):
+        code: Any = app(standalone_mode=False)
+        if code == _INTERRUPTED:  # typer has swallowed the KeyboardInterrupt
+            raise KeyboardInterrupt
+    sys.exit(code if isinstance(code, int) else 0)
 
-    debug = "--debug" in sys.argv
+
+@contextmanager
+def one_line_errors(program: str, *, debug: bool = False, on_interrupt: str = "") -> Iterator[None]:
+    """Turn what is raised inside into one line on stderr and an exit code; SIGTERM is an interrupt."""
+    from ecomintent_batch.errors import EcomIntentError, describe_unexpected
+
     _stop_on_sigterm()
     try:
-        code: Any = app(standalone_mode=False)
+        yield
     except EcomIntentError as error:
         if debug:
             raise
-        _fail(" ".join(str(error).split()), error.exit_code)
-    except KeyboardInterrupt as interrupt:
-        resumable = "; the same command goes on from here" if "run" in sys.argv[1:2] else ""
-        _fail(f"interrupted{resumable}", 143 if str(interrupt) == "SIGTERM" else 130)
+        _fail(program, " ".join(str(error).split()), error.exit_code)
+    except KeyboardInterrupt:
+        _fail(program, f"interrupted{on_interrupt}", _INTERRUPTED)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except typer.Abort:
+        _fail(program, "interrupted", _INTERRUPTED)
     except Exception as error:
-        import click
-
-        if isinstance(error, click.exceptions.Abort):
-            _fail("interrupted", 130)
-        if isinstance(error, click.ClickException):
+        if isinstance(error, _WrongUsage):
             error.show()
             sys.exit(error.exit_code)
         if debug:
             raise
-        # Not ours, so its text could hold anything, tickets included: the kind and the place only.
-        place = _innermost_place(error)
-        _fail(f"unexpected {type(error).__name__} in {place}; run again with --debug, and report it", 1)
-    sys.exit(code if isinstance(code, int) else 0)
+        _fail(program, f"{describe_unexpected(error)}; run again with --debug, and report it", 1)
 
 
 def _stop_on_sigterm() -> None:
     import signal
 
     def interrupt(signum: int, frame: Any) -> None:
-        raise KeyboardInterrupt("SIGTERM")
+        raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
 
 
-def _innermost_place(error: BaseException) -> str:
-    trace = error.__traceback__
-    place = "?"
-    while trace is not None:
-        if "ecomintent_batch" in trace.tb_frame.f_code.co_filename:
-            place = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
-        trace = trace.tb_next
-    return place
-
-
-def _fail(message: str, code: int) -> None:
-    print(f"ecomintent-batch: {message}", file=sys.stderr)
+def _fail(program: str, message: str, code: int) -> None:
+    print(f"{program}: {message}", file=sys.stderr)
     sys.exit(code)
 
 

@@ -11,8 +11,17 @@ EcomIntentError           exit code 1
 └── RunStateError         what is on disk contradicts the plan of the run
 
 Each message is one line: where, what was expected, what was found, what to do.
-It never holds ticket text, and never a password.
+It never holds ticket text, and never a password: the two functions at the end see to that.
 """
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+# To the last @, not to the first / or #: a password that should have been percent-encoded is hidden whole too.
+_CREDENTIALS = re.compile(r"(?<=://)([^:@/]*):(?!\d+(?:[/?#]|$)).*@")
+_SECRET_OPTIONS = re.compile(r"(?i)([?&][^=&]*(?:pass|secret|key|token)[^=&]*)=[^&]*")
 
 
 class EcomIntentError(Exception):
@@ -53,3 +62,21 @@ class RejectedRowsError(EcomIntentError):
 
 class RunStateError(EcomIntentError):
     """What is on disk contradicts the plan of the run."""
+
+
+def hide_password(location: str) -> str:
+    """Return a URL with its password, and every option that could hold one, replaced by `***`."""
+    if "://" not in location:
+        return location
+    return _SECRET_OPTIONS.sub(r"\1=***", _CREDENTIALS.sub(r"\1:***@", location))
+
+
+def describe_unexpected(error: BaseException) -> str:
+    """Return kind and place of an error that is not ours: its text could hold anything, tickets included."""
+    trace, place = error.__traceback__, "?"
+    while trace is not None:
+        file = Path(trace.tb_frame.f_code.co_filename)
+        if {"ecomintent_batch", "flows"}.intersection(file.parts):
+            place = f"{file.name}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return f"unexpected {type(error).__name__} in {place}"

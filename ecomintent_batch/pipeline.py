@@ -37,7 +37,7 @@ from ecomintent_batch.files import sha256_of
 from ecomintent_batch.runs import Manifest, RunFolder, commit_run, find_interrupted, finish_published, lock_out, start_run
 from ecomintent_batch.schema import output_names
 from ecomintent_batch.settings import RunSettings
-from ecomintent_batch.sources import Source, hide_password, open_source
+from ecomintent_batch.sources import Source, open_source
 from ecomintent_batch.summarise import Summary, summarise_run
 
 T = TypeVar("T")
@@ -316,7 +316,7 @@ def _describe(job: Job, extraction: Extraction, stats: Sequence[PartStats]) -> M
         },
         "model": " + ".join(models),
         "engine": " + ".join(sorted({stat.engine for stat in stats})),
-        "settings": job.settings.model_dump(mode="json", exclude={"source"}) | {"source": hide_password(job.settings.source)},
+        "settings": job.settings.model_dump(mode="json"),
         "resumed": job.resumed,
         "counts": {
             "source_rows": extraction.source_rows,

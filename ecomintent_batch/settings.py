@@ -11,12 +11,14 @@ import tomllib
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, JsonValue, ValidationError, field_serializer, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from ecomintent_batch.errors import UsageError
+from ecomintent_batch.errors import UsageError, hide_password
 
 EngineName = Literal["auto", "torch", "onnx", "stub"]
+# For forms and stored parameters only: a command line may hold the password of its user.
+_NO_PASSWORD: dict[str, JsonValue] = {"pattern": r"^(?!\w+://([^:@/]*:(?!\d+([/?#]|$)).*@|.*[?&][^=&]*pass[^=&]*=))"}
 
 
 class RunSettings(BaseSettings):
@@ -26,7 +28,9 @@ class RunSettings(BaseSettings):
         env_prefix="ECOMINTENT_", extra="forbid", frozen=True, protected_namespaces=()
     )
 
-    source: str = Field(description="File, glob, folder, .duckdb file, or postgresql:// URL.")
+    source: str = Field(
+        description="File, glob, folder, .duckdb file, or postgresql:// URL without its password.", json_schema_extra=_NO_PASSWORD
+    )
     out: Path = Field(Path("ecomintent-out"), description="Folder that holds the outputs of all runs.")
     table: str | None = Field(None, description="Table of a database source.")
     query: str | None = Field(None, description="One SELECT over a database source.")
@@ -61,6 +65,10 @@ class RunSettings(BaseSettings):
         if value is not None and len(value) != 1:
             raise ValueError("should be one character, or 'tab'")
         return value
+
+    @field_serializer("source", when_used="json")
+    def _hide_password(self, value: str) -> str:
+        return hide_password(value)
 
     @model_validator(mode="after")
     def _table_or_query(self) -> Self:

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Protocol
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import duckdb
 import pyarrow as pa
 
-from ecomintent_batch.errors import ColumnError, SourceError, UsageError
+from ecomintent_batch.errors import ColumnError, SourceError, UsageError, hide_password
 from ecomintent_batch.textfiles import DelimitedFile, JsonLinesFile, Reject, Row, detect_dialect
 
 Kind = Literal["csv", "jsonl", "parquet", "duckdb", "postgres"]
@@ -90,17 +90,6 @@ def open_source(
     if kind == "parquet":
         return ParquetSource(location, files)
     return TextSource(kind, location, files, encoding, delimiter)
-
-
-def hide_password(location: str) -> str:
-    """Return a URL with its password, and every option that could hold one, replaced by `***`."""
-    if "://" not in location:
-        return location
-    parts = urlsplit(location)
-    credentials, at, host = parts.netloc.rpartition("@")
-    user = credentials.partition(":")[0] + (":***" if ":" in credentials else "")
-    options = re.sub(r"(?i)((?:pass|secret|key|token)[^=&]*)=[^&]*", r"\1=***", parts.query)
-    return urlunsplit((parts.scheme, user + at + host, parts.path, options, ""))
 
 
 def quote_identifier(name: str) -> str:
