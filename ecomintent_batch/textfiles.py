@@ -13,9 +13,11 @@ import gzip
 import io
 import json
 import re
+import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,7 +26,22 @@ from ecomintent_batch.errors import SourceError
 MAX_FIELD_CHARS = 4_000_000
 MAX_RECORD_LINES = 50_000
 _SAMPLE_CHARS = 256 * 1024
+_SAMPLE_RECORDS = 500
+_SAMPLE_OBJECTS = 1000
 _DELIMITERS = (",", ";", "\t", "|")
+# What reading a file can raise that is the file's fault: gone or torn, a broken .gz, an encoding that it is not in.
+READ_ERRORS = (OSError, EOFError, LookupError, UnicodeError, zlib.error)
+_OTHER_KINDS = (
+    (b"PAR1", "a Parquet file"),
+    (b"PK\x03\x04", "an Excel workbook or a zip archive"),
+    (b"\xd0\xcf\x11\xe0", "an old Excel workbook"),
+    (b"%PDF", "a PDF"),
+    (b"SQLite format 3", "a SQLite database"),
+    (b"\x28\xb5\x2f\xfd", "a zstd archive"),
+    (b"BZh", "a bzip2 archive"),
+    (b"\xfd7zXZ", "an xz archive"),
+)
+UNCLOSED = f"a quote that is never closed, or a field over {MAX_FIELD_CHARS:,} characters"
 _TORN = re.compile("[\ud800-\udfff]")
 _TORN_WIDE = re.compile("[\ud800-\udfff\ufffd]")
 
@@ -75,6 +92,9 @@ def detect_encoding(path: Path) -> str:
 
     UTF-8 is proven by decoding everything (about 1 GB/s), so a lone accent on the last line counts. What is not
     UTF-8 is cp1252 where it uses only bytes that cp1252 defines, latin-1 otherwise.
+
+    Raises:
+        SourceError: the file is a workbook, an archive or another thing that is no text.
     """
     with open_binary(path) as file:
         head = file.read(64 * 1024)
@@ -87,12 +107,20 @@ def detect_encoding(path: Path) -> str:
         ):
             if head.startswith(bom):
                 return name
-        even, odd = head[0::2].count(0), head[1::2].count(0)
-        if max(even, odd) * 2 > len(head) // 2:  # text in UTF-16 has a NUL in most pairs of bytes, always on one side
-            return "utf-16-be" if even > odd else "utf-16-le"
+        for magic, what in _OTHER_KINDS:
+            if head.startswith(magic):
+                raise SourceError(f"{path}: expected text, found {what}; export the tickets as CSV")
+        # Column names are ASCII mostly, whatever language the tickets are in: in UTF-16 a NUL stands in most pairs of
+        # bytes of the first line, always on one side.
+        first_line = re.split(b"[\r\n]", head, maxsplit=1)[0]
+        even, odd = first_line[0::2].count(0), first_line[1::2].count(0)
+        if max(even, odd) * 4 > len(first_line) and min(even, odd) == 0:
+            return "utf-16-be" if even else "utf-16-le"
         file.seek(0)
         invalid, multibyte, unprintable = _survey_utf8(file)
-    if invalid == 0 or multibyte > 20 * invalid:  # a few torn characters in UTF-8: those rows are rejected
+    # Text in another encoding looks like a multi-byte character next to never: where those prevail, it is UTF-8 with
+    # torn characters, whose rows are rejected.
+    if invalid == 0 or multibyte > invalid:
         return "utf-8"
     return "latin-1" if unprintable else "cp1252"
 
@@ -129,31 +157,30 @@ def detect_dialect(path: Path, encoding: str | None, delimiter: str | None) -> D
     except (LookupError, UnicodeError) as error:
         raise SourceError(f"{path}: cannot be read as {encoding} ({type(error).__name__}); try another --encoding") from None
     skip = 0
-    if match := re.match(r"sep=(.)\r?\n", sample):  # Excel's own hint
+    sample = sample.removeprefix("\ufeff")
+    if match := re.match(r"sep=(.)(?:\r\n|\r|\n)", sample):  # Excel's own hint
         skip, delimiter, sample = 1, delimiter or match[1], sample[match.end() :]
     if not sample.strip("\x00 \t\r\n\ufeff"):
         raise SourceError(f"{path}: expected a header and tickets, found an empty file")
-    first = sample.lstrip()[:1]
-    quote = "'" if first == "'" else '"'
-    escape = "\\" if f"\\{quote}" in sample and quote * 2 not in sample.replace(f"\\{quote}", "") else None
-    candidates = (delimiter,) if delimiter else _DELIMITERS
-    lines = sample.splitlines(keepends=True)
-    if len(sample) == _SAMPLE_CHARS and len(lines) > 1:
-        lines.pop()  # cut in the middle
-    best = max(candidates, key=lambda candidate: _fit(lines, candidate, quote, escape))
-    return Dialect(encoding, best, quote, escape, skip)
+    quote = "'" if sample.lstrip().startswith("'") else '"'
+    marks = (delimiter,) if delimiter else _DELIMITERS
+    candidates = [Dialect(encoding, mark, quote, skip_lines=skip) for mark in marks]
+    best = max(candidates, key=lambda candidate: _fit(sample, candidate))
+    # A backslash before a quote escapes it only where the file makes no sense otherwise: text may end in a backslash.
+    escaped = replace(best, escape="\\")
+    return escaped if f"\\{quote}" in sample and _fit(sample, escaped) > _fit(sample, best) else best
 
 
-def _fit(lines: list[str], delimiter: str, quote: str, escape: str | None) -> tuple[float, int]:
-    """Return the share of records as wide as the header, and that width; one column is the worst."""
-    reader = csv.reader(lines, delimiter=delimiter, quotechar=quote, escapechar=escape, doublequote=escape is None)
-    try:
-        widths = [len(record) for record in reader if record][:500]
-    except csv.Error:
+def _fit(sample: str, dialect: Dialect) -> tuple[float, int]:
+    """Return the share of records that are well-formed and as wide as the header, and that width; one column is the worst."""
+    records = _read_records(_Lines(io.StringIO(sample, newline="")), dialect)
+    _, header = next(records, (0, ""))
+    if isinstance(header, str) or len(header) < 2:
         return (0.0, 0)
-    if not widths or widths[0] < 2:
-        return (0.0, len(widths))
-    return (sum(width == widths[0] for width in widths) / len(widths), widths[0])
+    fits = [isinstance(record, list) for _, record in islice(records, _SAMPLE_RECORDS)]
+    if len(sample) == _SAMPLE_CHARS and 1 < len(fits) < _SAMPLE_RECORDS:
+        fits.pop()  # cut in the middle
+    return (1.0 if all(fits) else fits.count(True) / len(fits), len(header))
 
 
 def _open_text(path: Path, encoding: str) -> IO[str]:
@@ -165,11 +192,13 @@ def _open_text(path: Path, encoding: str) -> IO[str]:
 class _Lines:
     """Lines of a file that can be given back, so that a broken record costs its first line only."""
 
-    def __init__(self, file: IO[str]) -> None:
+    def __init__(self, file: IO[str], skip: int = 0) -> None:
         self._file = file
-        self._ahead: deque[str] = deque()
+        self._ahead: deque[str] = deque(line.removeprefix("\ufeff") for line in islice(file, 1))
         self.record: list[str] = []
         self.number = 0  # of the last line given out, from 1
+        for _ in range(skip):
+            next(self, None)
 
     def __iter__(self) -> _Lines:
         return self
@@ -191,78 +220,101 @@ class _Lines:
         self.number -= len(back)
 
 
+def _read_records(lines: _Lines, dialect: Dialect) -> Iterator[tuple[int, list[str] | str]]:
+    """Yield the line on which each record starts, and its fields or the reason why it has none; the first is the header."""
+    reader = _make_reader(lines, dialect)
+    width = 0
+    while True:
+        lines.begin_record()
+        start = lines.number + 1
+        reached_end = False
+        try:
+            record = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            problem = _reason(error)
+            reached_end = problem == UNCLOSED
+        else:
+            if not record:
+                continue  # an empty line
+            width = width or len(record)
+            if len(record) == width:
+                yield start, record
+                continue
+            problem = f"expected {width} fields, found {len(record)}"
+        if _are_rows(lines.record[1:], dialect, width, last_too=not reached_end):
+            lines.give_back_all_but_first()
+            problem = UNCLOSED
+        # A fresh reader: after an exception from its input, the old one still holds half a record.
+        reader = _make_reader(lines, dialect)
+        yield start, problem
+
+
+def _make_reader(lines: Iterator[str], dialect: Dialect, *, strict: bool = True) -> Any:
+    csv.field_size_limit(MAX_FIELD_CHARS)  # one for the whole process, so set by whoever reads
+    return csv.reader(
+        lines,
+        delimiter=dialect.delimiter,
+        quotechar=dialect.quote,
+        escapechar=dialect.escape,
+        doublequote=dialect.escape is None,
+        strict=strict,
+    )
+
+
+def _are_rows(lines: Sequence[str], dialect: Dialect, width: int, *, last_too: bool) -> bool:
+    """Tell rows that an unclosed quote has swallowed from the further lines of one text.
+
+    Most of the lines must begin a row; `last_too`: so must the last one, where the broken quote was noticed. If text were
+    taken for rows, a message would fall apart into tickets that nobody wrote.
+    """
+    quote, mark = re.escape(dialect.quote), re.escape(dialect.delimiter)
+    inside, bare = (rf"[^{quote}]|{quote}{quote}", "") if dialect.escape is None else (rf"[^{quote}\\]|\\.", r"\\")
+    field = rf"(?:{quote}(?:{inside})*+(?:{quote}(?={mark}|\Z)|\Z)|[^{quote}{mark}{bare}]*+)"
+    quotes_in_place = re.compile(rf"{field}(?:{mark}{field})*+", re.DOTALL)
+
+    def begins_row(line: str) -> bool:
+        if not quotes_in_place.fullmatch(line):
+            return False
+        found = len(next(_make_reader(iter([line]), dialect, strict=False), []))
+        goes_on = line.count(dialect.quote) % 2 == 1
+        return found == width or (goes_on and found <= width)
+
+    begin = [begins_row(stripped) for line in lines if (stripped := line.rstrip("\r\n"))]
+    return begin.count(True) * 2 > len(begin) and (begin[-1] or not last_too)
+
+
 class DelimitedFile:
     """One CSV or TSV file: its header, then its rows and rejects in their order."""
 
     def __init__(self, path: Path, dialect: Dialect) -> None:
         self.path, self.dialect = path, dialect
-        csv.field_size_limit(MAX_FIELD_CHARS)
         with _open_text(path, dialect.encoding) as file:
-            try:
-                header = next(self._reader(self._skip(file)))
-            except StopIteration:
-                header = []
-            except csv.Error as error:
-                raise SourceError(f"{path}: expected a header line, found one that cannot be parsed: {error}") from None
-        self.columns = [name.strip().lstrip("\ufeff") for name in header]
-
-    def _skip(self, file: IO[str]) -> _Lines:
-        lines = _Lines(file)
-        for _ in range(self.dialect.skip_lines):
-            next(lines, None)
-        lines.begin_record()
-        return lines
-
-    def _reader(self, lines: Iterator[str]) -> Any:
-        dialect = self.dialect
-        return csv.reader(
-            lines,
-            delimiter=dialect.delimiter,
-            quotechar=dialect.quote,
-            escapechar=dialect.escape,
-            doublequote=dialect.escape is None,
-            strict=True,
-        )
+            _, header = next(_read_records(_Lines(file, dialect.skip_lines), dialect), (0, "nothing"))
+        if isinstance(header, str):
+            raise SourceError(f"{path}: expected a header line, found {header}")
+        self.columns = [name.strip() for name in header]
 
     def rows(self) -> Iterator[Row | Reject]:
         """Yield every row behind the header; `row_number` of a reject counts within this file."""
-        width = len(self.columns)
         with _open_text(self.path, self.dialect.encoding) as file:
-            lines = self._skip(file)
-            reader = self._reader(lines)
-            next(reader, None)
-            place = -1
-            while True:
-                lines.begin_record()
-                start = lines.number + 1
-                try:
-                    record = next(reader)
-                except StopIteration:
-                    return
-                except csv.Error as error:
-                    lines.give_back_all_but_first()
-                    # A fresh reader: after an exception from its input, the old one still holds half a record.
-                    reader = self._reader(lines)
-                    place += 1
-                    yield Reject(str(self.path), start, place, None, _reason(error))
-                    continue
-                if not record:
-                    continue  # an empty line
-                place += 1
-                if len(record) != width:
-                    found = f"expected {width} fields, found {len(record)}"
-                    yield Reject(str(self.path), start, place, None, found)
+            records = _read_records(_Lines(file, self.dialect.skip_lines), self.dialect)
+            next(records, None)  # the header
+            for place, (line, record) in enumerate(records):
+                if isinstance(record, str):
+                    yield Reject(str(self.path), line, place, None, record)
                 elif (column := _undecodable(record, self.dialect.encoding)) is not None:
-                    found = f"bytes that are not {self.dialect.encoding}"
-                    yield Reject(str(self.path), start, place, self.columns[column], found)
+                    error = f"bytes that are not {self.dialect.encoding}"
+                    yield Reject(str(self.path), line, place, self.columns[column], error)
                 else:
-                    yield Row([value or None for value in record], start)
+                    yield Row([value or None for value in record], line)
 
 
 def _reason(error: csv.Error) -> str:
     text = str(error)
     if "unexpected end of data" in text or "unclosed" in text or "field limit" in text:
-        return "a quote that is never closed, or a field over 4,000,000 characters"
+        return UNCLOSED
     if "expected after" in text:
         return "text behind a closing quote"
     return text
@@ -278,18 +330,25 @@ def _undecodable(values: Sequence[str | None], encoding: str) -> int | None:
 
 
 class JsonLinesFile:
-    """One file of JSON objects, one a line; columns are the keys of its first 1,000 objects."""
+    """One file of JSON objects, one a line; columns are the keys of its first 1,000 objects.
+
+    Raises:
+        SourceError: there is no object in it.
+    """
 
     def __init__(self, path: Path, encoding: str | None) -> None:
         self.path = path
         self.dialect = Dialect(encoding or detect_encoding(path))
         keys: dict[str, None] = {}
-        for count, (_, found) in enumerate(self._objects()):
+        problem = "an empty file"
+        for _, found in islice(self._objects(), _SAMPLE_OBJECTS):
             if isinstance(found, dict):
                 keys.update(dict.fromkeys(found))
-            if count >= 1000:
-                break
+            else:
+                problem = f"none ({found})"
         self.columns = list(keys)
+        if not keys:
+            raise SourceError(f"{path}: expected a JSON object on each line, found {problem}")
 
     def _objects(self) -> Iterator[tuple[int, dict[str, Any] | str]]:
         """Yield each line's number with its object, or with the reason why it has none."""
