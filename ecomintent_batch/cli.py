@@ -180,7 +180,7 @@ def main() -> None:
 @contextmanager
 def one_line_errors(program: str, *, debug: bool = False, on_interrupt: str = "") -> Iterator[None]:
     """Turn what is raised inside into one line on stderr and an exit code; SIGTERM is an interrupt."""
-    from ecomintent_batch.errors import EcomIntentError, describe_unexpected
+    from ecomintent_batch.errors import EcomIntentError, without_text
 
     _stop_on_sigterm()
     try:
@@ -202,7 +202,7 @@ def one_line_errors(program: str, *, debug: bool = False, on_interrupt: str = ""
             sys.exit(error.exit_code)
         if debug:
             raise
-        _fail(program, f"{describe_unexpected(error)}; run again with --debug, and report it", 1)
+        _fail(program, f"{without_text(error)}; run again with --debug, and report it", 1)
 
 
 def _stop_on_sigterm() -> None:

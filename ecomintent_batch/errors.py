@@ -71,12 +71,18 @@ def hide_password(location: str) -> str:
     return _SECRET_OPTIONS.sub(r"\1=***", _CREDENTIALS.sub(r"\1:***@", location))
 
 
-def describe_unexpected(error: BaseException) -> str:
-    """Return kind and place of an error that is not ours: its text could hold anything, tickets included."""
+class UnexpectedError(RuntimeError):
+    """An error outside the tree, told by its kind and place."""
+
+
+def without_text(error: Exception) -> UnexpectedError:
+    """Return what may be told of an error outside the tree: its text could hold anything, tickets included."""
+    if isinstance(error, UnexpectedError):
+        return error
     trace, place = error.__traceback__, "?"
     while trace is not None:
         file = Path(trace.tb_frame.f_code.co_filename)
         if {"ecomintent_batch", "flows"}.intersection(file.parts):
             place = f"{file.name}:{trace.tb_lineno}"
         trace = trace.tb_next
-    return f"unexpected {type(error).__name__} in {place}"
+    return UnexpectedError(f"unexpected {type(error).__name__} in {place}")
