@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 
-# No token is longer than this in practice; what lies behind could not be read by the model and need not be tokenised.
+# Few tokens are longer than this: what lies behind is seldom read by the model, and need not be tokenised.
 _MAX_CHARS_PER_TOKEN = 32
 
 
@@ -62,6 +62,9 @@ def tokenise(tokenizer: Tokenizer, messages: Sequence[str], max_length: int) -> 
     limit = max_length * _MAX_CHARS_PER_TOKEN
     encoded = tokenizer.encode_batch_fast([message[:limit] for message in messages])
     ids = [encoding.ids for encoding in encoded]
+    for index, message in enumerate(messages):
+        if len(message) > limit and len(ids[index]) <= max_length:  # words of thousands of letters: few tokens after all
+            ids[index] = tokenizer.encode(message).ids
     n_tokens = np.fromiter(map(len, ids), np.int32, len(ids))
     too_long = np.flatnonzero(n_tokens > max_length)
     if len(too_long):

@@ -16,8 +16,9 @@ _OPSET = 18
 def export_onnx_int8(checkpoint: Path, target: Path) -> Path:
     """Write `onnx/model_int8.onnx` under `target`, and return its path.
 
-    Weights are quantised per tensor to int8, activations at run time (`quantize_dynamic`), on the plain
-    graph: on the fused one accuracy was lost.
+    Weights are quantised to int8 per channel, activations at run time (`quantize_dynamic`), on the plain graph: on the
+    fused one accuracy was lost. Of the 387 messages of `sample_data` a model of the nine intents gave 12 another first
+    intent than in fp32, none of them at a confidence over 0.7; per tensor it was 42 and 23, at the same speed.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from transformers import AutoModelForSequenceClassification
@@ -30,7 +31,7 @@ def export_onnx_int8(checkpoint: Path, target: Path) -> Path:
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "model.onnx"
         _export_plain(model, plain)
-        quantize_dynamic(plain, onnx_file, weight_type=QuantType.QInt8)
+        quantize_dynamic(plain, onnx_file, weight_type=QuantType.QInt8, per_channel=True)
     return onnx_file
 
 
