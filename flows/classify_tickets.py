@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import logging
 from argparse import ArgumentParser
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from polars import selectors
 from prefect import Task, flow, get_run_logger, task, unmapped
@@ -23,6 +24,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.exceptions import MissingContextError
 from prefect.futures import wait
+from prefect.runtime import task_run
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import exponential_backoff
 
@@ -33,6 +35,9 @@ from ecomintent_batch.pipeline import Job, Progress
 from ecomintent_batch.runs import RunFolder, lock_out
 from ecomintent_batch.settings import RunSettings, load_settings
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 
 class _Log(Progress):
     """Writes to the log of the run; where Prefect runs nothing there is none."""
@@ -42,15 +47,19 @@ class _Log(Progress):
             get_run_logger().info(text)
 
 
-@contextmanager
-def _no_ticket_text() -> Iterator[None]:
+def _no_ticket_text(step: Callable[P, R]) -> Callable[P, R]:
     """Let errors of ours pass, and tell only kind and place of others: Prefect stores all that an error says."""
-    try:
-        yield
-    except EcomIntentError:
-        raise
-    except Exception as error:
-        raise without_text(error).with_traceback(error.__traceback__) from None
+
+    @wraps(step)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return step(*args, **kwargs)
+        except EcomIntentError:
+            raise
+        except Exception as error:
+            raise without_text(error).with_traceback(error.__traceback__) from None
+
+    return run
 
 
 def _is_worth_a_retry(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
@@ -59,14 +68,14 @@ def _is_worth_a_retry(task: Task[..., Any], run: TaskRun, state: State[Any]) -> 
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-@_no_ticket_text()
+@_no_ticket_text
 def plan(settings: RunSettings) -> Job:
     """Open source and model, and make, or pick up, the folder of the run."""
     return pipeline.plan_job(settings, _Log())
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-@_no_ticket_text()
+@_no_ticket_text
 def extract(job: Job) -> list[Path]:
     """Read the source into shards."""
     shards = list(pipeline.extract(job, _Log()))
@@ -83,7 +92,7 @@ def extract(job: Job) -> list[Path]:
     cache_policy=NO_CACHE,
     persist_result=False,
 )
-@_no_ticket_text()
+@_no_ticket_text
 def classify_shard(shard: Path, settings: RunSettings, folder: RunFolder) -> PartStats | None:
     """Label the tickets of one shard, unless its part is there."""
     stats = pipeline.classify_one(settings, folder, shard)
@@ -93,7 +102,7 @@ def classify_shard(shard: Path, settings: RunSettings, folder: RunFolder) -> Par
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-@_no_ticket_text()
+@_no_ticket_text
 def commit(job: Job, stats: Sequence[PartStats]) -> None:
     """Publish the parts all at once, with their manifest."""
     pipeline.commit(job, stats)
@@ -101,16 +110,16 @@ def commit(job: Job, stats: Sequence[PartStats]) -> None:
 
 
 @task(retries=2, retry_delay_seconds=5, retry_condition_fn=_is_worth_a_retry, cache_policy=NO_CACHE, persist_result=False)
-@_no_ticket_text()
+@_no_ticket_text
 def summarise(job: Job) -> None:
     """Sum up the volumes by intent, on disk and as artifacts."""
     summary = pipeline.summarise(job)
-    create_table_artifact(
-        key="volume-by-intent",
-        table=summary.tables["volume_by_intent"].with_columns(selectors.float().round(4)).to_dicts(),
-        description=f"Tickets by intent, run {job.folder.run_id}",
-    )
-    create_markdown_artifact(key="run-summary", markdown=summary.markdown, description=f"Run {job.folder.run_id}")
+    if task_run.id is None:  # nobody to show artifacts to
+        return
+    volumes = summary.tables["volume_by_intent"].with_columns(selectors.float().round(4))
+    of_run = f"Run {job.folder.run_id}"
+    create_table_artifact(key="volume-by-intent", table=volumes.to_dicts(), description=of_run)
+    create_markdown_artifact(key="run-summary", markdown=summary.markdown, description=of_run)
 
 
 # Two workers: a shard is cleaned and tokenised while the one before it is scored, and two are held in memory.
