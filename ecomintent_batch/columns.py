@@ -30,6 +30,8 @@ _TIMES = (
     ("ticket_created_at", "conversation_started_at", "initially_created_at", "opened_at", "submitted_at"),
     ("received_at", "sent_at", "timestamp", "datetime", "date", "time"),
 )  # fmt: skip
+_LONGEST_NAME = 40
+_MOST_NAMES = 30
 
 
 @dataclass(frozen=True)
@@ -67,17 +69,19 @@ def pick_columns(
     named = [column for column in (id_column, *text_column, time_column, *kept) if column is not None]
     for column in named:
         if column not in columns:
-            raise ColumnError(f"{name}: expected a column {column!r}, found {_listed(columns)}")
+            raise ColumnError(f"{name}: expected a column {column!r}, found {list_names(columns)}")
     ticket_id = id_column or _find(name, columns, _IDS, "the ticket's id", "--id-column")
     if ticket_id is None:
-        raise ColumnError(f"{name}: expected a column with the ticket's id, found {_listed(columns)}; name it with --id-column")
+        raise ColumnError(
+            f"{name}: expected a column with the ticket's id, found {list_names(columns)}; name it with --id-column"
+        )
     texts = tuple(text_column)
     if not texts:
         subject = _find(name, columns, _SUBJECTS, "the subject", "--text-column")
         body = _find(name, columns, _BODIES, "the text", "--text-column")
         texts = tuple(column for column in (subject, body) if column is not None)
         if not texts:
-            raise ColumnError(f"{name}: expected a column with the text, found {_listed(columns)}; name it with --text-column")
+            raise ColumnError(f"{name}: expected a column with the text, found {list_names(columns)}; give --text-column")
     time = time_column or _find(name, columns, _TIMES, "the time", "--time-column")
     everything = ([time] if time else []) + [column for column in kept if column != time]
     return PickedColumns(ticket_id, texts, time, tuple(dict.fromkeys(everything)), time_column is not None)
@@ -92,12 +96,16 @@ def _find(name: str, columns: Sequence[str], ranks: Sequence[Sequence[str]], wha
         if len(found) > 1:
             raise ColumnError(
                 f"{name}: expected one column with {what}, found {' and '.join(found)} equally good "
-                f"among {_listed(columns)}; choose with {flag}"
+                f"among {list_names(columns)}; choose with {flag}"
             )
         if found:
             return found[0]
     return None
 
 
-def _listed(columns: Sequence[str]) -> str:
-    return ", ".join(columns) if columns else "no columns"
+def list_names(columns: Sequence[str]) -> str:
+    """Return the names for a message: few, and none so long that it could be the text of a ticket, not a name."""
+    if not columns:
+        return "none"
+    short = [name if len(name) <= _LONGEST_NAME else f"a text of {len(name)} characters" for name in columns[:_MOST_NAMES]]
+    return ", ".join(short) + (f" and {len(columns) - _MOST_NAMES} more" if len(columns) > _MOST_NAMES else "")

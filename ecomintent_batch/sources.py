@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Protocol
-from urllib.parse import urlsplit
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
+from ecomintent_batch.columns import list_names
 from ecomintent_batch.errors import ColumnError, SourceError, UsageError, hide_password
-from ecomintent_batch.textfiles import DelimitedFile, JsonLinesFile, Reject, Row, detect_dialect
+from ecomintent_batch.textfiles import READ_ERRORS, DelimitedFile, JsonLinesFile, Reject, Row, detect_dialect
 
 Kind = Literal["csv", "jsonl", "parquet", "duckdb", "postgres"]
 _SUFFIXES: dict[str, Kind] = {
@@ -25,6 +26,7 @@ _SUFFIXES: dict[str, Kind] = {
     ".duckdb": "duckdb", ".ddb": "duckdb", ".db": "duckdb",
 }  # fmt: skip
 _KINDS_OF_FOLDERS = ("csv", "jsonl", "parquet")
+_DEFAULT_SCHEMAS = ("main", "public")
 _BATCH_ROWS = 8192
 _WHAT_IS_READ = ".csv .tsv .jsonl (also .gz) .parquet .duckdb or postgresql://"
 
@@ -73,9 +75,9 @@ def open_source(
         SourceError: missing, unreadable, empty, locked, or not what its name says.
         UsageError: `table` or `query` for a source that is no database, or neither for one that is.
     """
-    if re.match(r"[a-zA-Z][a-zA-Z0-9+]*://", location):
-        if not location.startswith(("postgres://", "postgresql://")):
-            scheme = location.split("://")[0]
+    scheme, is_url, _ = location.partition("://")
+    if is_url:
+        if scheme not in ("postgres", "postgresql"):
             raise SourceError(f"{scheme}://…: expected {_WHAT_IS_READ}, found a URL of another kind; export it to a file")
         return _open_database("postgres", location, table, query)
     files = _find_files(location)
@@ -84,6 +86,8 @@ def open_source(
         raise SourceError(f"{location}: expected files of one kind, found {', '.join(sorted(kinds))}; name one kind by a glob")
     kind = kinds.pop()
     if kind == "duckdb":
+        if len(files) > 1:
+            raise SourceError(f"{location}: expected one database, found {len(files)}; run them one by one")
         return _open_database("duckdb", str(files[0]), table, query)
     if table or query:
         raise UsageError(f"--table and --query: expected a database, found {location}")
@@ -98,31 +102,35 @@ def quote_identifier(name: str) -> str:
 
 
 def _find_files(location: str) -> list[Path]:
+    try:
+        files = _list_files(location)
+        for file in files:
+            file.open("rb").close()
+            if file.is_file() and file.stat().st_size == 0:
+                raise SourceError(f"{file}: expected tickets, found an empty file")
+    except (OSError, RuntimeError) as error:  # RuntimeError: ~user, and there is no such user
+        found = error.strerror if isinstance(error, OSError) else str(error)
+        raise SourceError(f"{getattr(error, 'filename', None) or location}: expected a readable file, found: {found}") from None
+    return files
+
+
+def _list_files(location: str) -> list[Path]:
     path = Path(location).expanduser()
     if path.is_dir():
         files = [file for file in sorted(path.iterdir()) if file.is_file() and _kind_of(file, strict=False) in _KINDS_OF_FOLDERS]
-        files = [file for file in files if file.suffix != ".txt"]  # a README more often than an export
+        # A .txt is a README more often than an export; macOS leaves a ._tickets.csv beside each tickets.csv.
+        files = [file for file in files if file.suffix != ".txt" and not file.name.startswith(".")]
         if not files:
             raise SourceError(f"{location}: expected a folder with ticket files ({_WHAT_IS_READ}), found none")
-    elif path.exists():
-        files = [path]
-    elif any(character in location for character in "*?["):
-        files = [
-            Path(found)
-            for found in sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 - a pattern may be absolute
-            if Path(found).is_file()
-        ]
-        if not files:
-            raise SourceError(f"{location}: expected at least one file, found none that matches")
-    else:
+        return files
+    if path.exists():
+        return [path]
+    if not any(character in location for character in "*?["):
         raise SourceError(f"{location}: expected a file, folder or glob, found nothing there")
-    for file in files:
-        try:
-            file.open("rb").close()
-        except OSError as error:
-            raise SourceError(f"{file}: expected a readable file, found: {error.strerror}") from None
-        if file.is_file() and file.stat().st_size == 0:
-            raise SourceError(f"{file}: expected tickets, found an empty file")
+    found = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 - a pattern may be absolute
+    files = [Path(name) for name in found if Path(name).is_file()]
+    if not files:
+        raise SourceError(f"{location}: expected at least one file, found none that matches")
     return files
 
 
@@ -158,8 +166,8 @@ class TextSource:
         for parsed in self._parsed[1:]:
             if set(parsed.columns) != set(self.columns) and self.kind == "csv":
                 raise SourceError(
-                    f"{parsed.path}: expected the columns of {self._parsed[0].path} ({', '.join(self.columns)}), "
-                    f"found {', '.join(parsed.columns)}"
+                    f"{parsed.path}: expected the columns of {self._parsed[0].path} ({list_names(self.columns)}), "
+                    f"found {list_names(parsed.columns)}"
                 )
             self.columns = list(dict.fromkeys([*self.columns, *parsed.columns]))
         check_unique(self.name, self._parsed[0].columns)
@@ -170,8 +178,8 @@ class TextSource:
             if self.kind == "jsonl":
                 return JsonLinesFile(file, self.encoding)
             return DelimitedFile(file, detect_dialect(file, self.encoding, self.delimiter))
-        except (OSError, EOFError, LookupError) as error:  # a torn .gz, a codec of that name does not exist
-            raise SourceError(f"{file}: cannot be read: {error}") from None
+        except READ_ERRORS as error:
+            raise SourceError(f"{file}: expected text that can be read, found: {error}") from None
 
     def fingerprint(self) -> list[Any]:
         return [*_file_fingerprint(self.files), self.encoding, self.delimiter]
@@ -205,7 +213,7 @@ class TextSource:
     def _readable(rows: Iterator[Row | Reject], name: str) -> Iterator[Row | Reject]:
         try:
             yield from rows
-        except (OSError, EOFError) as error:  # gzip: a file that was cut short
+        except READ_ERRORS as error:  # a .gz that was cut short, most often
             raise SourceError(f"{name}: expected to be read to its end, found: {error}; fetch it again") from None
 
 
@@ -221,20 +229,27 @@ class _DuckDBSource:
         self.notes = []
         self._connection, self._from = connection, from_clause
         try:
-            self.columns = [row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {from_clause}").fetchall()]  # noqa: S608 - built from quoted identifiers and a checked SELECT
+            connection.execute("SET TimeZone = 'UTC'")  # the days of a run are not those of the machine that runs it
+            self._types = dict(
+                row[:2]
+                for row in connection.execute(f"DESCRIBE SELECT * FROM {from_clause}").fetchall()  # noqa: S608 - built from quoted identifiers and a checked SELECT
+            )
         except duckdb.Error as error:
-            raise self._unreadable(error) from None
-        check_unique(name, self.columns)
+            raise SourceError(f"{name}: cannot be read: {self._clean(first_line(error))}") from None
+        self.columns = list(self._types)
 
-    def _unreadable(self, error: Exception) -> SourceError:
-        return SourceError(f"{self.name}: cannot be read: {first_line(error)}")
+    def _clean(self, reason: str) -> str:
+        """Return what a library found wrong, without what may not be shown."""
+        return reason
 
     def fingerprint(self) -> list[Any]:
         return []
 
     def read(self, columns: Sequence[str], as_text: Sequence[str], reject: Callable[[Reject], None]) -> Iterator[Batch]:
         quoted = {name: quote_identifier(name) for name in columns}
-        names = ", ".join(f"{sql}::VARCHAR AS {sql}" if name in as_text else sql for name, sql in quoted.items())
+        # Intervals and unions have no place in Parquet, which is what shards are.
+        cast = {*as_text, *(name for name, kind in self._types.items() if re.search("INTERVAL|UNION", kind))}
+        names = ", ".join(f"{sql}::VARCHAR AS {sql}" if name in cast else sql for name, sql in quoted.items())
         place = 0
         try:
             reader = self._connection.sql(f"SELECT {names} FROM {self._from}").to_arrow_reader(_BATCH_ROWS)  # noqa: S608 - as above
@@ -243,7 +258,9 @@ class _DuckDBSource:
                 yield Batch(pa.Table.from_batches([record_batch]), pa.array(range(place, place + n), pa.int64()))
                 place += n
         except (duckdb.Error, pa.ArrowException, OSError) as error:
-            raise self._unreadable(error) from None
+            # DuckDB quotes the value that it could not convert, and that may be a ticket's.
+            reason = re.sub(r"""(['"]).*\1""", r"\1…\1", self._clean(first_line(error)))
+            raise SourceError(f"{self.name}: cannot be read: {reason}") from None
 
 
 class ParquetSource(_DuckDBSource):
@@ -253,11 +270,14 @@ class ParquetSource(_DuckDBSource):
 
     def __init__(self, name: str, files: Sequence[Path]) -> None:
         for file in files:
-            with file.open("rb") as binary:
-                if binary.read(4) != b"PAR1":
-                    raise SourceError(f"{file}: expected a Parquet file, found another kind of content")
+            try:
+                check_unique(str(file), pq.read_schema(file).names)  # DuckDB would rename the second column
+            except (pa.ArrowException, OSError):
+                raise SourceError(f"{file}: expected a Parquet file, found another kind of content, or one cut short") from None
         self.files = files
-        listed = ", ".join("'" + str(file).replace("'", "''") + "'" for file in files)
+        # DuckDB takes every name for a glob; what was found by now is a file, brackets and all.
+        literal = (re.sub(r"[*?\[]", r"[\g<0>]", str(file)).replace("'", "''") for file in files)
+        listed = ", ".join(f"'{file}'" for file in literal)
         super().__init__(name, duckdb.connect(), f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)")
 
     def fingerprint(self) -> list[Any]:
@@ -267,9 +287,12 @@ class ParquetSource(_DuckDBSource):
 class DatabaseSource(_DuckDBSource):
     """A table of a database, or one SELECT over it; the database is opened read-only."""
 
-    def __init__(self, kind: Kind, name: str, connection: duckdb.DuckDBPyConnection, from_clause: str) -> None:
-        self.kind = kind
-        super().__init__(name, connection, from_clause)
+    def __init__(self, kind: Kind, location: str, connection: duckdb.DuckDBPyConnection, from_clause: str) -> None:
+        self.kind, self._location = kind, location
+        super().__init__(hide_password(location), connection, from_clause)
+
+    def _clean(self, reason: str) -> str:
+        return reason.replace(self._location, self.name)
 
 
 def _open_database(kind: Kind, location: str, table: str | None, query: str | None) -> DatabaseSource:
@@ -278,17 +301,17 @@ def _open_database(kind: Kind, location: str, table: str | None, query: str | No
         raise UsageError(f"{name}: expected --table or --query for a database, found {'both' if table else 'neither'}")
     connection = _connect_duckdb(location) if kind == "duckdb" else _connect_postgres(location, name)
     if query is not None:
-        return DatabaseSource(kind, name, connection, f"({_checked_select(connection, query)})")
+        return DatabaseSource(kind, location, connection, f"({_checked_select(connection, query)}\n)")  # it may end in a comment
     assert table is not None  # noqa: S101 - narrowed above, for mypy
     parts = _find_table(connection, name, table)
-    return DatabaseSource(kind, name, connection, ".".join(map(quote_identifier, parts)))
+    return DatabaseSource(kind, location, connection, ".".join(map(quote_identifier, parts)))
 
 
 def _connect_duckdb(location: str) -> duckdb.DuckDBPyConnection:
     try:
         return duckdb.connect(location, read_only=True)
     except duckdb.Error as error:
-        if "lock" in str(error).lower():
+        if "Could not set lock" in str(error):
             raise SourceError(
                 f"{location}: expected a database that can be read, found it locked by a writer; try again when it is done"
             ) from None
@@ -296,6 +319,10 @@ def _connect_duckdb(location: str) -> duckdb.DuckDBPyConnection:
 
 
 def _connect_postgres(location: str, name: str) -> duckdb.DuckDBPyConnection:
+    # libpq repeats the part of a URL that it cannot parse, and would take these for the end of the password.
+    password = re.search(r"://[^:@/]*:(?!\d+(?:[/?#]|$))(.*)@", location)
+    if re.search("%(?:00|(?![0-9a-fA-F]{2}))", location) or (password and re.search("[/@]", password[1])):
+        raise SourceError(f"{name}: expected / @ % in a password as %2F %40 %25, found one as it is; or set PGPASSWORD instead")
     connection = duckdb.connect()
     try:
         _load_postgres_extension(connection)
@@ -307,11 +334,7 @@ def _connect_postgres(location: str, name: str) -> duckdb.DuckDBPyConnection:
         connection.execute("ATTACH '" + location.replace("'", "''") + "' AS warehouse (TYPE postgres, READ_ONLY)")
         connection.execute("USE warehouse")
     except duckdb.Error as error:
-        # libpq repeats the connection string in some messages: only what follows "failed:" or the server's word is kept.
-        reason = re.sub(re.escape(location), name, first_line(error))
-        password = urlsplit(location).password
-        if password:
-            reason = reason.replace(password, "***")
+        reason = first_line(error).replace(location, name).removeprefix(f'Unable to connect to Postgres at "{name}": ')
         raise SourceError(f"{name}: expected a Postgres server that lets this user in, found: {reason}") from None
     return connection
 
@@ -342,15 +365,20 @@ def _describe(statements: Sequence[duckdb.Statement]) -> str:
 
 
 def _find_table(connection: duckdb.DuckDBPyConnection, name: str, table: str) -> list[str]:
-    """Return the quotable parts of a table's name, matched whole first, then as schema.table."""
+    """Return schema and name of a table that was given by its name, or as schema.table."""
     rows = connection.execute(
-        "SELECT table_schema, table_name FROM information_schema.tables WHERE table_catalog = current_database() ORDER BY ALL"
+        "SELECT table_schema, table_name FROM information_schema.tables WHERE table_catalog = current_database() "
+        "AND table_schema NOT IN ('information_schema', 'pg_catalog') "
+        "ORDER BY table_schema NOT IN ('main', 'public'), table_schema, table_name"
     ).fetchall()
-    for schema, found in rows:
-        if table in (found, f"{schema}.{found}"):
-            return [schema, found]
-    names = ", ".join(found if schema in ("main", "public") else f"{schema}.{found}" for schema, found in rows[:20])
-    raise SourceError(f"{name}: expected a table {table}, found {names or 'no tables'}")
+    shown = [found if schema in _DEFAULT_SCHEMAS else f"{schema}.{found}" for schema, found in rows]
+    matches = [(schema, found) for schema, found in rows if table in (found, f"{schema}.{found}")]
+    if len(matches) > 1 and matches[0][0] not in _DEFAULT_SCHEMAS:
+        found = " and ".join(f"{schema}.{found}" for schema, found in matches)
+        raise SourceError(f"{name}: expected one table {table}, found {found}; name its schema too")
+    if not matches:
+        raise SourceError(f"{name}: expected a table {table}, found {list_names(shown) if shown else 'no tables'}")
+    return list(matches[0])
 
 
 def check_unique(name: str, columns: Sequence[str]) -> None:
@@ -358,7 +386,7 @@ def check_unique(name: str, columns: Sequence[str]) -> None:
     seen: set[str] = set()
     for column in columns:
         if column and column.lower() in seen:
-            raise ColumnError(f"{name}: expected column names that differ, found {column!r} twice; rename one")
+            raise ColumnError(f"{name}: expected column names that differ, found {list_names([column])} twice; rename one")
         seen.add(column.lower())
 
 
