@@ -62,9 +62,9 @@ def tokenise(tokenizer: Tokenizer, messages: Sequence[str], max_length: int) -> 
     limit = max_length * _MAX_CHARS_PER_TOKEN
     encoded = tokenizer.encode_batch_fast([message[:limit] for message in messages])
     ids = [encoding.ids for encoding in encoded]
-    for index, message in enumerate(messages):
-        if len(message) > limit and len(ids[index]) <= max_length:  # words of thousands of letters: few tokens after all
-            ids[index] = tokenizer.encode(message).ids
+    for place, message in enumerate(messages):
+        if len(message) > limit and len(ids[place]) <= max_length:  # words of thousands of letters: few tokens after all
+            ids[place] = tokenizer.encode(message).ids
     n_tokens = np.fromiter(map(len, ids), np.int32, len(ids))
     too_long = np.flatnonzero(n_tokens > max_length)
     if len(too_long):

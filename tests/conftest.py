@@ -11,7 +11,7 @@ NINE = "WISMO RETURN_REQUEST EXCHANGE_REQUEST CANCEL_ORDER DAMAGED_ITEM BILLING_
 
 
 def save_tiny_model(folder: Path, architecture: str, labels: list[str]) -> Path:
-    """Save a random two-layer classifier of an architecture, with a WordPiece tokenizer over a few words."""
+    """Save a random two-layer classifier of an architecture, 64 positions, with a WordPiece tokenizer over a few words."""
     import torch
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import AutoConfig, AutoModelForSequenceClassification
@@ -25,10 +25,8 @@ def save_tiny_model(folder: Path, architecture: str, labels: list[str]) -> Path:
     tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
-    sizes = {
-        "distilbert": {"dim": 32, "hidden_dim": 64, "n_layers": 2, "n_heads": 2},
-        "bert": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2},
-    }[architecture]
+    bert = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    sizes = {"distilbert": {"dim": 32, "hidden_dim": 64, "n_layers": 2, "n_heads": 2}}.get(architecture, bert)
     config = AutoConfig.for_model(
         architecture,
         vocab_size=len(vocabulary),

@@ -39,7 +39,9 @@ def test_batches_are_a_permutation_within_the_budget(lengths, max_tokens, max_ro
         assert len(batch) == 1 or len(batch) * array[batch].max() <= max_tokens
 
 
-@given(rows=st.lists(st.lists(st.integers(1, 999), min_size=1, max_size=30), min_size=1, max_size=60), max_tokens=st.integers(8, 90))
+@given(
+    rows=st.lists(st.lists(st.integers(1, 999), min_size=1, max_size=30), min_size=1, max_size=60), max_tokens=st.integers(8, 90)
+)
 def test_scattering_batches_restores_the_order(rows, max_tokens):
     """What is computed batch by batch and written to the batch's indices stands in message order."""
     encodings = encodings_of(rows)

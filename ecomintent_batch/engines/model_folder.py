@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ecomintent_batch.errors import ModelError
 from ecomintent_batch.files import sha256_of
+from ecomintent_batch.schema import probability_column
 
 EMBEDDED = Path(__file__).parent.parent / "models" / "nine_intents"
 _ROBERTA_LIKE = {"roberta", "xlm-roberta", "camembert", "mpnet"}  # two positions are taken before the first token
@@ -45,8 +46,8 @@ class ModelFolder:
                 f"{self.name}: expected id2label with at least two labels in config.json, found none; is it a classifier?"
             )
         labels = [str(by_id[key]) for key in sorted(by_id, key=_as_int)]
-        if len({label.lower() for label in labels}) != len(labels):
-            raise ModelError(f"{self.name}: expected labels that differ, found {', '.join(labels)}")
+        if len({probability_column(label) for label in labels}) != len(labels):
+            raise ModelError(f"{self.name}: expected labels that differ by a letter or digit, found {', '.join(labels)}")
         return labels
 
     @cached_property

@@ -45,11 +45,21 @@ class TorchEngine:
         dtype = torch.bfloat16 if on_cuda and torch.cuda.is_bf16_supported() else torch.float16 if on_cuda else torch.float32
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         try:
-            loaded = AutoModelForSequenceClassification.from_pretrained(
-                model.path, use_safetensors=True, trust_remote_code=False, local_files_only=True, dtype=dtype
+            loaded, found = AutoModelForSequenceClassification.from_pretrained(
+                model.path,
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                dtype=dtype,
+                output_loading_info=True,
             )
         except Exception as error:  # transformers raises OSError, ValueError, RuntimeError, SafetensorError …
             raise ModelError(f"{model.name}: expected a sequence-classification model, found: {type(error).__name__}") from None
+        if found["missing_keys"]:  # transformers would fill them with random numbers, and go on
+            raise ModelError(
+                f"{model.name}: expected weights for every layer, found none for {', '.join(sorted(found['missing_keys'])[:3])}; "
+                "fine-tune it as a classifier first"
+            )
         self._model: Any = loaded.to(device).eval()
         self._device, self._pad_id, self._labels = device, model.pad_id, len(model.labels)
         self.max_batch_tokens = max_batch_tokens or (65_536 if on_cuda else 2048)
