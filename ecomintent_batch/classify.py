@@ -134,7 +134,7 @@ def label_shard(shard: PreparedShard, logits: Any, model: ModelFolder, fingerpri
     confidence, second_confidence = probabilities[rows, first], probabilities[rows, second]
     unsure = confidence < options.threshold
     intent = np.where(failed | unsure, OTHER, labels[first])
-    multi = is_multi_intent(probabilities, n_tokens, model.calibration)
+    multi = is_multi_intent(probabilities, n_tokens, model.calibration) & ~failed
 
     columns: dict[str, Any] = {
         "intent": _dictionary(intent),

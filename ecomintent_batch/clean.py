@@ -17,7 +17,7 @@ _CONTROLS = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060\ufeff\ufffc\ufffd\U000e0000-\U000e007f]"
 )
 _TAG = re.compile(
-    r"</?(?:p|br|div|span|html|body|table|td|tr|a|b|i|u|ul|ol|li|font|strong|em|blockquote|img|h[1-6]|style|head|meta)\b[^>]*>",
+    r"</?(?:p|br|div|span|html|body|table|td|tr|a|b|i|u|ul|ol|li|font|strong|em|blockquote|img|h[1-6]|style|head|meta)\b[^<>]*>",
     re.I,
 )
 _ENTITY = re.compile(r"&(?:#\d+|#x[0-9a-fA-F]+|[a-zA-Z]{2,8});")
@@ -31,6 +31,7 @@ _DEVICE_LINE = re.compile(
     r".{0,60}$",
     re.I | re.M,
 )
+_SIGNATURE = re.compile(r"^--[ \t]*$.*", re.M | re.S)
 _WORD = re.compile(r"\w")
 _DROPPED = (
     "style, script, head, title, blockquote, .gmail_quote, .gmail_signature, #divRplyFwdMsg, .moz-cite-prefix, .yahoo_quoted"
@@ -96,7 +97,7 @@ def newest_message(text: str) -> str:
     Where a parser would leave nothing (a mail that is all quote), the text comes back as it was.
     """
     newest = _reply_parser().parse_reply(text=text) or ""
-    newest = _DEVICE_LINE.sub("", newest)
+    newest = _DEVICE_LINE.sub("", _SIGNATURE.sub("", newest))
     return newest if has_words(newest) else text
 
 

@@ -14,7 +14,7 @@ _MAX_CHARS = 400
 
 
 def detect_language(message: str) -> str | None:
-    """Return the language of a message, null where it is too short or too mixed to tell.
+    """Return the language of a message, null where it is too short or too mixed to tell, or has no code of two letters.
 
     Addresses, numbers and signs are left out first: order numbers are in no language.
     """
@@ -24,7 +24,8 @@ def detect_language(message: str) -> str | None:
     found = _detector().detect(words.lower(), model="lite", k=1)
     if not found or found[0]["score"] < _MIN_SCORE:
         return None
-    return str(found[0]["lang"])[:2]
+    code = str(found[0]["lang"])
+    return code if len(code) == 2 else None  # cut to two letters, Cebuano (ceb) would be Chechen (ce)
 
 
 def detect_languages(messages: Sequence[str]) -> list[str | None]:
