@@ -180,7 +180,7 @@ def main() -> None:
 @contextmanager
 def one_line_errors(program: str, *, debug: bool = False, on_interrupt: str = "") -> Iterator[None]:
     """Turn what is raised inside into one line on stderr and an exit code; SIGTERM is an interrupt."""
-    from ecomintent_batch.errors import EcomIntentError, without_text
+    from ecomintent_batch.errors import EcomIntentError, hide_password, without_text
 
     _stop_on_sigterm()
     try:
@@ -198,7 +198,10 @@ def one_line_errors(program: str, *, debug: bool = False, on_interrupt: str = ""
         _fail(program, "interrupted", _INTERRUPTED)
     except Exception as error:
         if isinstance(error, _WrongUsage):
-            error.show()
+            found = hide_password(error.format_message())
+            if "\n" not in found:
+                _fail(program, f"{found[0].lower()}{found[1:].rstrip('.')}; see {program} --help", error.exit_code)
+            error.show()  # no command at all: the help
             sys.exit(error.exit_code)
         if debug:
             raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ecomintent_batch.errors import ColumnError
 
@@ -42,11 +42,16 @@ class PickedColumns:
     texts: tuple[str, ...]
     time: str | None
     kept: tuple[str, ...]  # the time column first, then those of --keep and --by
+    asked: tuple[str, ...] = ()  # those of --keep and --by alone
     time_is_named: bool = False
 
     def needed(self) -> list[str]:
         """Return every source column to read, each once."""
         return list(dict.fromkeys((self.ticket_id, *self.kept, *self.texts)))
+
+    def without_time(self) -> PickedColumns:
+        """Return the same columns where the time turned out to be none; --keep and --by still carry it along."""
+        return replace(self, time=None, kept=self.asked)
 
     def __str__(self) -> str:
         return f"id {self.ticket_id}, text {' + '.join(self.texts)}, time {self.time or 'none'}"
@@ -73,7 +78,7 @@ def pick_columns(
     ticket_id = id_column or _find(name, columns, _IDS, "the ticket's id", "--id-column")
     if ticket_id is None:
         raise ColumnError(
-            f"{name}: expected a column with the ticket's id, found {list_names(columns)}; name it with --id-column"
+            f"{name}: expected a column with the ticket's id, found {list_names(columns)}; give --id-column"
         )
     texts = tuple(text_column)
     if not texts:
@@ -83,8 +88,9 @@ def pick_columns(
         if not texts:
             raise ColumnError(f"{name}: expected a column with the text, found {list_names(columns)}; give --text-column")
     time = time_column or _find(name, columns, _TIMES, "the time", "--time-column")
-    everything = ([time] if time else []) + [column for column in kept if column != time]
-    return PickedColumns(ticket_id, texts, time, tuple(dict.fromkeys(everything)), time_column is not None)
+    asked = tuple(dict.fromkeys(kept))
+    everything = dict.fromkeys([time, *asked] if time else asked)
+    return PickedColumns(ticket_id, texts, time, tuple(everything), asked, time_column is not None)
 
 
 def _find(name: str, columns: Sequence[str], ranks: Sequence[Sequence[str]], what: str, flag: str) -> str | None:

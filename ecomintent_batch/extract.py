@@ -6,9 +6,9 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -19,11 +19,10 @@ from ecomintent_batch.files import flush_to_disk, write_json, write_parquet
 from ecomintent_batch.schema import REJECTS, TEXT_PREFIX, shard_schema
 from ecomintent_batch.sources import Batch, Source
 from ecomintent_batch.textfiles import Reject
+from ecomintent_batch.times import cast_times, choose_time_sql
 
 _SAMPLE_ROWS = 1000
-_DAY_FIRST = ("%d/%m/%Y %H:%M:%S", "%d/%m/%Y %H:%M", "%d/%m/%Y", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M", "%d.%m.%Y")
-_MONTH_FIRST = ("%m/%d/%Y %H:%M:%S", "%m/%d/%Y %H:%M", "%m/%d/%Y", "%m/%d/%Y %I:%M %p", "%m/%d/%Y %I:%M:%S %p")
-_NAMED_MONTH = ("%d %b %Y %H:%M", "%d %b %Y", "%b %d, %Y %H:%M", "%b %d, %Y", "%d-%b-%Y %H:%M", "%a, %d %b %Y %H:%M:%S %z")
+_SAMPLE_BATCHES = 16
 MAX_LISTED_REASONS = 5
 
 
@@ -33,7 +32,7 @@ class ReadPlan:
 
     picked: PickedColumns
     names: dict[str, str]  # source column → name in the predictions, for the kept ones
-    time_sql: str | None = None  # over a column named `value`, where the time needs a cast
+    time_sql: str | None = None  # for `cast_times`, where the times are text or numbers
     notes: tuple[str, ...] = ()
 
 
@@ -59,78 +58,35 @@ def plan_reading(source: Source, picked: PickedColumns, names: dict[str, str], t
         SourceError: there is no row.
         ColumnError: the time column that was named does not hold times.
     """
-    columns = [picked.time] if picked.time else [picked.ticket_id]
+    column = picked.time or picked.ticket_id
     rejects: list[Reject] = []
-    batches = source.read(columns, [], rejects.append)
-    first = next((batch.table for batch in batches if batch.table.num_rows), None)
+    first = _first_values(source, column, rejects)
     if first is None:
         if rejects:
             worst = Counter(reject.error for reject in rejects).most_common(1)[0][0]
             raise SourceError(f"{source.name}: expected tickets, found {len(rejects)} rows that cannot be read: {worst}")
-        raise SourceError(f"{source.name}: expected tickets, found a header and no rows")
+        raise SourceError(f"{source.name}: expected tickets, found none")
     if picked.time is None:
         return ReadPlan(picked, names)
     try:
-        time_sql, note = _choose_time_sql(first.column(0).slice(0, _SAMPLE_ROWS), picked.time, time_format)
+        time_sql, note = choose_time_sql(first, picked.time, time_format)
     except ColumnError as error:
         if picked.time_is_named:
             raise ColumnError(f"{source.name}: {error}") from None
-        without = PickedColumns(picked.ticket_id, picked.texts, None, tuple(c for c in picked.kept if c != picked.time))
-        return ReadPlan(without, names, notes=(f"no daily volumes: {error}",))
+        timeless = picked.without_time()
+        return ReadPlan(timeless, {name: names[name] for name in timeless.kept}, notes=(f"no daily volumes: {error}",))
     return ReadPlan(picked, names, time_sql, (note,) if note else ())
 
 
-def _choose_time_sql(values: pa.ChunkedArray, column: str, time_format: str | None) -> tuple[str | None, str]:
-    if pa.types.is_temporal(values.type):
-        return None, ""
-    if pa.types.is_integer(values.type):
-        return "CASE WHEN abs(value) > 1e11 THEN make_timestamp_ms(value) ELSE make_timestamp(value * 1000000) END", ""
-    if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
-        raise ColumnError(f"column {column!r}: expected times, found the type {values.type}")
-    total = len(values) - values.null_count
-    if time_format:
-        candidates = {f"try_strptime(value, '{_escape(time_format)}')::TIMESTAMP": time_format}
-    else:
-        candidates = {
-            "TRY_CAST(value AS TIMESTAMP)": "",
-            _strptime(_DAY_FIRST): "day before month",
-            _strptime(_MONTH_FIRST): "month before day",
-            _strptime(_NAMED_MONTH): "month by name",
-            "CASE WHEN length(value) >= 13 THEN make_timestamp_ms(TRY_CAST(value AS BIGINT)) "
-            "ELSE make_timestamp(TRY_CAST(value AS BIGINT) * 1000000) END": "seconds since 1970",
-        }
-    table = pa.table({"value": values})
-    fits = {sql: _cast(table, sql).null_count == values.null_count or _mostly(table, sql, total) for sql in candidates}
-    found = [sql for sql, fit in fits.items() if fit]
-    if total == 0:
-        return next(iter(candidates)), ""
-    if not found:
-        expected = time_format or "ISO times, d/m/Y, m/d/Y or seconds since 1970"
-        raise ColumnError(f"column {column!r}: expected {expected}, found something else; give --time-format")
-    if found[:2] == [_strptime(_DAY_FIRST), _strptime(_MONTH_FIRST)]:
-        raise ColumnError(f"column {column!r}: expected times, found dates that could be d/m/Y or m/d/Y; give --time-format")
-    return found[0], candidates[found[0]]
-
-
-def _mostly(table: pa.Table, sql: str, total: int) -> bool:
-    """Nine in ten cast: the others are broken values and go to the rejects."""
-    casted = _cast(table, sql)
-    return total > 0 and (len(casted) - casted.null_count) >= 0.9 * total
-
-
-def _strptime(formats: tuple[str, ...]) -> str:
-    return "try_strptime(value, [" + ", ".join(f"'{_escape(fmt)}'" for fmt in formats) + "])::TIMESTAMP"
-
-
-def _escape(text: str) -> str:
-    return text.replace("'", "''")
-
-
-def _cast(values: pa.Table, sql: str) -> pa.ChunkedArray:
-    """Run one SQL expression over a one-column table named `value`."""
-    with duckdb.connect() as connection:
-        connection.register("batch", values)
-        return connection.sql(f"SELECT {sql} AS value FROM batch").to_arrow_table().column(0)  # noqa: S608 - one of the expressions above
+def _first_values(source: Source, column: str, rejects: list[Reject]) -> pa.ChunkedArray | None:
+    """Return the first values of a column that are there, none where the first rows have none; None without a row."""
+    found = None
+    batches = (batch.table.column(0) for batch in source.read([column], [], rejects.append))
+    for values in islice(filter(len, batches), _SAMPLE_BATCHES):
+        found = values.drop_null().slice(0, _SAMPLE_ROWS)
+        if len(found):
+            break
+    return found
 
 
 def extract_shards(
@@ -166,6 +122,7 @@ def extract_shards(
                 writer = None
     if writer is not None:
         yield _finish(writer, path, rows, done)
+    rejects.sort(key=lambda reject: reject.row_number)
     done.rejected = len(rejects)
     done.reasons = dict(Counter(reject.error for reject in rejects).most_common())
     check_rejects(source.name, done, max_reject_ratio)
@@ -211,9 +168,7 @@ def _to_shard_columns(batch: Batch, plan: ReadPlan, rejects: list[Reject]) -> pa
     keep_mask: pa.ChunkedArray | None = None
     if picked.time and plan.time_sql:
         at = picked.kept.index(picked.time)
-        raw = kept[at]
-        kept[at] = _cast(pa.table({"value": raw}), plan.time_sql)
-        broken = pc.and_(pc.is_valid(raw), pc.is_null(kept[at]))
+        kept[at], broken = cast_times(kept[at], plan.time_sql)
         if pc.any(broken).as_py():
             for index in pc.indices_nonzero(broken).to_pylist():
                 line = batch.lines[index].as_py() if batch.lines is not None else None

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, JsonValue, ValidationError, field_serializer, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ecomintent_batch.errors import UsageError, hide_password
 
+Columns = Annotated[tuple[str, ...], NoDecode]  # in the environment `channel,brand`, not JSON
 EngineName = Literal["auto", "torch", "onnx", "stub"]
 # For forms and stored parameters only: a command line may hold the password of its user.
 _NO_PASSWORD: dict[str, JsonValue] = {"pattern": r"^(?!\w+://([^:@/]*:(?!\d+([/?#]|$)).*@|.*[?&][^=&]*pass[^=&]*=))"}
@@ -29,17 +30,19 @@ class RunSettings(BaseSettings):
     )
 
     source: str = Field(
-        description="File, glob, folder, .duckdb file, or postgresql:// URL without its password.", json_schema_extra=_NO_PASSWORD
+        min_length=1,
+        description="File, glob, folder, .duckdb file, or postgresql:// URL without its password.",
+        json_schema_extra=_NO_PASSWORD,
     )
     out: Path = Field(Path("ecomintent-out"), description="Folder that holds the outputs of all runs.")
     table: str | None = Field(None, description="Table of a database source.")
     query: str | None = Field(None, description="One SELECT over a database source.")
     id_column: str | None = Field(None, description="Column with the ticket's id; found by its name when unset.")
-    text_column: tuple[str, ...] = Field((), description="Columns with the text, joined in this order.")
+    text_column: Columns = Field((), description="Columns with the text, joined in this order.")
     time_column: str | None = Field(None, description="Column with the ticket's time, for daily volumes.")
     time_format: str | None = Field(None, description="strptime format of a time column that is text.")
-    keep: tuple[str, ...] = Field((), description="Source columns to carry into the predictions.")
-    by: tuple[str, ...] = Field((), description="Source columns to break the volumes down by.")
+    keep: Columns = Field((), description="Source columns to carry into the predictions.")
+    by: Columns = Field((), description="Source columns to break the volumes down by.")
     encoding: str | None = Field(None, description="Encoding of text files; told from their bytes when unset.")
     delimiter: str | None = Field(None, description="Delimiter of text files; told from their lines when unset.")
     model: str | None = Field(None, description="Model folder or Hugging Face id; the embedded model when unset.")
@@ -62,9 +65,14 @@ class RunSettings(BaseSettings):
     def _one_character(cls, value: str | None) -> str | None:
         if value in ("\\t", "tab"):
             return "\t"
-        if value is not None and len(value) != 1:
-            raise ValueError("should be one character, or 'tab'")
+        if value is not None and (len(value) != 1 or value in "\r\n\"'\\"):
+            raise ValueError("should be one character that is no quote, or 'tab'")
         return value
+
+    @field_validator("text_column", "keep", "by", mode="before")
+    @classmethod
+    def _split_names(cls, value: Any) -> Any:
+        return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
 
     @field_serializer("source", when_used="json")
     def _hide_password(self, value: str) -> str:
@@ -94,16 +102,17 @@ def load_settings(config: Path | None = None, **flags: Any) -> RunSettings:
         return RunSettings(**given)
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
-        where = "--" + "-".join(str(part) for part in first["loc"]).replace("_", "-") if first["loc"] else "options"
+        where = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else "options"
         message = first["msg"].removeprefix("Value error, ")
         raise UsageError(f"{where}: {message[0].lower() + message[1:]}") from None
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"--config {path}: expected a readable TOML file, found: {error}") from None
+    return {name.replace("-", "_"): value for name, value in values.items()}  # spelled as the flags are, too
 
 
 def _without_env(values: dict[str, Any]) -> dict[str, Any]:
