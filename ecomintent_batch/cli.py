@@ -14,7 +14,7 @@ import typer
 if TYPE_CHECKING:
     from ecomintent_batch.pipeline import RunResult
 
-_INTERRUPTED = 130
+_INTERRUPTED, _TERMINATED = 130, 143
 _WrongUsage: Any = typer.BadParameter.__mro__[2]  # ClickException, of the click that typer brings along
 
 app = typer.Typer(
@@ -179,10 +179,10 @@ def main() -> None:
 
 @contextmanager
 def one_line_errors(program: str, *, debug: bool = False, on_interrupt: str = "") -> Iterator[None]:
-    """Turn what is raised inside into one line on stderr and an exit code; SIGTERM is an interrupt."""
+    """Turn what is raised inside into one line on stderr and an exit code; SIGTERM is an interrupt with a code of its own."""
     from ecomintent_batch.errors import EcomIntentError, hide_password, without_text
 
-    _stop_on_sigterm()
+    terminated = _interrupt_on_sigterm()
     try:
         yield
     except EcomIntentError as error:
@@ -190,7 +190,7 @@ def one_line_errors(program: str, *, debug: bool = False, on_interrupt: str = ""
             raise
         _fail(program, " ".join(str(error).split()), error.exit_code)
     except KeyboardInterrupt:
-        _fail(program, f"interrupted{on_interrupt}", _INTERRUPTED)
+        _fail(program, f"interrupted{on_interrupt}", _TERMINATED if terminated else _INTERRUPTED)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
@@ -208,13 +208,18 @@ def one_line_errors(program: str, *, debug: bool = False, on_interrupt: str = ""
         _fail(program, f"{without_text(error)}; run again with --debug, and report it", 1)
 
 
-def _stop_on_sigterm() -> None:
+def _interrupt_on_sigterm() -> list[int]:
+    """Make SIGTERM raise KeyboardInterrupt, and return the list in which it leaves its mark: typer drops what is raised."""
     import signal
 
+    terminated: list[int] = []
+
     def interrupt(signum: int, frame: Any) -> None:
+        terminated.append(signum)
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
+    return terminated
 
 
 def _fail(program: str, message: str, code: int) -> None:

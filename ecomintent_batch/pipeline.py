@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import queue
 import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -34,7 +35,16 @@ from ecomintent_batch.engines import Engine, ModelFolder, load_engine, open_mode
 from ecomintent_batch.errors import OutputError, RunStateError
 from ecomintent_batch.extract import Extraction, ReadPlan, check_rejects, extract_shards, plan_reading, read_extraction
 from ecomintent_batch.files import sha256_of
-from ecomintent_batch.runs import Manifest, RunFolder, commit_run, find_interrupted, finish_published, lock_out, start_run
+from ecomintent_batch.runs import (
+    Manifest,
+    RunFolder,
+    commit_run,
+    find_interrupted,
+    finish_published,
+    lock_out,
+    read_manifest,
+    start_run,
+)
 from ecomintent_batch.schema import output_names
 from ecomintent_batch.settings import RunSettings
 from ecomintent_batch.sources import Source, open_source
@@ -85,17 +95,23 @@ def run_job(settings: RunSettings, progress: Progress | None = None) -> RunResul
         EcomIntentError: one of its kinds; nothing of this run is visible in OUT/predictions then.
     """
     progress = progress or Progress()
-    with lock_out(settings.out, settings.lock_timeout):
-        job = plan_job(settings, progress)
-        engine = load_model_engine(settings, job.model)
-        progress.note(f"model {job.model.name}, {len(job.model.labels)} intents; {engine.description}")
-        return finish_job(job, _classify_overlapped(job, engine, progress))
+    try:
+        with lock_out(settings.out, settings.lock_timeout):
+            job = plan_job(settings, progress)
+            engine = load_model_engine(settings, job.model)
+            progress.note(f"model {job.model.name}, {len(job.model.labels)} intents; {engine.description}")
+            return finish_job(job, _classify_overlapped(job, engine, progress))
+    except BrokenPipeError:  # nobody hears the progress any more
+        raise
+    except OSError as error:  # sources and models turn theirs into errors of ours, so a file of OUT is left
+        found = os.strerror(error.errno) if error.errno else type(error).__name__
+        raise OutputError(
+            f"{settings.out}: expected room to write, found: {found}; make room, and run the same command"
+        ) from error
 
 
 def plan_job(settings: RunSettings, progress: Progress) -> Job:
     """Open source and model, pick the columns, and make (or pick up) the folder of the run. OUT must be locked."""
-    for run_id in finish_published(settings.out):
-        progress.note(f"run {run_id} was published before a crash: its manifest is in place now")
     model = open_model(settings.model)
     source = open_source(
         settings.source, table=settings.table, query=settings.query, encoding=settings.encoding, delimiter=settings.delimiter
@@ -118,6 +134,9 @@ def plan_job(settings: RunSettings, progress: Progress) -> Job:
         progress.note(note)
     fingerprint = _fingerprint(settings, source, model)
     folder = find_interrupted(settings.out, fingerprint) if settings.resume else None
+    for manifest in finish_published(settings.out, but=folder):
+        summarise_run(RunFolder(settings.out, manifest["run_id"]), manifest)
+        progress.note(f"run {manifest['run_id']} was published before a crash: its manifest is in place now")
     if folder is not None:
         progress.note(f"resuming run {folder.run_id}")
         return Job(settings, source, plan, model, folder, resumed=True)
@@ -192,10 +211,7 @@ def commit(job: Job, stats: Sequence[PartStats]) -> Manifest:
 
 def summarise(job: Job) -> Summary:
     """Write the volume tables of a committed run."""
-    names = job.plan.names
-    time_column = names[job.plan.picked.time] if job.plan.picked.time else None
-    by = {column: names[column] for column in job.settings.by}
-    return summarise_run(job.settings.out, job.folder.run_id, job.folder.summaries, time_column=time_column, by=by)
+    return summarise_run(job.folder, read_manifest(job.folder.manifest))
 
 
 def _classify_overlapped(job: Job, engine: Engine, progress: Progress) -> list[PartStats]:

@@ -4,8 +4,8 @@
     OUT/predictions/run_id=<id>/part-00000.parquet                  the one rename that publishes
     OUT/runs/<id>.json                                              the manifest, last: the run is committed
 
-A crash before the rename leaves an interrupted run, a crash behind it a run that lacks only its manifest, which
-`finish_published` moves into place from the staging folder.
+A crash before the rename leaves an interrupted run, a crash behind it a run that lacks only its manifest, which the
+next start moves into place from the staging folder: `commit_run` where it resumes that run, `finish_published` else.
 """
 
 from __future__ import annotations
@@ -73,8 +73,9 @@ class RunFolder:
         return self.out / "runs" / f"{self.run_id}.json"
 
     def part_of(self, shard: Path) -> Path:
-        """Return where the part of a shard stands until it is published."""
-        return self.parts / shard.name.replace("shard-", "part-")
+        """Return where the part of a shard stands, or will."""
+        folder = self.predictions if self.predictions.exists() else self.parts
+        return folder / shard.name.replace("shard-", "part-")
 
 
 def new_run_id() -> str:
@@ -110,11 +111,12 @@ def lock_out(out: Path, timeout_s: float) -> Iterator[None]:
 
 
 def find_interrupted(out: Path, fingerprint: str) -> RunFolder | None:
-    """Return the newest interrupted run whose plan has this fingerprint."""
+    """Return the newest run without a manifest whose plan has this fingerprint."""
     for plan in sorted((out / "staging").glob("*/plan.json"), reverse=True):
+        folder = RunFolder(out, plan.parent.name)
         try:
-            if json.loads(plan.read_text(encoding="utf-8"))["fingerprint"] == fingerprint:
-                return RunFolder(out, plan.parent.name)
+            if not folder.manifest.exists() and json.loads(plan.read_text(encoding="utf-8"))["fingerprint"] == fingerprint:
+                return folder
         except (OSError, ValueError, KeyError):
             continue
     return None
@@ -132,9 +134,15 @@ def start_run(out: Path, fingerprint: str, plan: dict[str, Any]) -> RunFolder:
 def commit_run(folder: RunFolder, extraction: Extraction, manifest: Manifest) -> Manifest:
     """Check the sums, publish the parts by one rename, and put the manifest in its place.
 
+    Of a run that was published before a crash only the last is done, with the manifest of then.
+
     Raises:
         RunStateError: a part is missing, or its rows are not those of its shard.
     """
+    if folder.predictions.exists():
+        manifest = read_manifest(folder.staging / "manifest.json")
+        _finish(folder)
+        return manifest
     parts = [folder.part_of(Path(shard)) for shard in extraction.shards]
     manifest = {**manifest, "parts": _describe_parts(parts, extraction.shard_rows)}
     for leftover in folder.parts.glob("*.tmp"):
@@ -146,14 +154,16 @@ def commit_run(folder: RunFolder, extraction: Extraction, manifest: Manifest) ->
     return manifest
 
 
-def finish_published(out: Path) -> list[str]:
-    """Commit the runs that a crash left published without a manifest; return their ids."""
+def finish_published(out: Path, but: RunFolder | None = None) -> list[Manifest]:
+    """Commit the runs that a crash left published without a manifest, all but one, and return their manifests."""
     finished = []
-    for staged in sorted((out / "staging").glob("*/manifest.json")):
-        folder = RunFolder(out, staged.parent.name)
-        if folder.predictions.exists():
+    for staging in sorted((out / "staging").iterdir()):
+        folder = RunFolder(out, staging.name)
+        if folder.manifest.exists():
+            shutil.rmtree(staging, ignore_errors=True)  # committed: the crash came while tidying up
+        elif folder != but and folder.predictions.exists():
+            finished.append(read_manifest(staging / "manifest.json"))
             _finish(folder)
-            finished.append(folder.run_id)
     return finished
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from ecomintent_batch.errors import OutputError
+from ecomintent_batch.runs import Manifest, RunFolder
 
 if TYPE_CHECKING:
     import polars as pl
 
 _FORMULA = r"^[=+\-@\t\r]"
+_SHOWN_ROWS = 200
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,9 @@ def read_sql(name: str) -> str:
 def open_views(out: Path, variables: Mapping[str, str | None] | None = None) -> duckdb.DuckDBPyConnection:
     """Return a connection with the variables set and the views of `sql/views.sql` that have data."""
     connection = duckdb.connect()
-    for name, value in {"out": str(out), "run_id": None, **(variables or {})}.items():
+    connection.execute("SET TimeZone = 'UTC'")  # days of times with a zone must not depend on the machine
+    plain = re.sub(r"([*?\[])", r"[\1]", str(out))  # an OUT named `run[1]` is no glob
+    for name, value in {"out": plain, "run_id": None, **(variables or {})}.items():
         connection.execute(f"SET VARIABLE {name} = ?", [value])
     for statement in connection.extract_statements(read_sql("views")):
         try:
@@ -52,22 +56,19 @@ def open_views(out: Path, variables: Mapping[str, str | None] | None = None) -> 
     return connection
 
 
-def summarise_run(out: Path, run_id: str, target: Path, *, time_column: str | None, by: Mapping[str, str]) -> Summary:
-    """Write the volume tables of one run as Parquet and CSV, and `summary.md`, into a folder that appears whole.
-
-    Args:
-        time_column: its name in the predictions, None for no daily table.
-        by: name in the predictions of each column to break down by, keyed by its name in the source.
-    """
-    connection = open_views(out, {"run_id": run_id, "time_column": time_column})
+def summarise_run(folder: RunFolder, manifest: Manifest) -> Summary:
+    """Write the volume tables of a committed run as Parquet and CSV, and `summary.md`, into a folder that appears whole."""
+    columns, time_column = manifest["columns"]["kept"], manifest["columns"]["time"]
+    connection = open_views(folder.out, {"run_id": folder.run_id, "time_column": columns.get(time_column)})
     tables = {"volume_by_intent": connection.sql(read_sql("volume_by_intent")).pl()}
     if time_column is not None:
         tables["volume_by_intent_per_day"] = connection.sql(read_sql("volume_by_intent_per_day")).pl()
-    for source_name, column in by.items():
-        connection.execute("SET VARIABLE by_column = ?", [column])
-        tables[f"volume_by_intent_by_{_file_name(source_name)}"] = connection.sql(read_sql("volume_by_intent_by_column")).pl()
+    for by in manifest["settings"]["by"]:
+        connection.execute("SET VARIABLE by_column = ?", [columns[by]])
+        tables[_free_name(by, tables)] = connection.sql(read_sql("volume_by_intent_by_column")).pl()
     connection.close()
-    summary = Summary(tables, _to_markdown(run_id, tables))
+    target = folder.summaries
+    summary = Summary(tables, _to_markdown(folder.run_id, tables))
     building = target.with_name(f"{target.name}.tmp")
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
@@ -111,8 +112,10 @@ def _to_markdown(run_id: str, tables: Mapping[str, pl.DataFrame]) -> str:
             ]
             lines += [
                 f"| {_cell(row['value'])} | {_cell(row['intent'])} | {row['tickets']:,} | {row['share_of_value']:.1%} |"
-                for row in table.head(200).iter_rows(named=True)
+                for row in table.head(_SHOWN_ROWS).iter_rows(named=True)
             ]
+            if len(table) > _SHOWN_ROWS:
+                lines += ["", f"The first {_SHOWN_ROWS} of {len(table):,} rows; all are in `{name}.csv`."]
     if "volume_by_intent_per_day" in tables:
         per_day = tables["volume_by_intent_per_day"]
         days = per_day["day"].drop_nulls()
@@ -126,5 +129,9 @@ def _cell(value: object) -> str:
     return re.sub(r"([|\\`*_<>\[\]])", r"\\\1", text)
 
 
-def _file_name(column: str) -> str:
-    return re.sub(r"\W+", "_", column).strip("_").lower() or "column"
+def _free_name(column: str, taken: Collection[str]) -> str:
+    """Name the table of a column; `Brand name` and `brand_name` get one each."""
+    name = "volume_by_intent_by_" + (re.sub(r"\W+", "_", column).strip("_").lower() or "column")
+    while name in taken:
+        name += "_"
+    return name

@@ -1,25 +1,30 @@
 -- Views over all committed runs, for the DuckDB shell and for every other query in this folder.
--- Parameters: out = the folder given to `ecomintent-batch run --out`
+-- Parameters: out = the folder given to `ecomintent-batch run --out`; run_id = one run, or NULL for all committed runs
 --   D SET VARIABLE out = 'ecomintent-out';
 --   D .read sql/views.sql
--- predictions: one row per ticket and run (the columns are in the README), with `run_id` from the folder's name.
+-- Grain: predictions one row per ticket and run; rejects one per source row that could not be read; runs one per run
+-- Columns: predictions as in the README, with `run_id` from the folder's name; rejects run_id, file, line,
+--   row_number, column, error; runs run_id, started_at, finished_at, source, model, counts, settings
+
+-- A run_id narrows the files that are read, so that a query of one run costs the same among thousands, and columns of
+-- other runs, whose types may differ, are left out of it.
 CREATE OR REPLACE VIEW predictions AS
 SELECT *
 FROM read_parquet(
-    getvariable('out') || '/predictions/run_id=*/part-*.parquet',
+    getvariable('out') || '/predictions/run_id=' || coalesce(getvariable('run_id')::VARCHAR, '*') || '/part-*.parquet',
     union_by_name = true, hive_partitioning = true, hive_types = {'run_id': VARCHAR}
 );
 
--- rejects: one row per source row that could not be read.
 CREATE OR REPLACE VIEW rejects AS
-SELECT *
+SELECT regexp_extract(filename, 'run_id=([^/\\]*)\.parquet$', 1) AS run_id, * EXCLUDE (filename)
 FROM read_parquet(
-    getvariable('out') || '/rejects/run_id=*.parquet', union_by_name = true, filename = true
+    getvariable('out') || '/rejects/run_id=' || coalesce(getvariable('run_id')::VARCHAR, '*') || '.parquet',
+    union_by_name = true, filename = true
 );
 
--- runs: one row per committed run, from the manifests.
 CREATE OR REPLACE VIEW runs AS
 SELECT run_id, started_at, finished_at, source, model, counts, settings
 FROM read_json(
-    getvariable('out') || '/runs/*.json', format = 'unstructured', union_by_name = true, maximum_object_size = 67108864
+    getvariable('out') || '/runs/' || coalesce(getvariable('run_id')::VARCHAR, '*') || '.json',
+    format = 'unstructured', union_by_name = true, maximum_object_size = 67108864
 );

@@ -7,7 +7,6 @@
 WITH of_run AS (
     SELECT intent::VARCHAR AS intent, top_intent, confidence, below_threshold
     FROM predictions
-    WHERE coalesce(run_id = getvariable('run_id'), true)
 ),
 routed AS (
     SELECT intent, count(*) AS tickets FROM of_run GROUP BY intent

@@ -3,9 +3,8 @@
 -- Grain: one row per value and intent that occurs
 -- Columns: value, intent, tickets, share_of_value
 WITH of_run AS (
-    SELECT COLUMNS(c -> c = getvariable('by_column'))::VARCHAR AS value, intent::VARCHAR AS intent
+    SELECT COLUMNS(c -> lower(c) = lower(getvariable('by_column')))::VARCHAR AS value, intent::VARCHAR AS intent
     FROM predictions
-    WHERE coalesce(run_id = getvariable('run_id'), true)
 )
 SELECT value, intent, count(*) AS tickets, count(*) / sum(count(*)) OVER (PARTITION BY value) AS share_of_value
 FROM of_run

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ecomintent_batch.settings import RunSettings
+
 ROOT = Path(__file__).parent.parent
-NINE = "WISMO RETURN_REQUEST EXCHANGE_REQUEST CANCEL_ORDER DAMAGED_ITEM BILLING_DISPUTE PRODUCT_QUESTION ACCOUNT_ISSUE OTHER".split()
+NINE = [
+    "WISMO", "RETURN_REQUEST", "EXCHANGE_REQUEST", "CANCEL_ORDER", "DAMAGED_ITEM",
+    "BILLING_DISPUTE", "PRODUCT_QUESTION", "ACCOUNT_ISSUE", "OTHER",
+]  # fmt: skip
+_WORDS = [
+    "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "where", "is", "my", "order", "refund", "return", "broken", "hello", "size",
+    "the", "a", "cancel", "login", ".", ",", "!", "?",
+]  # fmt: skip
 
 
 def save_tiny_model(folder: Path, architecture: str, labels: list[str]) -> Path:
@@ -16,8 +28,8 @@ def save_tiny_model(folder: Path, architecture: str, labels: list[str]) -> Path:
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
-    words = "[PAD] [UNK] [CLS] [SEP] [MASK] where is my order refund return broken hello size the a cancel login . , ! ?".split()
-    words += list("abcdefghijklmnopqrstuvwxyz0123456789") + [f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz0123456789"]
+    characters = "abcdefghijklmnopqrstuvwxyz0123456789"
+    words = [*_WORDS, *characters, *(f"##{c}" for c in characters)]
     vocabulary = {word: index for index, word in enumerate(dict.fromkeys(words))}
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))  # noqa: S106 - a token of text
     tokenizer.normalizer = normalizers.BertNormalizer()
@@ -44,3 +56,25 @@ def save_tiny_model(folder: Path, architecture: str, labels: list[str]) -> Path:
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random DistilBERT with the nine labels, 64 positions."""
     return save_tiny_model(tmp_path_factory.mktemp("model") / "tiny", "distilbert", NINE)
+
+
+def write_tickets(path: Path, count: int) -> Path:
+    """Write a CSV export: ids with leading zeros, a day for every ten tickets, three channels, a sixth of the bodies empty."""
+    bodies = ["where is my order", "refund {i}", "", "cancel the order {i}!", "hello", "my size is broken {i}"]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["ticket_id", "created_at", "channel", "body"])
+        for i in range(count):
+            day = f"2026-{10 + i // 300 % 3:02d}-{1 + i // 10 % 30:02d} 08:00:00"
+            writer.writerow([f"{i:06d}", day, ["email", "chat", ""][i % 3], bodies[i % 6].format(i=i)])
+    return path
+
+
+@pytest.fixture
+def stub_settings(tiny_model: Path) -> Callable[..., RunSettings]:
+    """Settings of a run without a model: `stub_settings(source, out, shard_rows=10)`."""
+
+    def make(source: Path | str, out: Path, **changes: Any) -> RunSettings:
+        return RunSettings(source=str(source), out=out, model=str(tiny_model), engine="stub", **changes)
+
+    return make
