@@ -155,6 +155,20 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path, name: str, write: Any, 
     assert "\n" not in str(caught.value)
 
 
+def test_a_file_that_others_may_not_read(tmp_path: Path) -> None:
+    """Without the permission, the message is the system's; root is let in anywhere, so it steps back first."""
+    path = tmp_path / "t.csv"
+    path.write_text("ticket_id,body\n1,x\n")
+    path.chmod(0)
+    was = os.geteuid()
+    os.seteuid(65534 if was == 0 else was)
+    try:
+        with pytest.raises(SourceError, match=r"t\.csv: expected a readable file, found: Permission denied"):
+            open_source(str(path))
+    finally:
+        os.seteuid(was)
+
+
 def test_a_file_that_breaks_off_while_it_is_read(tmp_path: Path) -> None:
     """A torn .gz whose beginning is sound fails when its end is reached, not in silence."""
     path = tmp_path / "t.jsonl.gz"
