@@ -23,6 +23,7 @@ Int64 = NDArray[np.int64]
 
 # Few tokens are longer than this: what lies behind is seldom read by the model, and need not be tokenised.
 _MAX_CHARS_PER_TOKEN = 32
+_SLICE = 4096
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,18 @@ def tokenise(tokenizer: Tokenizer, messages: Sequence[str], max_length: int) -> 
     A message over `max_length` tokens loses its tail and keeps the closing special token. Of one over
     `32 * max_length` characters, `n_tokens` counts that many characters.
     """
+    # In slices: the tokenizer's own objects are forty times the size of the ids that are wanted of them.
+    slices = [_tokenise_slice(tokenizer, messages[i : i + _SLICE], max_length) for i in range(0, len(messages), _SLICE)]
+    n_tokens = np.concatenate([np.zeros(0, np.int32), *(lengths for _, lengths in slices)])
+    starts = np.zeros(len(messages) + 1, np.int64)
+    np.cumsum(np.minimum(n_tokens, max_length), out=starts[1:])
+    return Encodings(np.concatenate([np.zeros(0, np.int32), *(ids for ids, _ in slices)]), starts, n_tokens)
+
+
+def _tokenise_slice(tokenizer: Tokenizer, messages: Sequence[str], max_length: int) -> tuple[Int32, Int32]:
+    """Return the ids back to back, cut to `max_length`, and the tokens of each message before the cut."""
     limit = max_length * _MAX_CHARS_PER_TOKEN
-    encoded = tokenizer.encode_batch_fast([message[:limit] for message in messages])
-    ids = [encoding.ids for encoding in encoded]
+    ids = [encoding.ids for encoding in tokenizer.encode_batch_fast([message[:limit] for message in messages])]
     for place, message in enumerate(messages):
         if len(message) > limit and len(ids[place]) <= max_length:  # words of thousands of letters: few tokens after all
             ids[place] = tokenizer.encode(message).ids
@@ -71,9 +81,7 @@ def tokenise(tokenizer: Tokenizer, messages: Sequence[str], max_length: int) -> 
         closing = _closing_tokens(tokenizer)
         for index in too_long:
             ids[index] = ids[index][: max_length - len(closing)] + closing
-    starts = np.zeros(len(ids) + 1, np.int64)
-    np.cumsum(np.minimum(n_tokens, max_length), out=starts[1:])
-    return Encodings(np.fromiter(chain.from_iterable(ids), np.int32, int(starts[-1])), starts, n_tokens)
+    return np.fromiter(chain.from_iterable(ids), np.int32), n_tokens
 
 
 def _closing_tokens(tokenizer: Tokenizer) -> list[int]:

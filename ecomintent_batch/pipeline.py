@@ -217,7 +217,7 @@ def summarise(job: Job) -> Summary:
 def _classify_overlapped(job: Job, engine: Engine, progress: Progress) -> list[PartStats]:
     """Extract, tokenise the next shard, score this one and write the last one at the same time."""
     stats: list[PartStats] = []
-    pending: list[Future[None]] = []
+    writing: Future[None] | None = None
 
     def prepared() -> Iterator[PreparedShard]:
         with closing(_ahead(extract(job, progress), depth=1 << 20)) as shards:
@@ -231,11 +231,12 @@ def _classify_overlapped(job: Job, engine: Engine, progress: Progress) -> list[P
         for shard in shards:
             logits, stat = score_shard(shard, engine, progress.advance)
             stats.append(stat)
-            while len(pending) > 1:
-                pending.pop(0).result()
-            pending.append(writer.submit(_write, job.settings, job.folder, job.model, engine, shard, logits))
-        for future in pending:
-            future.result()
+            if writing:
+                writing.result()
+            writing = writer.submit(_write, job.settings, job.folder, job.model, engine, shard, logits)
+            del shard, logits
+        if writing:
+            writing.result()
     return stats
 
 
@@ -262,29 +263,22 @@ def _write(
 
 
 def _ahead(items: Iterable[T], depth: int) -> Generator[T, None, None]:
-    """Run an iterator in a thread, up to `depth` items ahead; its errors surface here, and closing this stops it."""
-    ready: queue.Queue[tuple[bool, Any]] = queue.Queue(depth)
-    stop = threading.Event()
+    """Run an iterator in a thread, up to `depth` items ahead; its errors surface here, and closing this stops it.
 
-    def put(entry: tuple[bool, Any]) -> bool:
-        while not stop.is_set():
-            try:
-                ready.put(entry, timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
+    An item is begun only when there is room for it, so that no more than `depth` of them take memory.
+    """
+    ready: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
+    room, stop = threading.Semaphore(depth), threading.Event()
 
     def work() -> None:
         iterator = iter(items)
         try:
-            for item in iterator:
-                if not put((True, item)):
-                    break
-            else:
-                put((False, None))
+            while room.acquire() and not stop.is_set():
+                ready.put((True, next(iterator)))
+        except StopIteration:
+            ready.put((False, None))
         except BaseException as error:
-            put((False, error))
+            ready.put((False, error))
         finally:
             if isinstance(iterator, Generator):
                 iterator.close()
@@ -295,13 +289,16 @@ def _ahead(items: Iterable[T], depth: int) -> Generator[T, None, None]:
         while True:
             is_item, value = ready.get()
             if is_item:
+                room.release()
                 yield value
+                del value  # or this frame would hold a shard while it waits for the next
             elif value is not None:
                 raise value
             else:
                 return
     finally:
         stop.set()
+        room.release()
         thread.join()
 
 
