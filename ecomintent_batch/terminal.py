@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from ecomintent_batch import pipeline
 from ecomintent_batch.pipeline import RunResult
@@ -20,10 +20,15 @@ from ecomintent_batch.pipeline import RunResult
 _LINE_EVERY_S = 10.0
 
 
+def _open_console(*, stderr: bool = False) -> Console:
+    """Return a console that prints names as they are: `[1]` and `:bug:` are names of files and labels here."""
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+
 @contextmanager
 def job_progress(*, quiet: bool) -> Iterator[pipeline.Progress]:
     """Yield the progress that fits where stderr goes."""
-    console = Console(stderr=True, highlight=False)
+    console = _open_console(stderr=True)
     if quiet:
         yield pipeline.Progress()
     elif console.is_terminal:
@@ -66,7 +71,7 @@ class _Bar(_Counting):
         self._task = bar.add_task("tickets", total=None, rate="")
 
     def note(self, text: str) -> None:
-        self._bar.console.print(escape(text), style="dim", soft_wrap=True)
+        self._bar.console.print(text, style="dim", soft_wrap=True)
 
     def found(self, tickets: int, *, complete: bool) -> None:
         super().found(tickets, complete=complete)
@@ -84,7 +89,7 @@ class _Lines(_Counting):
         self._console, self._next = console, time.monotonic() + _LINE_EVERY_S
 
     def note(self, text: str) -> None:
-        self._console.print(escape(text), soft_wrap=True)
+        self._console.print(text, soft_wrap=True)
 
     def advance(self, tickets: float) -> None:
         with self._lock:
@@ -102,14 +107,14 @@ class _Lines(_Counting):
 
 def print_result(result: RunResult) -> None:
     """Print the volumes, what the run has cost, and where its files are."""
-    console = Console(highlight=False)
+    console = _open_console()
     counts, performance = result.manifest["counts"], result.manifest["performance"]
     table = Table("intent", box=None, pad_edge=False, header_style="bold")
     for heading in ("tickets", "share", "first choice", "of them unsure"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in result.summary.tables["volume_by_intent"].iter_rows(named=True):
         numbers = (f"{row['tickets']:,}", f"{row['share']:.1%}", f"{row['first_choice']:,}", f"{row['below_threshold']:,}")
-        table.add_row(escape(row["intent"]), *numbers)
+        table.add_row(Text(row["intent"], no_wrap=True, overflow="ellipsis"), *numbers)
     console.print()
     console.print(table)
     console.print()
@@ -127,15 +132,16 @@ def print_result(result: RunResult) -> None:
         console.print(f"Rejects      {result.folder.rejects}", soft_wrap=True)
     console.print(f"Predictions  {result.folder.predictions}", soft_wrap=True)
     console.print(f"Summaries    {result.folder.summaries}", soft_wrap=True)
-    query = f"SELECT intent, count(*) FROM '{result.folder.out}/predictions/*/*.parquet' GROUP BY ALL"  # noqa: S608 - shown, not run
-    console.print(f'Query        duckdb -c "{query}"', soft_wrap=True, markup=False)
+    glob = f"{result.folder.out}/predictions/*/*.parquet".replace("'", "''")
+    query = f"SELECT intent, count(*) FROM '{glob}' GROUP BY ALL"  # noqa: S608 - shown, not run
+    console.print(f'Query        duckdb -c "{query}"', soft_wrap=True)
 
 
 def print_runs(out: Path, manifests: Sequence[dict[str, Any]]) -> None:
     """Print a line for each committed run."""
-    console = Console(highlight=False)
+    console = _open_console()
     if not manifests:
-        console.print(f"No committed runs in {out}.", markup=False)
+        console.print(f"No committed runs in {out}.", soft_wrap=True)
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("run", no_wrap=True)
@@ -147,7 +153,7 @@ def print_runs(out: Path, manifests: Sequence[dict[str, Any]]) -> None:
         counts = manifest["counts"]
         rate = manifest["performance"]["tickets_per_s"]
         table.add_row(
-            manifest["run_id"], manifest["started_at"][:16].replace("T", " "), escape(manifest["source"]),
+            manifest["run_id"], manifest["started_at"][:16].replace("T", " "), manifest["source"],
             f"{counts['predictions']:,}", f"{counts['rejects']:,}", f"{rate:,.0f}" if rate else "",
         )  # fmt: skip
     console.print(table)
