@@ -24,7 +24,7 @@ from ecomintent_batch.files import write_parquet
 from ecomintent_batch.language import detect_languages
 from ecomintent_batch.schema import OTHER, STATUSES, TEXT_PREFIX, prediction_schema
 
-OK, EMPTY, _UNSUPPORTED, ERROR = range(len(STATUSES))
+OK, EMPTY, UNSUPPORTED_LANGUAGE, ERROR = range(len(STATUSES))
 _PLAIN_MULTI_INTENT = 0.30  # for a model without a trained signal: the runner-up's probability that earns a reader
 
 
@@ -37,6 +37,7 @@ class ClassifyOptions:
     dedupe: bool = True
     raw_text: bool = False
     keep_text: bool = False
+    any_language: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,14 +127,17 @@ def label_shard(shard: PreparedShard, logits: Any, model: ModelFolder, fingerpri
     status = np.full(n, EMPTY)
     status[shard.to_score] = OK
     failed = np.asarray(np.isnan(probabilities).any(axis=1))
-    status[failed & (status == OK)] = ERROR
+    if model.languages and not options.any_language:
+        foreign = [language is not None and language not in model.languages for language in shard.languages]
+        status[np.array(foreign, bool) & (status == OK)] = UNSUPPORTED_LANGUAGE
+    status[failed & (status != EMPTY)] = ERROR
 
     ranked = np.argsort(np.where(failed[:, None], 0, -probabilities), axis=1, kind="stable")
     rows = np.arange(n)
     first, second = ranked[:, 0], ranked[:, 1]
     confidence, second_confidence = probabilities[rows, first], probabilities[rows, second]
     unsure = confidence < options.threshold
-    intent = np.where(failed | unsure, OTHER, labels[first])
+    intent = np.where(unsure | (status != OK), OTHER, labels[first])
     multi = is_multi_intent(probabilities, n_tokens, model.calibration) & ~failed
 
     columns: dict[str, Any] = {

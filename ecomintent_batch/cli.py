@@ -83,6 +83,7 @@ def run(
         float | None, typer.Option(help="Share of unreadable rows that fails the run. [default: 0.01]", show_default=False)
     ] = None,
     no_dedupe: Annotated[bool, typer.Option("--no-dedupe", help="Score equal messages one by one.")] = False,
+    any_language: Annotated[bool, typer.Option("--any-language", help="Label languages unknown to the model, too.")] = False,
     raw_text: Annotated[bool, typer.Option("--raw-text", help="Leave markup, quoted threads and signatures in.")] = False,
     keep_text: Annotated[bool, typer.Option("--keep-text", help="Write the cleaned message into the predictions.")] = False,
     resume: Annotated[
@@ -106,8 +107,8 @@ def run(
         time_column=time_column, time_format=time_format, keep=tuple(keep or ()), by=tuple(by or ()), encoding=encoding,
         delimiter=delimiter, model=model, engine=engine.value if engine else None, device=device, threads=threads,
         threshold=threshold, max_length=max_length, max_batch_tokens=max_batch_tokens, shard_rows=shard_rows,
-        max_reject_ratio=max_reject_ratio, dedupe=False if no_dedupe else None, raw_text=raw_text or None,
-        keep_text=keep_text or None, resume=resume, lock_timeout=lock_timeout,
+        max_reject_ratio=max_reject_ratio, dedupe=False if no_dedupe else None, any_language=any_language or None,
+        raw_text=raw_text or None, keep_text=keep_text or None, resume=resume, lock_timeout=lock_timeout,
     )  # fmt: skip
     from ecomintent_batch.pipeline import run_job
     from ecomintent_batch.terminal import job_progress, print_result

@@ -252,7 +252,7 @@ def _load_once(settings: RunSettings, run_id: str) -> tuple[ModelFolder, Engine]
 
 def _options(settings: RunSettings) -> ClassifyOptions:
     s = settings
-    return ClassifyOptions(s.threshold, s.max_length, s.dedupe, s.raw_text, s.keep_text)
+    return ClassifyOptions(s.threshold, s.max_length, s.dedupe, s.raw_text, s.keep_text, s.any_language)
 
 
 def _write(

@@ -55,6 +55,7 @@ class RunSettings(BaseSettings):
     shard_rows: int = Field(65_536, ge=1, description="Tickets in one shard.")
     max_reject_ratio: float = Field(0.01, ge=0, le=1, description="Share of unreadable rows that fails the run.")
     dedupe: bool = Field(True, description="Score identical messages of a shard once.")
+    any_language: bool = Field(False, description="Label tickets in languages that the model was not trained on, too.")
     raw_text: bool = Field(False, description="Leave markup, quoted threads and signatures in.")
     keep_text: bool = Field(False, description="Write the cleaned message into the predictions.")
     resume: bool = Field(True, description="Pick up an interrupted run of the same settings and source.")

@@ -231,3 +231,21 @@ def test_a_label_names_its_probability_column(name, column):
     """Lower case, and one underscore for what is no letter or digit."""
     assert probability_column(name) == column
     assert column in prediction_schema([], [name, "OTHER"], keep_text=False).names
+
+
+def test_languages_that_the_model_does_not_know_are_told_apart(tmp_path, tiny_model):
+    """They keep their probabilities and get the intent OTHER, unless any language will do; a model may name none."""
+    texts = ["wo bleibt meine Bestellung, ich warte seit drei Wochen", "where is my order, i have been waiting", "hm"]
+    shard = write_shard(tmp_path, texts)
+    found = {}
+    for known, any_language in ((("en",), False), (("en",), True), ((), False)):
+        model = open_model(str(tiny_model))
+        model.__dict__["calibration"] = {"languages": list(known)}
+        part = label(shard, model, ClassifyOptions(threshold=0, any_language=any_language))
+        found[known, any_language] = part.select(["status", "intent", "confidence"]).to_pylist()
+    flagged = found[("en",), False]
+    assert [row["status"] for row in flagged] == ["unsupported_language", "ok", "ok"]
+    assert flagged[0]["intent"] == "OTHER"
+    assert flagged[0]["confidence"] is not None
+    assert [row["status"] for row in found[("en",), True]] == ["ok"] * 3
+    assert found[(), False] == found[("en",), True]

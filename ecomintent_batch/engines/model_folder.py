@@ -57,6 +57,11 @@ class ModelFolder:
         return _read_json(file, self.name) if file.exists() else {}
 
     @property
+    def languages(self) -> list[str]:
+        """ISO 639-1 codes of the languages it was trained on; empty where `calibration.json` does not say."""
+        return list(self.calibration.get("languages", []))
+
+    @property
     def onnx_file(self) -> Path:
         """The int8 model for CPUs; it need not exist."""
         return self.path / "onnx" / "model_int8.onnx"
