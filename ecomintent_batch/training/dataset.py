@@ -33,14 +33,16 @@ _FIRST_SHARE = 0.62  # of the label of two tickets in one, to the ask that comes
 Labelled = pl.DataFrame  # columns: text, target (one probability per intent), source
 
 
+def read_jsonl(name: str) -> list[dict[str, str]]:
+    """Return the lines of one file of the corpus folder."""
+    return [json.loads(line) for line in (CORPUS / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
 def read_corpus(split: str) -> list[tuple[str, str]]:
     """Return (text, intent) of the realistic tickets of one split, `train` or `dev`."""
     rows: list[tuple[str, str]] = []
     for file in sorted(CORPUS.glob("batch_*.jsonl")):
-        for line in file.read_text(encoding="utf-8").splitlines():
-            ticket = json.loads(line)
-            if ticket["split"] == split:
-                rows.append((ticket["text"], ticket["intent"]))
+        rows += [(ticket["text"], ticket["intent"]) for ticket in read_jsonl(file.stem) if ticket["split"] == split]
     return rows
 
 
