@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ecomintent_batch import batching
 from ecomintent_batch.batching import Encodings, collate, make_loader, padding_ratio, plan_batches, tokenise
 from ecomintent_batch.engines import ModelFolder
 
@@ -96,6 +97,16 @@ def test_a_tail_behind_a_very_long_word_is_not_lost_in_silence(tokenizer):
     encodings = tokenise(tokenizer, [message], max_length=16)
     assert encodings.ids.tolist() == tokenizer.encode(message).ids
     assert not encodings.is_truncated.any()
+
+
+def test_slices_leave_no_seam(tokenizer, monkeypatch):
+    """Tokenised in slices of three or all at once: the same ids, lengths and counts."""
+    messages = ["where is my order " * n for n in range(10)]
+    whole = tokenise(tokenizer, messages, max_length=16)
+    monkeypatch.setattr(batching, "_SLICE", 3)
+    sliced = tokenise(tokenizer, messages, max_length=16)
+    for name in ("ids", "starts", "n_tokens"):
+        assert getattr(sliced, name).tolist() == getattr(whole, name).tolist()
 
 
 def test_no_messages_make_no_batches(tokenizer):
