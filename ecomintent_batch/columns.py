@@ -77,9 +77,7 @@ def pick_columns(
             raise ColumnError(f"{name}: expected a column {column!r}, found {list_names(columns)}")
     ticket_id = id_column or _find(name, columns, _IDS, "the ticket's id", "--id-column")
     if ticket_id is None:
-        raise ColumnError(
-            f"{name}: expected a column with the ticket's id, found {list_names(columns)}; give --id-column"
-        )
+        raise ColumnError(f"{name}: expected a column with the ticket's id, found {list_names(columns)}; give --id-column")
     texts = tuple(text_column)
     if not texts:
         subject = _find(name, columns, _SUBJECTS, "the subject", "--text-column")
