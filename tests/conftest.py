@@ -7,9 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from ecomintent_batch.settings import RunSettings
+
+hypothesis.settings.register_profile("no deadline", deadline=None)  # the machine may be busy, and first calls load models
+hypothesis.settings.load_profile("no deadline")
 
 ROOT = Path(__file__).parent.parent
 NINE = [

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ecomintent_batch.clean import clean_message, has_words
-from ecomintent_batch.language import detect_language, detect_languages
+from ecomintent_batch.language import detect_language
 
 THREAD = """Yes please, a refund.
 
@@ -83,19 +83,3 @@ def test_a_hostile_body_takes_no_minute(text):
     began = time.process_time()
     clean_message([text])
     assert time.process_time() - began < 3
-
-
-@pytest.mark.parametrize(("message", "language"), [
-    ("Where is my order? I have been waiting for two weeks.", "en"),
-    ("Wo bleibt meine Bestellung? Ich warte seit zwei Wochen darauf.", "de"),
-    ("¿Dónde está mi pedido? Llevo dos semanas esperando.", "es"),
-    ("Где мой заказ? Я жду уже две недели.", "ru"),
-    ("ok", None),
-    ("QH-203311 https://example.com/track?id=203311 a@example.com", None),
-    ("", None),
-    ("Wat is mit mien Bestellung? Ik tööv al twee Weken dor op un heff noch nix kregen.", None),  # Low German: nds
-])  # fmt: skip
-def test_the_language_is_told_where_there_are_words_enough(message, language):
-    """ISO 639-1, or null."""
-    assert detect_language(message) == language
-    assert detect_languages([message, "x"]) == [language, None]

@@ -7,7 +7,7 @@ import json
 import pytest
 from conftest import ROOT
 
-from ecomintent_batch.language import detect_language
+from ecomintent_batch.language import detect_language, detect_languages
 
 CORPUS = ROOT / "ecomintent_batch" / "training" / "corpus"
 
@@ -37,3 +37,15 @@ def test_english_is_seldom_taken_for_another_language():
 def test_what_is_in_no_language_is_null(message):
     """Signs, numbers, addresses and a word or two are not enough."""
     assert detect_language(message) is None
+
+
+@pytest.mark.parametrize(("message", "code"), [
+    ("Where is my order? I have been waiting for two weeks.", "en"),
+    ("Wo bleibt meine Bestellung? Ich warte seit zwei Wochen darauf.", "de"),
+    ("¿Dónde está mi pedido? Llevo dos semanas esperando.", "es"),
+    ("Где мой заказ? Я жду уже две недели.", "ru"),
+    ("Wat is mit mien Bestellung? Ik tööv al twee Weken dor op un heff noch nix kregen.", None),  # Low German: nds
+])  # fmt: skip
+def test_a_language_is_two_letters_or_null(message, code):
+    """ISO 639-1; a language that has no such code is not given that of another."""
+    assert detect_languages([message, "x"]) == [code, None]

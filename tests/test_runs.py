@@ -249,7 +249,7 @@ def test_a_second_job_on_the_same_out_fails_at_once(settings):
         began = time.monotonic()
         with pytest.raises(OutputError, match="another job at work"):
             run_job(settings)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10
         assert list(settings.out.glob("staging/*")) == []
     run_job(settings)
 
@@ -287,13 +287,13 @@ def test_a_signal_leaves_a_run_that_can_be_resumed(tmp_path, stub_settings, sign
     """Stopped in the middle: the code of the signal, one line, nothing published; the same command goes on."""
     settings = stub_settings(write_tickets(tmp_path / "tickets.csv", 12_000), tmp_path / "out", shard_rows=100)
     process = command_line(settings)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not list(settings.out.glob("staging/*/parts/*.parquet")):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.005)
     process.send_signal(signum)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert (process.returncode, out) == (code, "")
     assert visible(settings.out) == []
     if signum != signal.SIGKILL:
@@ -312,7 +312,7 @@ def test_a_full_disk_is_one_line(tmp_path, stub_settings):
     settings = stub_settings(write_tickets(tmp_path / "tickets.csv", 20_000), tmp_path / "out", shard_rows=20_000)
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))  # noqa: E731
     process = command_line(settings, "--quiet", preexec_fn=limit)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 1
     assert len(err.splitlines()) == 1
     assert err.startswith(f"ecomintent-batch: {settings.out}: expected room to write")
