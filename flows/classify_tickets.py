@@ -17,7 +17,6 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from polars import selectors
 from prefect import Task, flow, get_run_logger, task, unmapped
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
@@ -25,6 +24,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.exceptions import MissingContextError
 from prefect.futures import wait
 from prefect.runtime import task_run
+from prefect.settings import PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, temporary_settings
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import exponential_backoff
 
@@ -116,6 +116,9 @@ def summarise(job: Job) -> None:
     summary = pipeline.summarise(job)
     if task_run.id is None:  # nobody to show artifacts to
         return
+    # Not at the top: once polars is loaded, no Ctrl-C gets through to a thread that waits (2.1.0).
+    from polars import selectors
+
     volumes = summary.tables["volume_by_intent"].with_columns(selectors.float().round(4))
     of_run = f"Run {job.folder.run_id}"
     create_table_artifact(key="volume-by-intent", table=volumes.to_dicts(), description=of_run)
@@ -184,10 +187,10 @@ def main() -> None:
     parser.add_argument("--config", type=Path, help="TOML file with any of the settings; ECOMINTENT_* variables do too")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     given = parser.parse_args()
-    with one_line_errors(parser.prog, debug=given.debug, on_interrupt="; the same command goes on from here"):
-        settings = load_settings(given.config, source=given.source, out=given.out)
-        refuse_password(settings)  # before Prefect is told of it
-        folder = classify_tickets(settings)
+    # A busy machine takes longer than Prefect's 20 seconds to start a server.
+    patience = temporary_settings(set_defaults={PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 120})
+    with patience, one_line_errors(parser.prog, debug=given.debug, on_interrupt="; the same command goes on from here"):
+        folder = classify_tickets(load_settings(given.config, source=given.source, out=given.out))
         print((folder.summaries / "summary.md").read_text(encoding="utf-8"))
         print(f"Predictions  {folder.predictions}\nSummaries    {folder.summaries}\nManifest     {folder.manifest}")
 
