@@ -57,7 +57,9 @@ class SoftTargetTrainer(Trainer):
         sampler = LengthGroupedBatches(list(map(len, dataset.ids)), self.args.per_device_train_batch_size, self.args.seed)
         return torch.utils.data.DataLoader(dataset, batch_sampler=sampler, collate_fn=self.data_collator)
 
-    def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> Any:
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
         """Return the cross entropy against the probabilities."""
         targets = inputs.pop("labels")
         outputs = model(**inputs)
