@@ -157,3 +157,44 @@ def print_runs(out: Path, manifests: Sequence[dict[str, Any]]) -> None:
             f"{counts['predictions']:,}", f"{counts['rejects']:,}", f"{rate:,.0f}" if rate else "",
         )  # fmt: skip
     console.print(table)
+
+
+def print_dataset(report: dict[str, Any], out: Path) -> None:
+    """Print the rows that each step kept, the splits by intent, the lengths, and what leaks between the splits."""
+    console = _open_console()
+    _print_table(
+        console, ["step", "rows", "dropped"], [[step["step"], step["rows"], step["dropped"]] for step in report["steps"]]
+    )
+    if report["unmapped_labels"]:
+        labels = ", ".join(f"{label} ({count:,})" for label, count in list(report["unmapped_labels"].items())[:8])
+        console.print(f"Unmapped labels: {labels}", soft_wrap=True)
+    if report["duplicates_with_another_intent"]:
+        console.print(
+            f"{report['duplicates_with_another_intent']:,} of the duplicates had another intent than the row that stays."
+        )
+    console.print()
+    splits = list(report["splits"])
+    rows = [[intent, *(counts[name] for name in splits)] for intent, counts in report["intents"].items()]
+    _print_table(console, ["intent", *splits], [*rows, ["all", *report["splits"].values()]])
+    console.print()
+    tokens = report["tokens"]
+    console.print(
+        f"Tokens       p50 {tokens['p50']}, p95 {tokens['p95']}, p99 {tokens['p99']}, max {tokens['max']}; "
+        f"suggested max length {tokens['suggested_max_length']} ({tokens['cut_at_suggested']:,} messages cut)"
+    )
+    for pair in report["leakage"]["between"]:
+        console.print(
+            f"Leakage      {pair['of']} in {pair['in']}: {pair['exact']:,} exact, {pair['near']:,} near of {pair['rows']:,}"
+            + (f", {pair['near_with_another_intent']:,} of them under another intent" if pair["near_with_another_intent"] else "")
+        )
+    console.print(f"Dataset      {out}", soft_wrap=True)
+
+
+def _print_table(console: Console, headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print a table of one column of names and further ones of counts."""
+    table = Table(headings[0], box=None, pad_edge=False, header_style="bold")
+    for heading in headings[1:]:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, *counts in rows:
+        table.add_row(Text(name, no_wrap=True, overflow="ellipsis"), *(f"{count:,}" for count in counts))
+    console.print(table)

@@ -40,8 +40,8 @@ ROOMS: dict[str, tuple[str, str]] = {
         "errors settings columns sources clean batching engines classify pipeline",
     ),
     "training": (
-        "numpy polars torch transformers sklearn onnx onnxruntime",
-        "errors schema files clean language batching engines classify",
+        "numpy polars torch transformers sklearn onnx onnxruntime huggingface_hub",
+        "errors schema files columns textfiles sources clean language batching engines classify",
     ),
     "cli": ("typer rich", "__init__ errors settings pipeline terminal runs summarise bench training"),
     "__main__": ("", "cli"),
