@@ -227,6 +227,46 @@ def dataset(
     print_dataset(report, out)
 
 
+@app.command()
+def evaluate(
+    file: Annotated[str, typer.Argument(help="Labelled tickets (CSV, Parquet, JSON lines), or corpus:dev.", show_default=False)],
+    text_column: Annotated[str | None, typer.Option(help="Column with the text. [default: text]", show_default=False)] = None,
+    label_column: Annotated[
+        str | None, typer.Option(help="Column with the intent. [default: intent]", show_default=False)
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Model folder or Hugging Face id. [default: the embedded model]", show_default=False)
+    ] = None,
+    engine: Annotated[EngineChoice, typer.Option(help="What computes the probabilities.")] = EngineChoice.auto,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    threshold: Annotated[float, typer.Option(help="Confidence under which run says OTHER.")] = 0.70,
+    hourly_price: Annotated[float, typer.Option(help="USD an hour of the machine, for the cost of 1,000 tickets.")] = 0.10,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for evaluation.json, confusion.png and evaluation.html.", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the evaluation as JSON on stdout.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Judge a model by labelled tickets: accuracy, calibration, speed and cost."""
+    with _extra("train"):
+        from ecomintent_batch.training.evaluate import evaluate_model, print_evaluation
+        from ecomintent_batch.training.evaluation_page import write_evaluation
+        from ecomintent_batch.training.evaluation_set import read_evaluation_set
+    found = evaluate_model(
+        read_evaluation_set(file, text_column=text_column, label_column=label_column),
+        model=model, engine=engine.value, device=device, threshold=threshold, hourly_price=hourly_price,
+    )  # fmt: skip
+    written = write_evaluation(found, out) if out else []
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    print_evaluation(found)
+    for path in written:
+        typer.echo(f"  {path}")
+
+
 @contextmanager
 def _extra(name: str) -> Iterator[None]:
     """Say in one line which extra of the package brings a module that is not installed."""
@@ -236,6 +276,8 @@ def _extra(name: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         module = (error.name or "").partition(".")[0]
+        if module == "ecomintent_batch":
+            raise
         raise EcomIntentError(
             f"{module}: expected it to be installed, found it missing; pip install 'ecomintent-batch[{name}]'"
         ) from None

@@ -40,7 +40,7 @@ ROOMS: dict[str, tuple[str, str]] = {
         "errors settings columns sources clean batching engines classify pipeline",
     ),
     "training": (
-        "numpy polars torch transformers sklearn onnx onnxruntime huggingface_hub",
+        "numpy polars torch transformers sklearn onnx onnxruntime huggingface_hub matplotlib jinja2",
         "errors schema files columns textfiles sources clean language batching engines classify",
     ),
     "cli": ("typer rich", "__init__ errors settings pipeline terminal runs summarise bench training"),
