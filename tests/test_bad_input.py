@@ -298,7 +298,7 @@ def test_every_row_of_a_wild_table_is_accounted_for(
     rows = pq.read_table(out / "predictions").sort_by("row_number").to_pylist()
     assert [row["ticket_id"] for row in rows] == list(BODIES)
     assert {row["ticket_id"] for row in rows if row["status"] == "empty"} == EMPTY
-    assert all(row["status"] in ("ok", "empty") for row in rows)
+    assert {row["ticket_id"] for row in rows if row["status"] != "ok"} == EMPTY | {"emoji"}  # which asks in German
     messages = {row["ticket_id"]: row["message"] for row in rows}
     assert messages["nul"] == "where is my order"
     assert len(messages["one word"]) == 100_000
