@@ -25,6 +25,7 @@ from ecomintent_batch.language import detect_languages
 from ecomintent_batch.schema import OTHER, STATUSES, TEXT_PREFIX, prediction_schema
 
 OK, EMPTY, UNSUPPORTED_LANGUAGE, ERROR = range(len(STATUSES))
+_SLICE_ROWS = 8192
 _PLAIN_MULTI_INTENT = 0.30  # for a model without a trained signal: the runner-up's probability that earns a reader
 
 
@@ -81,9 +82,13 @@ def prepare_shard(path: Path, model: ModelFolder, options: ClassifyOptions) -> P
         raise SourceError(
             f"{path}: expected a shard of this run, found: {type(error).__name__}; start afresh with --new"
         ) from None
-    texts = [table.column(name).to_pylist() for name in table.column_names if name.startswith(TEXT_PREFIX)]
-    all_messages = [clean_message(row, raw=options.raw_text) for row in zip(*texts, strict=True)]
+    texts = table.select([name for name in table.column_names if name.startswith(TEXT_PREFIX)])
     kept = table.select([name for name in table.column_names if not name.startswith(TEXT_PREFIX)])
+    all_messages: list[str] = []
+    for batch in texts.to_batches(_SLICE_ROWS):  # in slices, so that the raw texts are never all Python strings at once
+        rows = zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        all_messages += [clean_message(row, raw=options.raw_text) for row in rows]
+    del table, texts
     if options.dedupe:
         distinct = pa.array(all_messages, pa.large_string()).dictionary_encode()
         messages, message_of = distinct.dictionary.to_pylist(), distinct.indices.to_numpy().astype(np.int64)

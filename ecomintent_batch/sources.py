@@ -229,6 +229,8 @@ class _DuckDBSource:
         self.notes = []
         self._connection, self._from = connection, from_clause
         try:
+            connection.execute("SET threads = 1")  # reads faster than any model scores, with half the buffers
+            connection.execute("SET enable_external_file_cache = false")  # it would hold whatever was read of the files
             connection.execute("SET TimeZone = 'UTC'")  # the days of a run are not those of the machine that runs it
             self._types = dict(
                 row[:2]

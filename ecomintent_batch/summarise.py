@@ -43,6 +43,7 @@ def read_sql(name: str) -> str:
 def open_views(out: Path, variables: Mapping[str, str | None] | None = None) -> duckdb.DuckDBPyConnection:
     """Return a connection with the variables set and the views of `sql/views.sql` that have data."""
     connection = duckdb.connect()
+    connection.execute("SET enable_external_file_cache = false")  # it would hold whatever was read of the parts
     connection.execute("SET TimeZone = 'UTC'")  # days of times with a zone must not depend on the machine
     plain = re.sub(r"([*?\[])", r"[\1]", str(out))  # an OUT named `run[1]` is no glob
     for name, value in {"out": plain, "run_id": None, **(variables or {})}.items():
