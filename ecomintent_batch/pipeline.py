@@ -5,6 +5,7 @@ The steps are plain functions over a `Job`; `run_job` overlaps them, `flows/` ca
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ import queue
 import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -51,6 +52,7 @@ from ecomintent_batch.sources import Source, open_source
 from ecomintent_batch.summarise import Summary, summarise_run
 
 T = TypeVar("T")
+_M_ARENA_MAX = -8  # of malloc.h
 
 
 class Progress:
@@ -95,6 +97,7 @@ def run_job(settings: RunSettings, progress: Progress | None = None) -> RunResul
         EcomIntentError: one of its kinds; nothing of this run is visible in OUT/predictions then.
     """
     progress = progress or Progress()
+    _share_heaps()
     try:
         with lock_out(settings.out, settings.lock_timeout):
             job = plan_job(settings, progress)
@@ -108,6 +111,12 @@ def run_job(settings: RunSettings, progress: Progress | None = None) -> RunResul
         raise OutputError(
             f"{settings.out}: expected room to write, found: {found}; make room, and run the same command"
         ) from error
+
+
+def _share_heaps() -> None:
+    """Let the threads share two heaps of glibc: with one each, what they free is kept, and memory grows with the source."""
+    with suppress(OSError, AttributeError):  # another C library has no such setting, and no need of it
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
 def plan_job(settings: RunSettings, progress: Progress) -> Job:
