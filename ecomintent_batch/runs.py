@@ -79,8 +79,8 @@ class RunFolder:
 
 
 def new_run_id() -> str:
-    """Return an id that sorts by time: `20261122T223901Z-3f9c2a`."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    """Return an id that sorts by time, to the microsecond: `20261122T223901512873Z-3f9c2a`."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}-{secrets.token_hex(3)}"
 
 
 @contextmanager
