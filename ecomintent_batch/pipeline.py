@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ecomintent_batch import __version__
+from ecomintent_batch.alerts import check_intents, parse_alert
 from ecomintent_batch.classify import (
     ClassifyOptions,
     PartStats,
@@ -36,6 +37,7 @@ from ecomintent_batch.engines import Engine, ModelFolder, load_engine, open_mode
 from ecomintent_batch.errors import OutputError, RunStateError
 from ecomintent_batch.extract import Extraction, ReadPlan, check_rejects, extract_shards, plan_reading, read_extraction
 from ecomintent_batch.files import sha256_of
+from ecomintent_batch.report import sum_up_run
 from ecomintent_batch.runs import (
     Manifest,
     RunFolder,
@@ -49,7 +51,7 @@ from ecomintent_batch.runs import (
 from ecomintent_batch.schema import output_names
 from ecomintent_batch.settings import RunSettings
 from ecomintent_batch.sources import Source, open_source
-from ecomintent_batch.summarise import Summary, summarise_run
+from ecomintent_batch.summarise import Summary
 
 T = TypeVar("T")
 _M_ARENA_MAX = -8  # of malloc.h
@@ -60,6 +62,9 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Say one thing that was found or decided."""
+
+    def warn(self, text: str) -> None:
+        """Say one thing that went wrong and did not stop the job."""
 
     def found(self, tickets: int, *, complete: bool) -> None:
         """Say how many tickets were extracted so far, and whether that is all."""
@@ -103,7 +108,7 @@ def run_job(settings: RunSettings, progress: Progress | None = None) -> RunResul
             job = plan_job(settings, progress)
             engine = load_model_engine(settings, job.model)
             progress.note(f"model {job.model.name}, {len(job.model.labels)} intents; {engine.description}")
-            return finish_job(job, _classify_overlapped(job, engine, progress))
+            return finish_job(job, _classify_overlapped(job, engine, progress), progress)
     except BrokenPipeError:  # nobody hears the progress any more
         raise
     except OSError as error:  # sources and models turn theirs into errors of ours, so a file of OUT is left
@@ -122,6 +127,7 @@ def _share_heaps() -> None:
 def plan_job(settings: RunSettings, progress: Progress) -> Job:
     """Open source and model, pick the columns, and make (or pick up) the folder of the run. OUT must be locked."""
     model = open_model(settings.model)
+    check_intents([parse_alert(text) for text in settings.alert], model.labels)
     source = open_source(
         settings.source, table=settings.table, query=settings.query, encoding=settings.encoding, delimiter=settings.delimiter
     )
@@ -144,7 +150,7 @@ def plan_job(settings: RunSettings, progress: Progress) -> Job:
     fingerprint = _fingerprint(settings, source, model)
     folder = find_interrupted(settings.out, fingerprint) if settings.resume else None
     for manifest in finish_published(settings.out, but=folder):
-        summarise_run(RunFolder(settings.out, manifest["run_id"]), manifest)
+        sum_up_run(RunFolder(settings.out, manifest["run_id"]), manifest, progress.warn)
         progress.note(f"run {manifest['run_id']} was published before a crash: its manifest is in place now")
     if folder is not None:
         progress.note(f"resuming run {folder.run_id}")
@@ -200,10 +206,10 @@ def classify_one(settings: RunSettings, folder: RunFolder, shard: Path) -> PartS
     return stats
 
 
-def finish_job(job: Job, stats: Sequence[PartStats]) -> RunResult:
+def finish_job(job: Job, stats: Sequence[PartStats], progress: Progress) -> RunResult:
     """Commit the parts, and write the summaries."""
     manifest = commit(job, stats)
-    return RunResult(manifest, summarise(job), job.folder)
+    return RunResult(manifest, summarise(job, progress), job.folder)
 
 
 def commit(job: Job, stats: Sequence[PartStats]) -> Manifest:
@@ -218,9 +224,9 @@ def commit(job: Job, stats: Sequence[PartStats]) -> Manifest:
     return commit_run(job.folder, extraction, _describe(job, extraction, stats))
 
 
-def summarise(job: Job) -> Summary:
-    """Write the volume tables of a committed run."""
-    return summarise_run(job.folder, read_manifest(job.folder.manifest))
+def summarise(job: Job, progress: Progress) -> Summary:
+    """Write the volume tables of a committed run and its report, and tell which alerts fired."""
+    return sum_up_run(job.folder, read_manifest(job.folder.manifest), progress.warn)
 
 
 def _classify_overlapped(job: Job, engine: Engine, progress: Progress) -> list[PartStats]:
@@ -313,7 +319,7 @@ def _ahead(items: Iterable[T], depth: int) -> Generator[T, None, None]:
 
 def _fingerprint(settings: RunSettings, source: Source, model: ModelFolder) -> str:
     """Return a hash of all that decides what the parts of a run hold."""
-    drivers = {"out", "resume", "lock_timeout", "threads", "device", "source"}
+    drivers = {"out", "resume", "lock_timeout", "threads", "device", "source", "alert", "hourly_price"}
     weights = [sha256_of(file) for file in sorted(model.path.rglob("*")) if file.suffix in (".safetensors", ".onnx", ".json")]
     decisive = [settings.model_dump(mode="json", exclude=drivers), source.name, source.fingerprint(), weights, __version__]
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()

@@ -23,7 +23,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from ecomintent_batch.errors import OutputError, RunStateError
+from ecomintent_batch.errors import OutputError, RunStateError, UsageError
 from ecomintent_batch.extract import Extraction
 from ecomintent_batch.files import flush_to_disk, sha256_of, write_json
 
@@ -170,6 +170,20 @@ def finish_published(out: Path, but: RunFolder | None = None) -> list[Manifest]:
 def list_runs(out: Path) -> list[Manifest]:
     """Return the manifests of the committed runs, oldest first."""
     return [read_manifest(file) for file in sorted((out / "runs").glob("*.json"))]
+
+
+def find_run(out: Path, run_id: str | None = None) -> Manifest:
+    """Return the manifest of a committed run, of the newest where none is named.
+
+    Raises:
+        UsageError: there is no such run.
+    """
+    manifests = list_runs(out)
+    found = [manifest for manifest in manifests if run_id in (None, manifest["run_id"])]
+    if not found:
+        named = f"run {run_id}" if run_id else "a run"
+        raise UsageError(f"{out}: expected {named} to be committed, found {len(manifests)} other runs; see ecomintent-batch runs")
+    return found[-1]
 
 
 def read_manifest(file: Path) -> Manifest:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ def job_progress(*, quiet: bool) -> Iterator[pipeline.Progress]:
     """Yield the progress that fits where stderr goes."""
     console = _open_console(stderr=True)
     if quiet:
-        yield pipeline.Progress()
+        yield _Warnings(console)
     elif console.is_terminal:
         with Progress(
             TextColumn("{task.description}"),
@@ -45,10 +45,21 @@ def job_progress(*, quiet: bool) -> Iterator[pipeline.Progress]:
         yield _Lines(console)
 
 
-class _Counting(pipeline.Progress):
+class _Warnings(pipeline.Progress):
+    """Prints what went wrong and did not stop the job, and nothing else."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def warn(self, text: str) -> None:
+        self._console.print(text, style="yellow", soft_wrap=True)
+
+
+class _Counting(_Warnings):
     """Counts tickets and the time since the first were scored."""
 
-    def __init__(self) -> None:
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
         self._lock = threading.Lock()
         self._done, self._total, self._complete = 0.0, 0, False
         self._began = 0.0
@@ -66,7 +77,7 @@ class _Counting(pipeline.Progress):
 
 class _Bar(_Counting):
     def __init__(self, bar: Progress) -> None:
-        super().__init__()
+        super().__init__(bar.console)
         self._bar = bar
         self._task = bar.add_task("tickets", total=None, rate="")
 
@@ -85,8 +96,8 @@ class _Bar(_Counting):
 
 class _Lines(_Counting):
     def __init__(self, console: Console) -> None:
-        super().__init__()
-        self._console, self._next = console, time.monotonic() + _LINE_EVERY_S
+        super().__init__(console)
+        self._next = time.monotonic() + _LINE_EVERY_S
 
     def note(self, text: str) -> None:
         self._console.print(text, soft_wrap=True)
@@ -132,6 +143,9 @@ def print_result(result: RunResult) -> None:
         console.print(f"Rejects      {result.folder.rejects}", soft_wrap=True)
     console.print(f"Predictions  {result.folder.predictions}", soft_wrap=True)
     console.print(f"Summaries    {result.folder.summaries}", soft_wrap=True)
+    report = result.folder.summaries / "report.html"
+    if report.exists():
+        console.print(f"Report       {report}", soft_wrap=True)
     glob = f"{result.folder.out}/predictions/*/*.parquet".replace("'", "''")
     query = f"SELECT intent, count(*) FROM '{glob}' GROUP BY ALL"  # noqa: S608 - shown, not run
     console.print(f'Query        duckdb -c "{query}"', soft_wrap=True)
@@ -156,6 +170,17 @@ def print_runs(out: Path, manifests: Sequence[dict[str, Any]]) -> None:
             manifest["run_id"], manifest["started_at"][:16].replace("T", " "), manifest["source"],
             f"{counts['predictions']:,}", f"{counts['rejects']:,}", f"{rate:,.0f}" if rate else "",
         )  # fmt: skip
+    console.print(table)
+
+
+def print_queries(queries: Mapping[str, str]) -> None:
+    """Print the names of the queries, each with its first sentence."""
+    console = _open_console()
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, sentence in queries.items():
+        table.add_row(name, sentence)
     console.print(table)
 
 

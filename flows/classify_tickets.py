@@ -46,6 +46,10 @@ class _Log(Progress):
         with suppress(MissingContextError):
             get_run_logger().info(text)
 
+    def warn(self, text: str) -> None:
+        with suppress(MissingContextError):
+            get_run_logger().warning(text)
+
 
 def _no_ticket_text(step: Callable[P, R]) -> Callable[P, R]:
     """Let errors of ours pass, and tell only kind and place of others: Prefect stores all that an error says."""
@@ -113,7 +117,7 @@ def commit(job: Job, stats: Sequence[PartStats]) -> None:
 @_no_ticket_text
 def summarise(job: Job) -> None:
     """Sum up the volumes by intent, on disk and as artifacts."""
-    summary = pipeline.summarise(job)
+    summary = pipeline.summarise(job, _Log())
     if task_run.id is None:  # nobody to show artifacts to
         return
     # Not at the top: once polars is loaded, no Ctrl-C gets through to a thread that waits (2.1.0).

@@ -3,10 +3,10 @@
 --   latest = true to let the queries count each ticket once, as its newest run has it
 --   D SET VARIABLE out = 'ecomintent-out';
 --   D .read sql/views.sql
--- Grain: predictions one row per ticket and run; latest_predictions one per ticket; tickets what the queries count:
---   the one or the other, by latest; rejects one per source row that could not be read; runs one per run
--- Columns: predictions as in the README, with `run_id` from the folder's name; rejects run_id, file, line,
---   row_number, column, error; runs run_id, started_at, finished_at, source, model, engine, counts, settings, performance
+-- Grain: predictions one row per ticket and run; latest_predictions one per ticket; tickets what the queries count: the
+--   one or the other, by latest; rejects one per source row that could not be read; runs one per run
+-- Columns: predictions and latest_predictions as in the README, with `run_id` from the folder's name; rejects run_id, file,
+--   line, row_number, column, error; runs run_id, started_at, finished_at, source, model, engine, counts, settings, performance
 
 -- A run_id narrows the files that are read, so that a query of one run costs the same among thousands, and columns of
 -- other runs, whose types may differ, are left out of it.
@@ -17,10 +17,11 @@ FROM read_parquet(
     union_by_name = true, hive_partitioning = true, hive_types = {'run_id': VARCHAR}
 );
 
+-- The newest run that classified a ticket wins, and of its rows the last one. Ids of runs sort by time.
 CREATE OR REPLACE VIEW latest_predictions AS
 SELECT *
 FROM predictions
-QUALIFY row_number() OVER (PARTITION BY ticket_id ORDER BY classified_at DESC, row_number DESC) = 1;
+QUALIFY ticket_id IS NULL OR row_number() OVER (PARTITION BY ticket_id ORDER BY run_id DESC, row_number DESC) = 1;
 
 -- The branch that is not asked for is gone before anything is read.
 CREATE OR REPLACE VIEW tickets AS
