@@ -21,7 +21,9 @@ COLOURS = {
 _SPEC = dict[str, Any]
 _SHOWN_VALUES = 12
 _WEEKLY_FROM_DAYS = 200
-_BAR, _TREND_HEIGHT = 24, 90
+_BAR, _AXIS, _TREND, _HISTOGRAM = 24, 48, 116, 240  # pixels
+_ROOM_FOR_FIGURES = 1.3  # beside the longest bar
+_FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
 
 
 def colours_of(intents: Iterable[str]) -> dict[str, str]:
@@ -37,12 +39,15 @@ def draw_volumes(volumes: pl.DataFrame, colours: Mapping[str, str]) -> _SPEC:
     rows = volumes.select("intent", "tickets", "share").to_dicts()
     base = alt.Chart(alt.Data(values=rows)).encode(
         y=alt.Y("intent:N", sort=[row["intent"] for row in rows], title=None, axis=alt.Axis(ticks=False, domain=False)),
-        x=alt.X("tickets:Q", title="tickets", axis=alt.Axis(tickCount=4, format="~s"), scale=alt.Scale(nice=True)),
+        x=alt.X(
+            "tickets:Q", title="tickets", axis=_count_axis(4),
+            scale=alt.Scale(domain=[0, _ROOM_FOR_FIGURES * max(row["tickets"] for row in rows)], nice=False),
+        ),
         tooltip=[alt.Tooltip("intent:N"), alt.Tooltip("tickets:Q", format=","), alt.Tooltip("share:Q", format=".1%")],
-    )
+    )  # fmt: skip
     bars = base.mark_bar(height={"band": 0.72}).encode(color=_colour(colours))
     figures = base.mark_text(align="left", dx=4).encode(text=alt.Text("share:Q", format=".1%"))
-    return _finish(bars + figures, _BAR * len(rows))
+    return _finish(bars + figures, _BAR * len(rows) + _AXIS)
 
 
 def draw_trends(per_day: pl.DataFrame, unusual: pl.DataFrame, intents: Sequence[str], colours: Mapping[str, str]) -> list[_SPEC]:
@@ -61,7 +66,7 @@ def draw_trends(per_day: pl.DataFrame, unusual: pl.DataFrame, intents: Sequence[
             "x": alt.X(
                 "day:T", title=None, scale=alt.Scale(domain=span), axis=alt.Axis(format="%d %b", tickCount=4, labelOverlap=True)
             ),
-            "y": alt.Y("tickets:Q", title=None, axis=alt.Axis(tickCount=3, format="~s"), scale=alt.Scale(domainMin=0)),
+            "y": alt.Y("tickets:Q", title=None, axis=_count_axis(3), scale=alt.Scale(domainMin=0)),
             "tooltip": [
                 alt.Tooltip("day:T", title="week from" if weekly else "day", format="%a %d %b %Y"),
                 alt.Tooltip("tickets:Q", format=","),
@@ -71,7 +76,7 @@ def draw_trends(per_day: pl.DataFrame, unusual: pl.DataFrame, intents: Sequence[
         points = line.mark_circle(color=colours[intent], size=18)
         days = marked.filter(pl.col("intent") == intent).with_columns(pl.col("day").cast(pl.String)).to_dicts()
         rings = alt.Chart(alt.Data(values=days)).encode(**encoded).mark_point(color=colours[intent], size=140, strokeWidth=2)
-        charts.append(_finish(line + points + rings, _TREND_HEIGHT))
+        charts.append(_finish(line + points + rings if days else line + points, _TREND))
     return charts
 
 
@@ -101,7 +106,7 @@ def draw_mix(by_column: pl.DataFrame, intents: Sequence[str], colours: Mapping[s
             ],
         )
     )  # fmt: skip
-    return _finish(chart, _BAR * len(values) + 4)
+    return _finish(chart, _BAR * len(values) + _AXIS)
 
 
 def draw_confidence(histogram: pl.DataFrame, threshold: float) -> _SPEC:
@@ -117,7 +122,7 @@ def draw_confidence(histogram: pl.DataFrame, threshold: float) -> _SPEC:
                 axis=alt.Axis(format="%", values=[0, 0.2, 0.4, 0.6, 0.8, 1]),
             ),
             x2="confidence_to:Q",
-            y=alt.Y("tickets:Q", title="tickets", axis=alt.Axis(tickCount=4, format="~s")),
+            y=alt.Y("tickets:Q", title="tickets", axis=_count_axis(4)),
             opacity=alt.condition(f"datum.confidence_to <= {threshold + 1e-9}", alt.value(0.5), alt.value(1)),
             tooltip=[
                 alt.Tooltip("confidence_from:Q", title="from", format=".0%"),
@@ -126,7 +131,7 @@ def draw_confidence(histogram: pl.DataFrame, threshold: float) -> _SPEC:
         )
     )  # fmt: skip
     rule = alt.Chart(alt.Data(values=[{"threshold": threshold}])).mark_rule(strokeDash=[5, 3]).encode(x="threshold:Q")
-    return _finish(bars + rule, 190)
+    return _finish(bars + rule, _HISTOGRAM)
 
 
 def count_by_time(per_day: pl.DataFrame) -> pl.DataFrame:
@@ -157,6 +162,13 @@ def _is_weekly(per_day: pl.DataFrame) -> bool:
     return len(days) > 0 and (days.max() - days.min()).days > _WEEKLY_FROM_DAYS  # type: ignore[operator,union-attr]
 
 
+def _count_axis(ticks: int) -> alt.Axis:
+    """Return an axis of whole numbers: there is no half ticket."""
+    import altair as alt
+
+    return alt.Axis(tickCount=ticks, labelExpr="datum.value % 1 ? '' : format(datum.value, '~s')")
+
+
 def _colour(colours: Mapping[str, str]) -> alt.Color:
     import altair as alt
 
@@ -165,7 +177,14 @@ def _colour(colours: Mapping[str, str]) -> alt.Color:
 
 def _finish(chart: alt.LayerChart | alt.Chart, height: int) -> _SPEC:
     """Return the chart as plain data: as wide as its place, on the page's own ground."""
-    done = chart.properties(width="container", height=height, background="transparent").configure_view(stroke=None)
-    done = done.configure_axis(labelFontSize=12, titleFontSize=12, titleFontWeight="normal", labelLimit=150)
-    spec: _SPEC = done.configure_text(fontSize=12).to_dict()
+    import altair as alt
+
+    config = alt.Config(
+        font=_FONT,
+        view=alt.ViewConfig(stroke=None),
+        axis=alt.AxisConfig(labelFontSize=12, titleFontSize=12, titleFontWeight="normal", labelLimit=150),
+        text=alt.MarkConfig(fontSize=12),
+    )
+    fit = alt.AutoSizeParams(type="fit", contains="padding", resize=True)
+    spec: _SPEC = chart.properties(width="container", height=height, background="transparent", autosize=fit, config=config).to_dict()
     return spec
