@@ -8,7 +8,7 @@ from pathlib import Path
 
 import duckdb
 
-from ecomintent_batch.errors import EcomIntentError, UsageError
+from ecomintent_batch.errors import UsageError
 from ecomintent_batch.runs import Manifest, find_run, list_runs
 from ecomintent_batch.summarise import kept_time, open_views, read_sql, sql_folder
 
@@ -47,11 +47,11 @@ def run_query(
     connection = open_views(out, {**variables, "run_id": run_id, "latest": "true" if latest else None})
     try:
         rows = connection.sql(text)
+        if rows is None:
+            raise UsageError(f"{name}: expected a statement that returns rows, found none")
+        return rows.execute()
     except duckdb.Error as error:
         raise _explain(name, error) from None
-    if rows is None:
-        raise UsageError(f"{name}: expected a statement that returns rows, found none")
-    return rows
 
 
 def _read_query(name: str) -> str:
@@ -79,6 +79,7 @@ def _usual_columns(manifests: Sequence[Manifest]) -> dict[str, str | None]:
     return {"time_column": kept_time(newest), "by_column": newest["columns"]["kept"][by[0]] if by else None}
 
 
-def _explain(name: str, error: duckdb.Error) -> EcomIntentError:
-    """Return the first line of what DuckDB says: it is about the query, before any ticket is read."""
-    return UsageError(f"{name}: expected a query that runs, found: {str(error).partition(chr(10))[0]}")
+def _explain(name: str, error: duckdb.Error) -> UsageError:
+    """Return the first line of what DuckDB says, but not where that may quote a value of a ticket."""
+    said = "a value of a column or of --set is not of the type needed" if isinstance(error, duckdb.DataError) else str(error)
+    return UsageError(f"{name}: expected a query that runs, found: {said.partition(chr(10))[0]}")

@@ -1,4 +1,4 @@
--- How sure the model is, by intent: twenty bins of confidence.
+-- How sure the model is, by intent, in twenty bins of confidence.
 -- Parameters: run_id = one run, or NULL for all
 -- Grain: one row per likeliest intent and bin that occurs; tickets that were not labelled (status) are left out
 -- Columns: intent (the likeliest, threshold aside), confidence_from, confidence_to, tickets, share (of the intent)

@@ -1,4 +1,4 @@
--- How far the mix of intents has moved between two periods: the population stability index (PSI).
+-- How far the mix of intents has moved between two periods, as the population stability index (PSI).
 -- Parameters: run_id = one run, or NULL for all; time_column = the column with the ticket's time; baseline_from, baseline_to,
 --   recent_from, recent_to = first and last days; when unset, recent is the newest 28 days and baseline the 28 before
 -- Grain: one row per intent, the one that moved most first

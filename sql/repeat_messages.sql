@@ -1,4 +1,4 @@
--- Messages that came in more than once, word for word: templates, bots, customers who send again.
+-- Messages that came in more than once, word for word, as templates, bots and impatient customers send them.
 -- Parameters: run_id = one run, or NULL for all; min_tickets = how often at least, 2 when unset; max_rows = rows at most, 200
 --   when unset
 -- Grain: one row per message, the most frequent first; tickets without words are left out

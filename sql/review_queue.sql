@@ -1,4 +1,4 @@
--- The tickets most worth a human look: the least sure first, then those where first and second intent are close.
+-- The tickets most worth a human look, the least sure first, then those where first and second intent are close.
 -- Parameters: run_id = one run, or NULL for all; margin = first minus second probability that still counts as close, 0.10
 --   when unset; max_rows = rows at most, 200 when unset
 -- Grain: one row per ticket and run

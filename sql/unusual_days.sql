@@ -3,10 +3,10 @@
 --   judge, NULL for all; min_z = z-score from which a day is unusual, 3.5 when unset
 -- Grain: one row per day and intent that is unusual, the newest day first
 -- Columns: day, intent, tickets, usual (median of the same weekday in the 8 weeks before), z_score, weeks (how many such days
---   there were, at least 3)
--- The z-score is robust: distance from usual over 1.4826 times the median distance of the 8 weeks' days from what is usual on
--- their weekdays, and never over less than what chance alone does to a count (its square root, at least 1). A day without any
--- ticket is taken as missing, not as quiet; the newest day may be incomplete, so it can have too many tickets, not too few.
+--   there were, at least 3). The score is robust, the distance from usual over 1.4826 times the median distance of the days of
+--   those 8 weeks from what is usual on their weekdays, and never over less than what chance alone does to a count (its square
+--   root, at least 1). A day without any ticket is taken as missing, not as quiet; the newest day may be incomplete, so it can
+--   have too many tickets, not too few.
 WITH counted AS (
     SELECT
         COLUMNS(c -> lower(c) = lower(getvariable('time_column')))::DATE AS day, intent::VARCHAR AS intent

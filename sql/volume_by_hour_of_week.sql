@@ -1,4 +1,4 @@
--- Tickets by weekday and hour: the heat table that tells when customers write.
+-- Tickets by weekday and hour, the heat table that tells when customers write.
 -- Parameters: run_id = one run, or NULL for all; time_column = the column with the ticket's time; intent = one intent, or
 --   NULL for all
 -- Grain: one row per weekday and hour of the week, zeros included (168 rows); tickets without a time are left out. Times with
