@@ -95,7 +95,10 @@ def check_intents(conditions: Iterable[Condition], labels: Sequence[str]) -> Non
 
 
 def check_alerts(
-    conditions: Sequence[Condition], volumes: Sequence[Mapping[str, Any]], unusual: Sequence[Mapping[str, Any]], span: Sequence[str]
+    conditions: Sequence[Condition],
+    volumes: Sequence[Mapping[str, Any]],
+    unusual: Sequence[Mapping[str, Any]],
+    span: Sequence[str],
 ) -> list[Alert]:
     """Return an alert for each condition and intent that it holds for.
 

@@ -180,8 +180,9 @@ def _write(folder: RunFolder, tables: dict[str, pl.DataFrame], manifest: Manifes
 def _find_alerts(tables: Mapping[str, pl.DataFrame], manifest: Manifest) -> tuple[Alert, ...]:
     conditions = [parse_alert(text) for text in manifest["settings"].get("alert", ())]
     unusual = tables["unusual_days"].to_dicts() if "unusual_days" in tables else []
-    days = tables["volume_by_intent_per_day"]["day"].drop_nulls() if "volume_by_intent_per_day" in tables else []
-    span = [str(days.min()), str(days.max())] if len(days) else []
+    span: list[str] = []
+    if "volume_by_intent_per_day" in tables and len(days := tables["volume_by_intent_per_day"]["day"].drop_nulls()):
+        span = [str(days.min()), str(days.max())]
     return tuple(check_alerts(conditions, tables["volume_by_intent"].to_dicts(), unusual, span))
 
 
@@ -241,7 +242,10 @@ def _describe_counting(tables: Mapping[str, pl.DataFrame]) -> list[str]:
     languages = tables.get("unsupported_languages")
     if languages is not None and len(languages):
         listed = ", ".join(f"{_cell(row['language'])} {row['tickets']:,}" for row in languages.iter_rows(named=True))
-        lines += ["", f"{languages['tickets'].sum():,} tickets are in languages unknown to the model ({listed}); they count as OTHER."]
+        lines += [
+            "",
+            f"{languages['tickets'].sum():,} tickets are in languages unknown to the model ({listed}); they count as OTHER.",
+        ]
     return lines
 
 

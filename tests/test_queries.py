@@ -137,7 +137,7 @@ def test_intent_drift(tmp_path):
 
 
 def test_unusual_days(tmp_path):
-    """Wednesdays of 4 over five weeks, then 11: 7 more than usual over the square root of 4. One with 1 is 3 fewer: not unusual."""
+    """Wednesdays of 4 over five weeks, then 11: 7 more than usual over the square root of 4. Another with 1 is usual enough."""
     rows = []
     for day in range(7 * 6 + 1):
         count = {37: 11, 30: 1, 42: 40}.get(day, 4)
@@ -152,7 +152,7 @@ def test_unusual_days(tmp_path):
 
 
 def test_an_unusual_day_is_measured_by_its_weekday_and_by_how_far_days_scatter(tmp_path):
-    """Busy Mondays are usual on Mondays. Days of 100 ± 20 have a spread of 1.4826 × 20, more than the root of 100."""
+    """Busy Mondays are usual on Mondays. Days of 100 ± 20 have a spread of 1.4826 x 20, more than the root of 100."""
     rows = []
     for day in range(7 * 9):
         count = 300 if day % 7 == 0 else 100 + (20 if day // 7 % 2 else -20)
@@ -174,7 +174,12 @@ def test_days_without_tickets_are_missing_and_the_newest_may_be_unfinished(tmp_p
 
 def test_repeat_messages(tmp_path):
     """The same hash three times, most of them OTHER; twice is enough unless more is asked; empty ones are none."""
-    rows = [*tickets("OTHER", 2, None), *tickets("WISMO", 4, None), (None, None, "empty", None, None), (None, None, "empty", None, None)]
+    rows = [
+        *tickets("OTHER", 2, None),
+        *tickets("WISMO", 4, None),
+        (None, None, "empty", None, None),
+        (None, None, "empty", None, None),
+    ]
     put(tmp_path, "r1", rows, message_hash=["a", "a", "a", "b", "b", "c", "e", "e"], language=["en"] * 8)
     assert ask(tmp_path, "repeat_messages") == [("a", 3, "OTHER", "en", 0, 2), ("b", 2, "WISMO", "en", 3, 4)]
     assert ask(tmp_path, "repeat_messages", "min_tickets=3") == [("a", 3, "OTHER", "en", 0, 2)]
@@ -189,7 +194,7 @@ def test_model_agreement(tmp_path):
             tmp_path, run_id, [(label, 0.9, "ok", None, None) for label in labels], message_hash=list(hashes),
             model=[f"model of {run_id}"] * len(labels), classified_at=[datetime(2026, 11, day)] * len(labels),
         )  # fmt: skip
-    # By chance: WISMO 2/4 × 3/4 + OTHER 2/4 × 1/4 = 0.5; kappa (0.75 - 0.5) / (1 - 0.5).
+    # By chance: WISMO 2/4 x 3/4 + OTHER 2/4 x 1/4 = 0.5; kappa (0.75 - 0.5) / (1 - 0.5).
     assert ask(tmp_path, "model_agreement") == [
         ("OTHER", "WISMO", 1, 0.25, 0.75, 0.5),
         ("WISMO", "WISMO", 2, 0.5, 0.75, 0.5),

@@ -19,10 +19,10 @@ from ecomintent_batch.report import write_report
 from ecomintent_batch.report.charts import COLOURS, bundle_script, colours_of
 from ecomintent_batch.summarise import summarise_run
 
-_FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
-    "--disable-sync"
-).split()
+_FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
 _GROUNDS = ("#ffffff", "#14181d")  # of report.html, by day and by night
 HOSTILE = "</script><script>document.title='owned'</script><img src=https://example.com/x.png onerror=alert(1)>"
 
@@ -88,7 +88,9 @@ def test_the_page_says_what_was_counted(tmp_path):
     assert "<dd>195</dd>" in page  # 9 weeks of 21, and 6
     assert "<dd>0.0256<small>USD" in page  # 1000 / 195 of 0.005
     assert "This is the first run of this source" in page
-    assert "Wednesday 04 November 2026: 8 WISMO tickets, 4.0 times as many as usual (the 8 Wednesdays before had 2; z +4.2)" in page
+    assert (
+        "Wednesday 04 November 2026: 8 WISMO tickets, 4.0 times as many as usual (the 8 Wednesdays before had 2; z +4.2)" in page
+    )
     assert page.count("<li>Wednesday") == 1
     assert "GPT-4o mini, zero-shot" in page
 
@@ -99,7 +101,7 @@ def test_the_page_compares_with_the_run_before(tmp_path):
     fewer = [row for i, row in enumerate(make_weeks(1)) if i % 3]
     page = report_of(tmp_path, "r2", fewer)
     assert "OTHER rose by +16.7 points, from 33.3 % to 50.0 % (7 → 7 tickets)" in page
-    assert "WISMO fell by −16.7 points, from 66.7 % to 50.0 % (14 → 7 tickets)" in page  # noqa: RUF001 - as on the page
+    assert "WISMO fell by −16.7 points, from 66.7 % to 50.0 % (14 → 7 tickets)" in page
     assert "against run r1 of 2026-11-02 04:00 UTC" in page
 
 
@@ -143,8 +145,8 @@ def job(tmp_path_factory, tiny_model) -> Any:
     source = write_tickets(folder / "tickets.csv", 240)
     source.write_text(source.read_text(encoding="utf-8").replace("chat", f'"{HOSTILE}"').replace("hello", f'"hello {HOSTILE}"'))
     settings = RunSettings(
-        source=str(source), out=folder / "out", model=str(tiny_model), engine="stub", by=("channel",), keep_text=True, raw_text=True,
-        alert=("any volume > 1", "WISMO share > 99%"),
+        source=str(source), out=folder / "out", model=str(tiny_model), engine="stub", by=("channel",), keep_text=True,
+        raw_text=True, alert=("any volume > 1", "WISMO share > 99%"),
     )  # fmt: skip
     return run_job(settings)
 

@@ -60,7 +60,13 @@ def write_run(
     folder.rejects.parent.mkdir(exist_ok=True)
     pq.write_table(REJECTS.empty_table(), folder.rejects)
     columns = {"kept": {name: name for name in columns}, "time": time}
-    manifest = {"run_id": run_id, "source": "s", "columns": columns, "settings": {"by": list(by)}, "parts": ["part-00000.parquet"]}
+    manifest = {
+        "run_id": run_id,
+        "source": "s",
+        "columns": columns,
+        "settings": {"by": list(by)},
+        "parts": ["part-00000.parquet"],
+    }
     return folder, manifest
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import typer
 
@@ -67,9 +67,9 @@ def report(
     typer.echo(write_report(folder, manifest, summarise_run(folder, manifest)))
 
 
-def _binary_stdout() -> typer.BinaryFileWrite:
+def _binary_stdout() -> BinaryIO:
     from ecomintent_batch.errors import UsageError
 
     if sys.stdout.isatty():
         raise UsageError("--format parquet: expected a file or a program, found a terminal; redirect it: > rows.parquet")
-    return sys.stdout.buffer  # type: ignore[return-value]
+    return sys.stdout.buffer

@@ -37,7 +37,7 @@ def draw_volumes(volumes: pl.DataFrame, colours: Mapping[str, str]) -> _SPEC:
     import altair as alt
 
     rows = volumes.select("intent", "tickets", "share").to_dicts()
-    base = alt.Chart(alt.Data(values=rows)).encode(
+    base = alt.Chart(_data(rows)).encode(
         y=alt.Y("intent:N", sort=[row["intent"] for row in rows], title=None, axis=alt.Axis(ticks=False, domain=False)),
         x=alt.X(
             "tickets:Q", title="tickets", axis=_count_axis(4),
@@ -72,10 +72,10 @@ def draw_trends(per_day: pl.DataFrame, unusual: pl.DataFrame, intents: Sequence[
                 alt.Tooltip("tickets:Q", format=","),
             ],
         }
-        line = alt.Chart(alt.Data(values=rows)).encode(**encoded).mark_line(color=colours[intent], strokeWidth=2)
+        line = alt.Chart(_data(rows)).encode(**encoded).mark_line(color=colours[intent], strokeWidth=2)
         points = line.mark_circle(color=colours[intent], size=18)
         days = marked.filter(pl.col("intent") == intent).with_columns(pl.col("day").cast(pl.String)).to_dicts()
-        rings = alt.Chart(alt.Data(values=days)).encode(**encoded).mark_point(color=colours[intent], size=140, strokeWidth=2)
+        rings = alt.Chart(_data(days)).encode(**encoded).mark_point(color=colours[intent], size=140, strokeWidth=2)
         charts.append(_finish(line + points + rings if days else line + points, _TREND))
     return charts
 
@@ -91,7 +91,7 @@ def draw_mix(by_column: pl.DataFrame, intents: Sequence[str], colours: Mapping[s
         pl.col("value").fill_null("(none)"), rank=pl.col("intent").replace_strict({name: i for i, name in enumerate(intents)})
     )
     chart = (
-        alt.Chart(alt.Data(values=rows.to_dicts()))
+        alt.Chart(_data(rows.to_dicts()))
         .mark_bar(height={"band": 0.78})
         .encode(
             y=alt.Y(
@@ -114,7 +114,7 @@ def draw_confidence(histogram: pl.DataFrame, threshold: float) -> _SPEC:
     import altair as alt
 
     bars = (
-        alt.Chart(alt.Data(values=histogram.to_dicts()))
+        alt.Chart(_data(histogram.to_dicts()))
         .mark_bar(color=COLOURS["WISMO"], binSpacing=1)
         .encode(
             x=alt.X(
@@ -130,7 +130,7 @@ def draw_confidence(histogram: pl.DataFrame, threshold: float) -> _SPEC:
             ],
         )
     )  # fmt: skip
-    rule = alt.Chart(alt.Data(values=[{"threshold": threshold}])).mark_rule(strokeDash=[5, 3]).encode(x="threshold:Q")
+    rule = alt.Chart(_data([{"threshold": threshold}])).mark_rule(strokeDash=[5, 3]).encode(x="threshold:Q")
     return _finish(bars + rule, _HISTOGRAM)
 
 
@@ -162,6 +162,12 @@ def _is_weekly(per_day: pl.DataFrame) -> bool:
     return len(days) > 0 and (days.max() - days.min()).days > _WEEKLY_FROM_DAYS  # type: ignore[operator,union-attr]
 
 
+def _data(rows: list[dict[str, Any]]) -> alt.Data:
+    import altair as alt
+
+    return alt.Data(values=rows)  # type: ignore[no-untyped-call]
+
+
 def _count_axis(ticks: int) -> alt.Axis:
     """Return an axis of whole numbers: there is no half ticket."""
     import altair as alt
@@ -186,5 +192,7 @@ def _finish(chart: alt.LayerChart | alt.Chart, height: int) -> _SPEC:
         text=alt.MarkConfig(fontSize=12),
     )
     fit = alt.AutoSizeParams(type="fit", contains="padding", resize=True)
-    spec: _SPEC = chart.properties(width="container", height=height, background="transparent", autosize=fit, config=config).to_dict()
+    spec: _SPEC = chart.properties(
+        width="container", height=height, background="transparent", autosize=fit, config=config
+    ).to_dict()
     return spec

@@ -80,7 +80,11 @@ def gather_facts(folder: RunFolder, manifest: Manifest, summary: Summary) -> Fac
 
 def describe_unusual(unusual: pl.DataFrame) -> list[str]:
     """Return the most unusual days in words, the newest first."""
-    chosen = unusual.sort(unusual["z_score"].abs(), descending=True).head(_MOST_UNUSUAL).sort("day", "intent", descending=[True, False])
+    chosen = (
+        unusual.sort(unusual["z_score"].abs(), descending=True)
+        .head(_MOST_UNUSUAL)
+        .sort("day", "intent", descending=[True, False])
+    )
     return [_describe_day(row) for row in chosen.iter_rows(named=True)]
 
 

@@ -37,7 +37,10 @@ def render_page(folder: RunFolder, manifest: Manifest, summary: Summary) -> str:
     environment.filters |= {"count": _count, "percent": _percent, "points": _points, "clock": _clock}
     facts = gather_facts(folder, manifest, summary) if manifest["counts"]["predictions"] else None
     return environment.get_template("report.html").render(
-        manifest=manifest, facts=facts, nonce=secrets.token_urlsafe(16), **(_to_show(facts) if facts else {"charts": {}, "script": ""})
+        manifest=manifest,
+        facts=facts,
+        nonce=secrets.token_urlsafe(16),
+        **(_to_show(facts) if facts else {"charts": {}, "script": ""}),
     )
 
 
@@ -93,7 +96,7 @@ def _percent(value: float | None) -> str:
 
 
 def _points(value: float) -> str:
-    return f"{100 * value:+.1f} points".replace("-", "−")  # noqa: RUF001 - a minus of the width of the plus
+    return f"{100 * value:+.1f} points".replace("-", "−")
 
 
 def _clock(value: str) -> str:
