@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ecomintent_batch.commands import analysis, bench, run, runs, training
+from ecomintent_batch.commands import analysis, bench, review, run, runs, training
 
 _INTERRUPTED, _TERMINATED = 130, 143
 _WrongUsage: Any = typer.BadParameter.__mro__[2]  # ClickException, of the click that typer brings along
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 for _command in (run.run, runs.runs, analysis.query, analysis.report, bench.bench, training.dataset, training.evaluate):
     app.command()(_command)
+app.add_typer(review.app, name="review")
 
 
 @app.callback()

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -16,6 +16,11 @@ from rich.text import Text
 
 from ecomintent_batch import pipeline
 from ecomintent_batch.pipeline import RunResult
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from ecomintent_batch.review import Review
 
 _LINE_EVERY_S = 10.0
 
@@ -182,6 +187,36 @@ def print_queries(queries: Mapping[str, str]) -> None:
     for name, sentence in queries.items():
         table.add_row(name, sentence)
     console.print(table)
+
+
+def print_review_sheet(rows: pl.DataFrame, sheet: Path) -> None:
+    """Print how many tickets of each slice wait for a label, and where."""
+    console = _open_console()
+    counts = dict(rows.group_by("reason", maintain_order=True).len().iter_rows())
+    listed = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
+    console.print(f"{len(rows):,} tickets to label ({listed}).")
+    if len(rows) and not (rows["message"] != "").any():
+        console.print("Without their messages: this run did not keep them; name its source with --source to add them.")
+    console.print(f"Sheet        {sheet}", soft_wrap=True)
+
+
+def print_review(review: Review) -> None:
+    """Print how often the model was right, by slice and by intent, and what was written."""
+    console = _open_console()
+    table = Table("slice or intent", box=None, pad_edge=False, header_style="bold")
+    for heading in ("labelled", "right", "accuracy", "95 % interval"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    scores = [*review.slices.items(), *((f"  {intent}", score) for intent, score in review.by_intent.items())]
+    for name, score in sorted(scores, key=lambda pair: pair[0] != "control" and not pair[0].startswith(" ")):
+        lower, upper = score.bounds
+        bounds = f"{lower:.1%} – {upper:.1%}" if name == "control" or name.startswith(" ") else ""
+        table.add_row(Text(name), f"{score.tickets:,}", f"{score.right:,}", f"{score.accuracy:.1%}", bounds)
+    console.print(table)
+    console.print("Only the control slice is drawn at random: its line is the model's accuracy.", style="dim")
+    if review.unlabelled:
+        console.print(f"{review.unlabelled:,} rows have no label yet.")
+    for path in review.files:
+        console.print(f"  {path}", soft_wrap=True)
 
 
 def print_dataset(report: dict[str, Any], out: Path) -> None:
