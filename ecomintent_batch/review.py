@@ -167,7 +167,7 @@ def _read_messages(folder: RunFolder, row_numbers: list[int]) -> dict[int, str]:
 
 
 def _read_source(location: str, manifest: Manifest, wanted: Mapping[int, str | None]) -> dict[int, str]:
-    """Return the messages of some rows of a source, as the run has cleaned them; rows with another id are not the same tickets."""
+    """Return the messages of some rows of a source, as the run has cleaned them, where their id is that of then."""
     settings, columns = manifest["settings"], manifest["columns"]
     source = open_source(
         location,

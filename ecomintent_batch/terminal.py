@@ -196,7 +196,7 @@ def print_review_sheet(rows: pl.DataFrame, sheet: Path) -> None:
     listed = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
     console.print(f"{len(rows):,} tickets to label ({listed}).")
     if len(rows) and not (rows["message"] != "").any():
-        console.print("Without their messages: this run did not keep them; name its source with --source to add them.")
+        console.print("Without their messages: this run did not keep them; give its source with --source.", soft_wrap=True)
     console.print(f"Sheet        {sheet}", soft_wrap=True)
 
 

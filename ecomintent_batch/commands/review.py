@@ -40,7 +40,9 @@ def export_sheet(
 @app.command("import")
 def import_sheet(
     sheet: Annotated[Path, typer.Argument(help="The sheet with labels.")] = Path("review.csv"),
-    into: Annotated[Path, typer.Option(help="Folder for labelled.parquet, control.parquet and accuracy.json.")] = Path("reviewed"),
+    into: Annotated[Path, typer.Option(help="Folder for labelled.parquet, control.parquet and accuracy.json.")] = Path(
+        "reviewed"
+    ),
     out: Annotated[Path, typer.Option(help="Folder with the outputs.")] = Path("ecomintent-out"),
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
