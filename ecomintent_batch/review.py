@@ -136,9 +136,10 @@ def _choose(out: Path, manifest: Manifest, sizes: Mapping[str, int], seed: int) 
 
     unusual_days = RunFolder(out, manifest["run_id"]).summaries / "unusual_days.parquet"
     days = pl.read_parquet(unusual_days).select("day", "intent").rows() if unusual_days.exists() else []
-    variables: dict[str, Any] = {name: str(size) for name, size in sizes.items()}
+    variables: dict[str, str | list[str] | None] = {name: str(size) for name, size in sizes.items()}
     variables |= {"of_run": manifest["run_id"], "time_column": kept_time(manifest), "seed": str(seed)}
-    connection = open_views(out, {**variables, "unusual": [f"{day} {intent}" for day, intent in days]})
+    variables["unusual"] = [f"{day} {intent}" for day, intent in days]
+    connection = open_views(out, variables)
     rows = connection.sql(read_sql("review_slices")).pl()
     connection.close()
     return rows

@@ -45,7 +45,7 @@ def read_sql(name: str) -> str:
     return (sql_folder() / f"{name}.sql").read_text(encoding="utf-8")
 
 
-def open_views(out: Path, variables: Mapping[str, str | None] | None = None) -> duckdb.DuckDBPyConnection:
+def open_views(out: Path, variables: Mapping[str, str | list[str] | None] | None = None) -> duckdb.DuckDBPyConnection:
     """Return a connection with the variables set and the views of `sql/views.sql` that have data."""
     connection = duckdb.connect()
     connection.execute("SET enable_external_file_cache = false")  # it would hold whatever was read of the parts
@@ -99,7 +99,7 @@ def open_history(folder: RunFolder, manifest: Manifest) -> duckdb.DuckDBPyConnec
     """
     before, time_column = find_run_before(folder, manifest), kept_time(manifest)
     since = newest_day(before) if before else None
-    variables = {
+    variables: dict[str, str | list[str] | None] = {
         "run_id": folder.run_id,
         "time_column": time_column,
         "since": None if since is None else since.isoformat(),
