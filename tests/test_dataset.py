@@ -308,7 +308,7 @@ def write_public(folder: Path) -> Path:
 def test_public_queries_are_mapped_or_left_for_a_teacher(build, tmp_path):
     """250 of an intent are kept from each set, all for training; the others are written without a label."""
     files = (str(write_bitext(tmp_path / "retail.csv")),)
-    report, splits = build(files=files, public=write_public(tmp_path / "public"))
+    report, splits = build(files=files, public=write_public(tmp_path / "public"), cap=1000.0)
     by_source = dict(splits["train"]["source"].value_counts().iter_rows())
     assert (by_source["banking77"], by_source["clinc150"]) == (250, 2)
     assert not {"banking77", "clinc150"} & set(splits["test"]["source"])
