@@ -340,7 +340,7 @@ def _options(settings: RunSettings) -> ClassifyOptions:
 def _write(settings: RunSettings, folder: RunFolder, loaded: LoadedModel, shard: PreparedShard, logits: Any) -> None:
     table = label_shard(shard, logits, loaded.folder, loaded.fingerprint, _options(settings))
     write_part(table, folder.parts, shard.path)
-    record_part(folder, shard.path, table.num_rows)
+    record_part(folder, shard.path, loaded.engine.description)
 
 
 def _ahead(items: Iterable[T], depth: int) -> Generator[T, None, None]:
@@ -421,7 +421,7 @@ def _describe(job: Job, extraction: Extraction, parts: list[dict[str, Any]], sta
         "read_from": extraction.read_from,
         "newest": extraction.newest,
         "model": " + ".join(models),
-        "engine": " + ".join(sorted({stat.engine for stat in stats})),
+        "engine": " + ".join(sorted({part["engine"] for part in parts})),
         "resumed": job.resumed,
         "counts": {
             "source_rows": extraction.source_rows,

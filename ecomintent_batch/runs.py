@@ -189,10 +189,10 @@ def drop_run(folder: RunFolder) -> None:
     shutil.rmtree(folder.staging, ignore_errors=True)
 
 
-def record_part(folder: RunFolder, shard: Path, rows: int) -> None:
+def record_part(folder: RunFolder, shard: Path, engine: str) -> None:
     """Write the receipt of a part: with it the shard is done."""
-    receipt = {"shard_sha256": sha256_of(shard), "rows": rows, "sha256": sha256_of(folder.part_of(shard))}
-    write_json(receipt, folder.receipt_of(shard))
+    part = folder.part_of(shard)
+    write_json({"shard_sha256": sha256_of(shard), "sha256": sha256_of(part), "engine": engine}, folder.receipt_of(shard))
 
 
 def has_part(folder: RunFolder, shard: Path) -> bool:
@@ -201,14 +201,13 @@ def has_part(folder: RunFolder, shard: Path) -> bool:
         return True  # published: what is to do is to put the manifest in its place
     try:
         receipt = json.loads(folder.receipt_of(shard).read_text(encoding="utf-8"))
-        found = {"shard_sha256": sha256_of(shard), "rows": receipt["rows"], "sha256": sha256_of(folder.part_of(shard))}
-    except (OSError, ValueError, KeyError, TypeError):
+        return bool(receipt["shard_sha256"] == sha256_of(shard) and receipt["sha256"] == sha256_of(folder.part_of(shard)))
+    except (OSError, ValueError, KeyError):
         return False
-    return bool(receipt == found)
 
 
 def check_parts(folder: RunFolder, extraction: Extraction) -> list[dict[str, Any]]:
-    """Return name, rows and SHA-256 of each part, as they go into the manifest.
+    """Return name, rows, SHA-256 and engine of each part, as they go into the manifest.
 
     Raises:
         RunStateError: a part is missing, was altered, or its rows are not those of its shard.
@@ -225,7 +224,7 @@ def check_parts(folder: RunFolder, extraction: Extraction) -> list[dict[str, Any
             ) from None
         if rows != expected or found != written:
             raise RunStateError(f"{part}: expected the {expected} rows written, found it altered; run the same command again")
-        described.append({"file": part.name, "rows": rows, "sha256": found})
+        described.append({"file": part.name, "rows": rows, "sha256": found, "engine": receipt.get("engine")})
     return described
 
 

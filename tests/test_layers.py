@@ -30,6 +30,8 @@ ROOMS: dict[str, tuple[str, str]] = {
     "engines": ("numpy torch transformers onnxruntime tokenizers huggingface_hub", "errors schema files batching"),
     "classify": ("numpy pyarrow", "errors schema files clean language batching engines"),
     "runs": ("pyarrow filelock", "errors schema files extract"),
+    "verify": ("numpy pyarrow", "errors files runs schema"),
+    "retention": ("", "errors files runs"),
     "summarise": ("duckdb polars", "errors runs"),
     "pipeline": (
         "",
@@ -45,7 +47,7 @@ ROOMS: dict[str, tuple[str, str]] = {
         "numpy polars torch transformers sklearn onnx onnxruntime huggingface_hub matplotlib jinja2",
         "errors schema files columns textfiles sources clean language batching engines classify",
     ),
-    "commands": ("typer", "errors settings pipeline terminal runs summarise bench training"),
+    "commands": ("typer", "errors settings pipeline terminal runs verify retention summarise bench training"),
     "cli": ("typer", "__init__ errors commands"),
     "__main__": ("", "cli"),
     "__init__": ("", ""),

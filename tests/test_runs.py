@@ -370,7 +370,7 @@ def test_a_half_written_manifest_is_written_anew(settings):
     result = run_job(settings)
     assert result.folder == crashed
     assert result.manifest["parts"] == whole["parts"]
-    assert lasting(result.manifest) | {"engine": ""} == lasting(whole) | {"engine": ""}
+    assert lasting(result.manifest) == lasting(whole)
     assert [manifest["run_id"] for manifest in list_runs(settings.out)] == [crashed.run_id]
 
 
