@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ecomintent_batch.batching import Encodings, Int64, padding_ratio, plan_batches, tokenise
-from ecomintent_batch.clean import clean_message, has_words
+from ecomintent_batch.clean import clean_message, has_words, hash_message
 from ecomintent_batch.engines import Engine, ModelFolder
 from ecomintent_batch.errors import SourceError
 from ecomintent_batch.files import write_parquet
@@ -189,11 +188,6 @@ def multi_intent_features(ranked: NDArray[np.float32], n_tokens: NDArray[np.int3
     """Return what the multi-intent signal looks at, shape (messages, 4), from descending probabilities."""
     third = ranked[:, 2] if ranked.shape[1] > 2 else np.zeros(len(ranked))
     return np.column_stack([ranked[:, 0], ranked[:, 1], third, np.log1p(n_tokens)]).astype(np.float64)
-
-
-def hash_message(message: str) -> str:
-    """Return 128 bits of BLAKE2b of a message, in hex: equal messages share it, and it does not give them away."""
-    return hashlib.blake2b(message.encode(), digest_size=16).hexdigest()
 
 
 def write_part(table: pa.Table, folder: Path, shard: Path) -> Path:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ecomintent_batch.commands import bench, run, runs, training
+from ecomintent_batch.commands import bench, clean, run, runs, training, verify
 
 _INTERRUPTED, _TERMINATED = 130, 143
 _WrongUsage: Any = typer.BadParameter.__mro__[2]  # ClickException, of the click that typer brings along
@@ -21,7 +21,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (run.run, runs.runs, bench.bench, training.dataset, training.train, training.evaluate, training.export):
+_COMMANDS = (
+    run.run,
+    runs.runs,
+    verify.verify,
+    clean.clean,
+    training.dataset,
+    training.train,
+    training.evaluate,
+    training.export,
+    bench.bench,
+)
+for _command in _COMMANDS:
     app.command()(_command)
 
 

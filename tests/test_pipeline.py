@@ -12,32 +12,14 @@ import duckdb
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from conftest import write_tickets
+from conftest import Heard, write_tickets
 
 from ecomintent_batch import __version__, pipeline
 from ecomintent_batch.engines.stub import StubEngine
 from ecomintent_batch.errors import SourceError
-from ecomintent_batch.pipeline import Progress, run_job
+from ecomintent_batch.pipeline import run_job
 
 TICKETS = 95
-
-
-class Heard(Progress):
-    """Writes down what a driver is told."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-        self.totals: list[tuple[int, bool]] = []
-        self.tickets = 0.0
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-    def found(self, tickets: int, *, complete: bool) -> None:
-        self.totals.append((tickets, complete))
-
-    def advance(self, tickets: float) -> None:
-        self.tickets += tickets
 
 
 def threads() -> set[str]:
