@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ecomintent_batch.commands import bench, run, runs, training
+from ecomintent_batch.commands import bench, deploy, run, runs, training
 
 _INTERRUPTED, _TERMINATED = 130, 143
 _WrongUsage: Any = typer.BadParameter.__mro__[2]  # ClickException, of the click that typer brings along
@@ -21,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (run.run, runs.runs, bench.bench, training.dataset, training.evaluate):
+for _command in (run.run, runs.runs, bench.bench, training.dataset, training.evaluate, deploy.deploy, deploy.serve):
     app.command()(_command)
 
 

@@ -58,6 +58,7 @@ class RunSettings(BaseSettings):
     any_language: bool = Field(False, description="Label tickets in languages that the model was not trained on, too.")
     raw_text: bool = Field(False, description="Leave markup, quoted threads and signatures in.")
     keep_text: bool = Field(False, description="Write the cleaned message into the predictions.")
+    incremental: bool = Field(False, description="Leave out tickets whose message is classified already.")
     resume: bool = Field(True, description="Pick up an interrupted run of the same settings and source.")
     lock_timeout: float = Field(0, ge=0, description="Seconds to wait for another job to leave OUT.")
 

@@ -22,7 +22,6 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import State
 from prefect.settings import PREFECT_RESULTS_LOCAL_STORAGE_PATH, temporary_settings
-from prefect.task_runners import ProcessPoolTaskRunner
 from prefect.testing.utilities import prefect_test_harness
 from prefect.utilities.schema_tools.validation import is_valid
 
@@ -142,7 +141,12 @@ def test_artifacts_show_the_volumes(done: tuple[State[RunFolder], RunFolder]) ->
     on_disk = pq.read_table(folder.summaries / "volume_by_intent.parquet").to_pylist()
     assert volumes == {row["intent"]: row["tickets"] for row in on_disk}
     assert sum(volumes.values()) == 400
-    assert page.data == (folder.summaries / "summary.md").read_text()
+    assert page.data.startswith((folder.summaries / "summary.md").read_text())
+    assert f"- Predictions: `{folder.predictions}`" in page.data
+    assert "No earlier run of this source" in page.data
+    bar = Artifact.get("shards-done")
+    assert bar is not None
+    assert (bar.type, float(bar.data), bar.flow_run_id) == ("progress", 100.0, run_id_of(state))
 
 
 def test_prefect_keeps_no_ticket_text(done: tuple[State[RunFolder], RunFolder]) -> None:
@@ -327,8 +331,7 @@ def test_main_ends_with_one_line_and_a_code(
 
 def test_shards_travel_to_other_processes(tmp_path: Path) -> None:
     """The mapped task takes and gives only what can be pickled, so any task runner of Prefect can spread it."""
-    elsewhere = classify_tickets.with_options(task_runner=ProcessPoolTaskRunner(max_workers=1))  # type: ignore[arg-type]
-    folder = elsewhere(settings_for(tmp_path))
+    folder = classify_tickets(settings_for(tmp_path, threads=2), runner="process")
     assert read_manifest(folder.manifest)["counts"]["predictions"] == 400
 
 
