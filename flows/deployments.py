@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
 from prefect import serve
@@ -14,7 +15,7 @@ from prefect.client.schemas.objects import ConcurrencyLimitConfig
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
 from prefect.runner.storage import LocalStorage
-from prefect.schedules import Cron
+from prefect.schedules import Cron, Schedule
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.types.entrypoint import EntrypointType
 from prefect.workers.process import ProcessWorker
@@ -33,58 +34,59 @@ _OF_A_SOURCE = {
 }
 
 
-def declare_deployments(
-    settings: RunSettings,
-    *,
-    cron: str | None = None,
-    timezone: str | None = None,
-    runner: Runner = "inline",
-    ray_address: str | None = None,
-) -> list[RunnerDeployment]:
-    """Return the deployments of `prefect.yaml` with the settings that were given, and with paths that hold anywhere.
+@dataclass(frozen=True)
+class Order:
+    """What a user wants to have deployed: settings of the runs, when, and where the shards are classified."""
+
+    settings: RunSettings
+    cron: str | None = None
+    timezone: str | None = None
+    runner: Runner = "inline"
+    ray_address: str | None = None
+
+
+def deploy(order: Order, *, pool: str | None = None, notify: str | None = None) -> tuple[list[str], str]:
+    """Register the deployments, their work pool and the automations; return the names of the deployments and the pool's.
 
     Raises:
-        UsageError: the source is a URL that holds a password.
-    """
-    refuse_password(settings)
-    given = {**settings.model_dump(mode="json", exclude_unset=True), **_absolute_paths(settings)}
-    where: dict[str, Any] = {"runner": runner} | ({"ray_address": ray_address} if ray_address else {})
-    deployments = []
-    for declared in _read_declared():
-        of_file = "schedules" not in declared
-        chosen = {name: value for name, value in given.items() if not (of_file and name in _OF_A_SOURCE)}
-        of_yaml = {name: value for name, value in declared["parameters"]["settings"].items() if "$" not in str(value)}
-        parameters = {"settings": {**of_yaml, **chosen}, **where}
-        deployments.append(_to_deployment(declared, parameters, cron, timezone))
-    return deployments
-
-
-def deploy(deployments: Sequence[RunnerDeployment], *, pool: str | None = None, notify: str | None = None) -> str:
-    """Register the deployments, their work pool and the automations with the server, and return the name of the pool.
-
-    Raises:
-        UsageError: no server is named, or `notify` names no block of it.
+        UsageError: no server is named, `notify` names no block of it, or the source is a URL that holds a password.
         EcomIntentError: the server does not answer.
     """
-    work_pool = _read_declared()[0]["work_pool"]
+    deployments, work_pool = declare_deployments(order), _read_declared()[0]["work_pool"]
     pool = pool or str(work_pool["name"])
     with _open_server() as client:
-        automations = [end_zombies(), *([tell_of_failures(client, notify)] if notify else [])]
+        _put_automations(client, notify)
         _put_work_pool(client, pool)
         for deployment in deployments:
             deployment.job_variables = work_pool["job_variables"]
             deployment.storage = LocalStorage(str(Path.cwd()))  # what relative paths of a file on demand are of
             deployment.apply(work_pool_name=pool)
-        put_automations(client, automations)
-    return pool
+    return [deployment.full_name for deployment in deployments], pool
 
 
-def serve_here(deployments: Sequence[RunnerDeployment], *, notify: str | None = None) -> None:
+def serve_here(order: Order, *, notify: str | None = None) -> None:
     """Run what is due in processes of this machine until interrupted; the schedule stays when this ends."""
+    deployments = declare_deployments(order)
     with _open_server() as client:
-        put_automations(client, [end_zombies(), *([tell_of_failures(client, notify)] if notify else [])])
+        _put_automations(client, notify)
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: 30}):
         serve(*deployments, pause_on_shutdown=False, limit=1)
+
+
+def declare_deployments(order: Order) -> list[RunnerDeployment]:
+    """Return the deployments of `prefect.yaml` with what was ordered, and with paths that hold in any folder.
+
+    Raises:
+        UsageError: the source is a URL that holds a password.
+    """
+    refuse_password(order.settings)
+    given = {**order.settings.model_dump(mode="json", exclude_unset=True), **_absolute_paths(order.settings)}
+    for_any_file = {name: value for name, value in given.items() if name not in _OF_A_SOURCE}
+    where = {"runner": order.runner, **({"ray_address": order.ray_address} if order.ray_address else {})}
+    return [
+        _to_deployment(declared, order, for_any_file if declared["name"] == "classify-file" else given, where)
+        for declared in _read_declared()
+    ]
 
 
 def _read_declared() -> list[dict[str, Any]]:
@@ -92,23 +94,30 @@ def _read_declared() -> list[dict[str, Any]]:
     return deployments
 
 
-def _to_deployment(
-    declared: dict[str, Any], parameters: dict[str, Any], cron: str | None, timezone: str | None
-) -> RunnerDeployment:
-    schedules = [
-        Cron(cron or schedule["cron"], timezone=timezone or schedule["timezone"], slug=schedule["slug"])
-        for schedule in declared.get("schedules", [])
-    ]
+def _to_deployment(declared: dict[str, Any], order: Order, given: dict[str, Any], where: dict[str, Any]) -> RunnerDeployment:
+    # What the file takes from the environment is for Prefect's own command; here it is given.
+    settings = {name: value for name, value in declared["parameters"]["settings"].items() if "{{" not in str(value)}
     return RunnerDeployment.from_flow(
         classify_tickets,
         name=declared["name"],
         description=declared["description"],
         tags=declared["tags"],
-        schedules=schedules,
+        schedules=[_to_schedule(schedule, order) for schedule in declared.get("schedules", [])],
         concurrency_limit=ConcurrencyLimitConfig(**declared["concurrency_limit"]),
-        parameters=parameters,
+        parameters={"settings": {**settings, **given}, **where},
         entrypoint_type=EntrypointType.MODULE_PATH,  # an installed package has no file that a worker elsewhere would find
     )
+
+
+def _to_schedule(declared: dict[str, Any], order: Order) -> Schedule:
+    cron, timezone = order.cron or declared["cron"], order.timezone or declared["timezone"]
+    try:
+        ZoneInfo(timezone)
+        return Cron(cron, timezone=timezone, slug=declared["slug"])
+    except (ValueError, ZoneInfoNotFoundError):
+        raise UsageError(
+            f"--cron {cron!r} --timezone {timezone!r}: expected the five fields of cron and a name like Europe/Berlin"
+        ) from None
 
 
 def _absolute_paths(settings: RunSettings) -> dict[str, str]:
@@ -144,3 +153,7 @@ def _put_work_pool(client: SyncPrefectClient, name: str) -> None:
     except ObjectNotFound:
         template = ProcessWorker.get_default_base_job_template()
         client.create_work_pool(WorkPoolCreate(name=name, type=ProcessWorker.type, base_job_template=template))
+
+
+def _put_automations(client: SyncPrefectClient, notify: str | None) -> None:
+    put_automations(client, [end_zombies(), *([tell_of_failures(client, notify)] if notify else [])])

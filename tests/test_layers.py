@@ -49,7 +49,7 @@ ROOMS: dict[str, tuple[str, str]] = {
     "__init__": ("", ""),
 }
 # `flows/` is the other driver: the only place that knows Prefect.
-FLOWS = ("prefect prefect_ray ray polars yaml", "errors settings engines classify runs summarise pipeline cli")
+FLOWS = ("flows prefect prefect_ray ray polars yaml", "errors settings engines classify runs summarise pipeline cli")
 
 FILES = sorted((ROOT / "ecomintent_batch").rglob("*.py"))
 

@@ -10,7 +10,7 @@ import typer
 from ecomintent_batch.commands.choices import RunnerChoice
 
 if TYPE_CHECKING:
-    from prefect.deployments.runner import RunnerDeployment
+    from flows.deployments import Order
 
 _Source = Annotated[
     str, typer.Argument(help="What classify-daily reads: file, glob, .duckdb file, or postgresql:// URL.", show_default=False)
@@ -48,13 +48,13 @@ def deploy(
     debug: _Debug = False,
 ) -> None:
     """Register the daily and the on-demand deployment with a Prefect server, for its workers to run."""
+    order = _read_order(config, cron, timezone, runner, ray_address, source=source, out=out, table=table, query=query)
     from flows.deployments import deploy as register
 
-    declared = _declare(config, cron, timezone, runner, ray_address, source=source, out=out, table=table, query=query)
-    pool = register(declared, pool=pool, notify=notify)
-    typer.echo(f"Registered   {', '.join(deployment.full_name for deployment in declared)}")
+    names, pool = register(order, pool=pool, notify=notify)
+    typer.echo(f"Registered   {', '.join(names)}")
     typer.echo(f"Work         prefect worker start --pool {pool}")
-    typer.echo(f"Run now      prefect deployment run {declared[0].full_name}")
+    typer.echo(f"Run now      prefect deployment run {names[0]}")
 
 
 def serve(
@@ -71,23 +71,23 @@ def serve(
     debug: _Debug = False,
 ) -> None:
     """Run the two deployments on this machine when they are due, without work pool and worker."""
+    order = _read_order(config, cron, timezone, runner, ray_address, source=source, out=out, table=table, query=query)
     from flows.deployments import serve_here
 
-    declared = _declare(config, cron, timezone, runner, ray_address, source=source, out=out, table=table, query=query)
-    serve_here(declared, notify=notify)
+    serve_here(order, notify=notify)
 
 
-def _declare(
+def _read_order(
     config: Path | None,
     cron: str | None,
     timezone: str | None,
     runner: RunnerChoice,
     ray_address: str | None,
     **flags: Any,
-) -> list[RunnerDeployment]:
+) -> Order:
     from ecomintent_batch.settings import load_settings
 
-    settings = load_settings(config, **flags)
-    from flows.deployments import declare_deployments
+    settings = load_settings(config, **flags)  # before Prefect is loaded: wrong usage is told at once
+    from flows.deployments import Order
 
-    return declare_deployments(settings, cron=cron, timezone=timezone, runner=runner.value, ray_address=ray_address)
+    return Order(settings, cron, timezone, runner.value, ray_address)
