@@ -101,8 +101,8 @@ def prefect_server(home: Path, **env: str) -> Iterator[Server]:
             "PREFECT_WORKER_QUERY_SECONDS": "1",
             "PREFECT_WORKER_PREFETCH_SECONDS": "1",
             "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "1",
-            # How long a run that waits for its turn sleeps, at most: what takes 30 s need not take them here.
-            "PREFECT_SERVER_CONCURRENCY_MAXIMUM_CONCURRENCY_SLOT_WAIT_SECONDS": "1",
+            # How long a run that waits for its turn sleeps: 30 s, where nothing else is said.
+            "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "1",
             "DO_NOT_TRACK": "1",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "RAY_USAGE_STATS_ENABLED": "0",
