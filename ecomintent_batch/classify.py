@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ecomintent_batch.batching import Encodings, Int64, padding_ratio, plan_batches, tokenise
-from ecomintent_batch.clean import clean_message, has_words
+from ecomintent_batch.clean import clean_message, has_words, hash_message
 from ecomintent_batch.engines import Engine, ModelFolder
 from ecomintent_batch.errors import SourceError
 from ecomintent_batch.files import write_parquet
@@ -60,6 +59,7 @@ class PreparedShard:
     languages: list[str | None]
     to_score: Int64
     encodings: Encodings
+    prepare_s: float
 
 
 @dataclass(frozen=True)
@@ -70,12 +70,15 @@ class PartStats:
     messages_scored: int
     tokens: int
     padding_ratio: float
+    prepare_s: float
     score_s: float
     engine: str
+    write_s: float = 0.0
 
 
 def prepare_shard(path: Path, model: ModelFolder, options: ClassifyOptions) -> PreparedShard:
     """Read a shard, clean its texts, find equal messages, tell their language and tokenise them."""
+    started = time.perf_counter()
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
@@ -97,7 +100,8 @@ def prepare_shard(path: Path, model: ModelFolder, options: ClassifyOptions) -> P
     to_score = np.flatnonzero([has_words(message) for message in messages]).astype(np.int64)
     max_length = min(options.max_length or model.max_length, model.max_length)
     encodings = tokenise(model.tokenizer, [messages[index] for index in to_score], max_length)
-    return PreparedShard(path, kept, messages, message_of, detect_languages(messages), to_score, encodings)
+    languages = detect_languages(messages)
+    return PreparedShard(path, kept, messages, message_of, languages, to_score, encodings, time.perf_counter() - started)
 
 
 def score_shard(shard: PreparedShard, engine: Engine, advance: Callable[[float], None]) -> tuple[Any, PartStats]:
@@ -116,6 +120,7 @@ def score_shard(shard: PreparedShard, engine: Engine, advance: Callable[[float],
         messages_scored=messages,
         tokens=int(shard.encodings.lengths.sum()),
         padding_ratio=padding_ratio(shard.encodings.lengths, batches),
+        prepare_s=shard.prepare_s,
         score_s=time.perf_counter() - started,
         engine=engine.description,
     )
@@ -191,11 +196,6 @@ def multi_intent_features(ranked: NDArray[np.float32], n_tokens: NDArray[np.int3
     return np.column_stack([ranked[:, 0], ranked[:, 1], third, np.log1p(n_tokens)]).astype(np.float64)
 
 
-def hash_message(message: str) -> str:
-    """Return 128 bits of BLAKE2b of a message, in hex: equal messages share it, and it does not give them away."""
-    return hashlib.blake2b(message.encode(), digest_size=16).hexdigest()
-
-
 def write_part(table: pa.Table, folder: Path, shard: Path) -> Path:
     """Write the part of a shard, whole or not at all, and return its path."""
     path = folder / shard.name.replace("shard-", "part-")
@@ -203,16 +203,18 @@ def write_part(table: pa.Table, folder: Path, shard: Path) -> Path:
     return path
 
 
-def count_labelled(parts: Sequence[Path]) -> tuple[dict[str, int], list[str]]:
-    """Return the tickets of some parts by status, and the models that labelled them."""
+def count_labelled(parts: Sequence[Path]) -> tuple[dict[str, int], int, list[str]]:
+    """Return the tickets of some parts by status, how many are below the threshold, and the models that labelled them."""
     statuses: Counter[str] = Counter()
+    below_threshold = 0
     models: set[str] = set()
     for part in parts:
-        table = pq.read_table(part, columns=["status", "model"], read_dictionary=["model"], partitioning=None)
-        for row in table.group_by(["status", "model"]).aggregate([([], "count_all")]).to_pylist():
+        table = pq.read_table(part, columns=["status", "model", "below_threshold"], read_dictionary=["model"], partitioning=None)
+        for row in table.group_by(["status", "model"]).aggregate([([], "count_all"), ("below_threshold", "sum")]).to_pylist():
             statuses[row["status"]] += row["count_all"]
+            below_threshold += row["below_threshold_sum"] or 0
             models.add(row["model"])
-    return dict(statuses), sorted(models)
+    return dict(statuses), below_threshold, sorted(models)
 
 
 def _dictionary(values: Any) -> Any:

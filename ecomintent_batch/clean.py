@@ -6,6 +6,7 @@ left encoded, `thread` finds the newest mail among the lines.
 
 from __future__ import annotations
 
+import hashlib
 import html
 import quopri
 import re
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 
 from ecomintent_batch.thread import has_words, newest_message
 
-__all__ = ["clean_message", "has_words", "html_to_text", "newest_message"]
+__all__ = ["clean_message", "has_words", "hash_message", "html_to_text", "newest_message"]
 
 _CONTROLS = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060\ufeff\ufffc\ufffd\U000e0000-\U000e007f]"
@@ -56,6 +57,11 @@ def clean_message(texts: Sequence[str | None], *, raw: bool = False) -> str:
     if len(parts) == 2 and parts[1].startswith(parts[0]):
         del parts[0]
     return "\n".join(parts)
+
+
+def hash_message(message: str) -> str:
+    """Return 128 bits of BLAKE2b of a message, in hex: equal messages share it, and it does not give them away."""
+    return hashlib.blake2b(message.encode(), digest_size=16).hexdigest()
 
 
 def _clean_text(text: str, raw: bool) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ecomintent_batch.commands import bench, deploy, run, runs, training
+from ecomintent_batch.commands import bench, clean, deploy, run, runs, training, verify
 
 _INTERRUPTED, _TERMINATED = 130, 143
 _WrongUsage: Any = typer.BadParameter.__mro__[2]  # ClickException, of the click that typer brings along
@@ -21,7 +21,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (run.run, runs.runs, bench.bench, training.dataset, training.evaluate, deploy.deploy, deploy.serve):
+for _command in (
+    run.run, runs.runs, verify.verify, clean.clean, bench.bench, training.dataset, training.evaluate, deploy.deploy, deploy.serve,
+):  # fmt: skip
     app.command()(_command)
 
 

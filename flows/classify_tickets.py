@@ -138,7 +138,7 @@ def classify_tickets(settings: RunSettings, runner: Runner = "inline", ray_addre
         ray_address: Of the cluster, host:6379 or ray://host:10001; RAY_ADDRESS, or the one on this machine, when unset.
     """
     refuse_password(settings)
-    with lock_out(settings.out, settings.lock_timeout):
+    with lock_out(settings.out, settings.lock_timeout, _Log().note):
         job = plan(settings)
         shards = extract(job)
         commit(job, classify(job, shards, runner, ray_address))

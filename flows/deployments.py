@@ -30,7 +30,7 @@ DECLARED = Path(__file__).with_name("prefect.yaml")
 # What tells one source from another; the rest of a user's settings is for files on demand, too.
 _OF_A_SOURCE = {
     *("source", "table", "query", "id_column", "text_column", "time_column", "time_format"),
-    *("keep", "by", "encoding", "delimiter", "incremental", "lag_days"),
+    *("keep", "by", "encoding", "delimiter", "incremental", "backfill", "lag_days"),
 }
 
 

@@ -93,7 +93,7 @@ def describe_kept(out: Path) -> str:
     if not plans:
         return f"nothing is kept in {out}/staging"
     folder = RunFolder(out, plans[-1].parent.name)
-    parts, shards = (len(list(where.glob("*.parquet"))) for where in (folder.parts, folder.shards))
+    parts, shards = len(list(folder.staging.glob("receipts/*.json"))), len(list(folder.shards.glob("shard-*.parquet")))
     extracted = "" if (folder.shards / "extraction.json").exists() else ", and the source was not read to its end"
     return f"run {folder.run_id} keeps {parts} parts in {folder.staging}, of {shards} shards{extracted}"
 

@@ -10,6 +10,7 @@ from typing import Any
 import hypothesis
 import pytest
 
+from ecomintent_batch.pipeline import Progress
 from ecomintent_batch.settings import RunSettings
 
 hypothesis.settings.register_profile("no deadline", deadline=None)  # the machine may be busy, and first calls load models
@@ -72,6 +73,24 @@ def write_tickets(path: Path, count: int) -> Path:
             day = f"2026-{10 + i // 300 % 3:02d}-{1 + i // 10 % 30:02d} 08:00:00"
             writer.writerow([f"{i:06d}", day, ["email", "chat", ""][i % 3], bodies[i % 6].format(i=i)])
     return path
+
+
+class Heard(Progress):
+    """Writes down what a driver is told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.totals: list[tuple[int, bool]] = []
+        self.tickets = 0.0
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def found(self, tickets: int, *, complete: bool) -> None:
+        self.totals.append((tickets, complete))
+
+    def advance(self, tickets: float) -> None:
+        self.tickets += tickets
 
 
 @pytest.fixture

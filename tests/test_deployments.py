@@ -129,7 +129,7 @@ def worker(server: Server, deployed: Path) -> Iterator[Any]:
 
 @pytest.mark.slow
 def test_a_scheduled_run_finishes(server: Server, deployed: Path, worker: Any) -> None:
-    """The schedule makes a run, the worker carries it out, and its page has the log, the bar, the table and the summary."""
+    """The schedule makes a run, the worker carries it out, its page tells of it; the run after it finds nothing new."""
     with server.client() as client:
         daily = client.read_deployment_by_name(BOTH[0])
         schedule = daily.schedules[0]
@@ -153,6 +153,11 @@ def test_a_scheduled_run_finishes(server: Server, deployed: Path, worker: Any) -
     assert sum(row["tickets"] for row in json.loads(artifacts["volume-by-intent"].data)) == 400
     assert f"run {manifest['run_id']}" in artifacts["run-summary"].data
     assert str(deployed / "out" / "predictions") in artifacts["run-summary"].data
+    with server.client() as client:
+        again = client.create_flow_run_from_deployment(daily.id).id
+    server.wait_for(again, "Completed")
+    counts = read_manifest(max((deployed / "out" / "runs").iterdir()))["counts"]
+    assert (counts["skipped"], counts["predictions"]) == (400, 0)
 
 
 @pytest.mark.slow

@@ -53,6 +53,14 @@ def run(
     any_language: Annotated[bool, typer.Option("--any-language", help="Label languages unknown to the model, too.")] = False,
     raw_text: Annotated[bool, typer.Option("--raw-text", help="Leave markup, quoted threads and signatures in.")] = False,
     keep_text: Annotated[bool, typer.Option("--keep-text", help="Write the cleaned message into the predictions.")] = False,
+    incremental: Annotated[bool, typer.Option("--incremental", help="Leave out tickets that are classified already.")] = False,
+    lag_days: Annotated[
+        float | None,
+        typer.Option(help="Days before the last run to read again, with --time-column. [default: 3]", show_default=False),
+    ] = None,
+    backfill: Annotated[
+        bool, typer.Option("--backfill", help="With --incremental: label again what another model has labelled.")
+    ] = False,
     resume: Annotated[
         bool | None,
         typer.Option("--resume/--new", help="Pick up an interrupted run, or start afresh. [default: resume]", show_default=False),
@@ -76,6 +84,7 @@ def run(
         threshold=threshold, max_length=max_length, max_batch_tokens=max_batch_tokens, shard_rows=shard_rows,
         max_reject_ratio=max_reject_ratio, dedupe=False if no_dedupe else None, any_language=any_language or None,
         raw_text=raw_text or None, keep_text=keep_text or None, resume=resume, lock_timeout=lock_timeout,
+        incremental=incremental or None, lag_days=lag_days, backfill=backfill or None,
     )  # fmt: skip
     from ecomintent_batch.pipeline import run_job
     from ecomintent_batch.terminal import job_progress, print_result

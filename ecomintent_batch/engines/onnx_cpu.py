@@ -14,6 +14,7 @@ import onnxruntime as ort
 
 from ecomintent_batch.batching import Encodings, Int64, collate
 from ecomintent_batch.engines.model_folder import ModelFolder
+from ecomintent_batch.engines.splitting import score_pieces
 from ecomintent_batch.errors import ModelError
 
 
@@ -51,9 +52,8 @@ class OnnxEngine:
         logits = np.full((len(encodings), self._labels), np.nan, np.float32)
 
         def run(batch: Int64) -> None:
-            input_ids, mask = collate(encodings, batch, self._pad_id)
-            tensors = {"input_ids": input_ids, "attention_mask": mask, "token_type_ids": np.zeros_like(input_ids)}
-            logits[batch] = self._session.run(None, {name: tensors[name] for name in self._inputs})[0]
+            for piece, found in score_pieces(batch, lambda rows: self._run(*collate(encodings, rows, self._pad_id))):
+                logits[piece] = found
             advance(len(batch))
 
         with ThreadPoolExecutor(self._threads, "onnx") as pool:
@@ -66,3 +66,8 @@ class OnnxEngine:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
         return logits
+
+    def _run(self, input_ids: Int64, mask: Int64) -> Any:
+        """Return the logits of one batch, shape (rows, labels)."""
+        tensors = {"input_ids": input_ids, "attention_mask": mask, "token_type_ids": np.zeros_like(input_ids)}
+        return self._session.run(None, {name: tensors[name] for name in self._inputs})[0]
