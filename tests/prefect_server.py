@@ -64,9 +64,13 @@ class Server:
             return client.create_flow_run_from_deployment(found.id, parameters={"settings": settings, **others}).id
 
     def wait_for(self, run: UUID, *states: str, within_s: float = 90) -> Any:
-        """Return a flow run once it is in one of the states."""
+        """Return a flow run once it is in one of the states; fail where it ends in another."""
         with self.client() as client:
-            return wait_until(lambda: client.read_flow_run(run), lambda it: it.state_name in states, within_s)
+            found = wait_until(
+                lambda: client.read_flow_run(run), lambda it: it.state_name in states or it.state.is_final(), within_s
+            )
+        assert found.state_name in states, found.state
+        return found
 
     def log_of(self, run: UUID, until: str = "") -> str:
         """Return the log of a flow run, once a text is in it."""
