@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ecomintent_batch.errors import RunStateError
 from ecomintent_batch.files import flush_to_disk
-from ecomintent_batch.runs import RunFolder, read_manifest
+from ecomintent_batch.runs import RunFolder, drop_run, read_manifest
 
 _PLACES = ("predictions/run_id=*", "rejects/run_id=*.parquet", "summaries/run_id=*")
 
@@ -40,6 +40,8 @@ def remove_leftover(out: Path, leftover: Leftover) -> None:
     """Remove one of them; a committed run with all that belongs to it."""
     if leftover.path.parent == out / "runs" and leftover.path.suffix == ".json":
         _remove_run(RunFolder(out, leftover.path.stem))
+    elif leftover.path.parent == out / "staging":
+        drop_run(RunFolder(out, leftover.path.name))
     elif leftover.path.is_dir():
         _remove_folder(out, leftover.path)
     else:

@@ -59,6 +59,8 @@ def open_views(out: Path, variables: Mapping[str, str | None] | None = None) -> 
 
 def summarise_run(folder: RunFolder, manifest: Manifest) -> Summary:
     """Write the volume tables of a committed run as Parquet and CSV, and `summary.md`, into a folder that appears whole."""
+    if not manifest["parts"]:  # nothing was new
+        return _write(folder, {"volume_by_intent": _no_volumes()})
     columns, time_column = manifest["columns"]["kept"], manifest["columns"]["time"]
     connection = open_views(folder.out, {"run_id": folder.run_id, "time_column": columns.get(time_column)})
     tables = {"volume_by_intent": connection.sql(read_sql("volume_by_intent")).pl()}
@@ -68,6 +70,19 @@ def summarise_run(folder: RunFolder, manifest: Manifest) -> Summary:
         connection.execute("SET VARIABLE by_column = ?", [columns[by]])
         tables[_free_name(by, tables)] = connection.sql(read_sql("volume_by_intent_by_column")).pl()
     connection.close()
+    return _write(folder, tables)
+
+
+def _no_volumes() -> pl.DataFrame:
+    """Return the volumes of a run that had no ticket to label."""
+    import polars as pl
+
+    schema = {"intent": pl.String, "tickets": pl.Int64, "share": pl.Float64, "first_choice": pl.Int64}
+    return pl.DataFrame(schema={**schema, "below_threshold": pl.Int64, "mean_confidence": pl.Float64})
+
+
+def _write(folder: RunFolder, tables: dict[str, pl.DataFrame]) -> Summary:
+    """Write tables and page into a folder that appears whole."""
     target = folder.summaries
     summary = Summary(tables, _to_markdown(folder.run_id, tables))
     building = target.with_name(f"{target.name}.tmp")

@@ -2,9 +2,10 @@
 -- Parameters: out = the folder given to `ecomintent-batch run --out`; run_id = one run, or NULL for all committed runs
 --   D SET VARIABLE out = 'ecomintent-out';
 --   D .read sql/views.sql
--- Grain: predictions one row per ticket and run; rejects one per source row that could not be read; runs one per run
--- Columns: predictions as in the README, with `run_id` from the folder's name; rejects run_id, file, line,
---   row_number, column, error; runs run_id, started_at, finished_at, source, model, counts, settings
+-- Grain: predictions one row per ticket and run; latest_predictions one per ticket; rejects one per source row that could
+--   not be read; runs one per run
+-- Columns: predictions and latest_predictions as in the README, with `run_id` from the folder's name; rejects run_id,
+--   file, line, row_number, column, error; runs run_id, started_at, finished_at, source, model, counts, settings
 
 -- A run_id narrows the files that are read, so that a query of one run costs the same among thousands, and columns of
 -- other runs, whose types may differ, are left out of it.
@@ -14,6 +15,12 @@ FROM read_parquet(
     getvariable('out') || '/predictions/run_id=' || coalesce(getvariable('run_id')::VARCHAR, '*') || '/part-*.parquet',
     union_by_name = true, hive_partitioning = true, hive_types = {'run_id': VARCHAR}
 );
+
+-- The newest run that classified a ticket wins, and of its rows the last one. Ids of runs sort by time.
+CREATE OR REPLACE VIEW latest_predictions AS
+SELECT *
+FROM predictions
+QUALIFY ticket_id IS NULL OR row_number() OVER (PARTITION BY ticket_id ORDER BY run_id DESC, row_number DESC) = 1;
 
 CREATE OR REPLACE VIEW rejects AS
 SELECT regexp_extract(filename, 'run_id=([^/\\]*)\.parquet$', 1) AS run_id, * EXCLUDE (filename)

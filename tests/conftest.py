@@ -98,6 +98,6 @@ def stub_settings(tiny_model: Path) -> Callable[..., RunSettings]:
     """Settings of a run without a model: `stub_settings(source, out, shard_rows=10)`."""
 
     def make(source: Path | str, out: Path, **changes: Any) -> RunSettings:
-        return RunSettings(source=str(source), out=out, model=str(tiny_model), engine="stub", **changes)
+        return RunSettings(**{"source": str(source), "out": out, "model": str(tiny_model), "engine": "stub", **changes})
 
     return make
