@@ -59,6 +59,7 @@ class PreparedShard:
     languages: list[str | None]
     to_score: Int64
     encodings: Encodings
+    prepare_s: float
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,15 @@ class PartStats:
     messages_scored: int
     tokens: int
     padding_ratio: float
+    prepare_s: float
     score_s: float
     engine: str
+    write_s: float = 0.0
 
 
 def prepare_shard(path: Path, model: ModelFolder, options: ClassifyOptions) -> PreparedShard:
     """Read a shard, clean its texts, find equal messages, tell their language and tokenise them."""
+    started = time.perf_counter()
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
@@ -96,7 +100,8 @@ def prepare_shard(path: Path, model: ModelFolder, options: ClassifyOptions) -> P
     to_score = np.flatnonzero([has_words(message) for message in messages]).astype(np.int64)
     max_length = min(options.max_length or model.max_length, model.max_length)
     encodings = tokenise(model.tokenizer, [messages[index] for index in to_score], max_length)
-    return PreparedShard(path, kept, messages, message_of, detect_languages(messages), to_score, encodings)
+    languages = detect_languages(messages)
+    return PreparedShard(path, kept, messages, message_of, languages, to_score, encodings, time.perf_counter() - started)
 
 
 def score_shard(shard: PreparedShard, engine: Engine, advance: Callable[[float], None]) -> tuple[Any, PartStats]:
@@ -115,6 +120,7 @@ def score_shard(shard: PreparedShard, engine: Engine, advance: Callable[[float],
         messages_scored=messages,
         tokens=int(shard.encodings.lengths.sum()),
         padding_ratio=padding_ratio(shard.encodings.lengths, batches),
+        prepare_s=shard.prepare_s,
         score_s=time.perf_counter() - started,
         engine=engine.description,
     )
@@ -197,16 +203,18 @@ def write_part(table: pa.Table, folder: Path, shard: Path) -> Path:
     return path
 
 
-def count_labelled(parts: Sequence[Path]) -> tuple[dict[str, int], list[str]]:
-    """Return the tickets of some parts by status, and the models that labelled them."""
+def count_labelled(parts: Sequence[Path]) -> tuple[dict[str, int], int, list[str]]:
+    """Return the tickets of some parts by status, how many are below the threshold, and the models that labelled them."""
     statuses: Counter[str] = Counter()
+    below_threshold = 0
     models: set[str] = set()
     for part in parts:
-        table = pq.read_table(part, columns=["status", "model"], read_dictionary=["model"], partitioning=None)
-        for row in table.group_by(["status", "model"]).aggregate([([], "count_all")]).to_pylist():
+        table = pq.read_table(part, columns=["status", "model", "below_threshold"], read_dictionary=["model"], partitioning=None)
+        for row in table.group_by(["status", "model"]).aggregate([([], "count_all"), ("below_threshold", "sum")]).to_pylist():
             statuses[row["status"]] += row["count_all"]
+            below_threshold += row["below_threshold_sum"] or 0
             models.add(row["model"])
-    return dict(statuses), sorted(models)
+    return dict(statuses), below_threshold, sorted(models)
 
 
 def _dictionary(values: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ecomintent_batch.commands import bench, clean, run, runs, training, verify
+from ecomintent_batch.commands import bench, clean, deploy, run, runs, training, verify
 
 _INTERRUPTED, _TERMINATED = 130, 143
 _WrongUsage: Any = typer.BadParameter.__mro__[2]  # ClickException, of the click that typer brings along
@@ -30,6 +30,8 @@ _COMMANDS = (
     training.train,
     training.evaluate,
     training.export,
+    deploy.deploy,
+    deploy.serve,
     bench.bench,
 )
 for _command in _COMMANDS:

@@ -10,10 +10,11 @@ import hashlib
 import os
 import queue
 import threading
+import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -259,8 +260,7 @@ def classify_one(settings: RunSettings, folder: RunFolder, shard: Path) -> PartS
     prepared = prepare_shard(shard, loaded.folder, _options(settings))
     with _scoring:
         logits, stats = score_shard(prepared, loaded.engine, lambda tickets: None)
-    _write(settings, folder, loaded, prepared, logits)
-    return stats
+    return _write(settings, folder, loaded, prepared, logits, stats)
 
 
 def finish_job(job: Job, stats: Sequence[PartStats]) -> RunResult:
@@ -277,10 +277,12 @@ def commit(job: Job, stats: Sequence[PartStats]) -> Manifest:
     """
     if manifest := finish_run(job.folder):
         return manifest
+    started = time.perf_counter()
     extraction = read_extraction(job.folder.shards)
     if extraction is None:
         raise RunStateError(f"{job.folder.shards}: expected a complete extraction, found none; run the same command again")
     manifest = _describe(job, extraction, check_parts(job.folder, extraction), stats)
+    manifest["performance"]["stages_s"]["commit"] = round(time.perf_counter() - started, 3)  # all but the renames
     commit_run(job.folder, manifest)
     return manifest
 
@@ -293,7 +295,7 @@ def summarise(job: Job) -> Summary:
 def _classify_overlapped(job: Job, loaded: LoadedModel, progress: Progress) -> list[PartStats]:
     """Extract, tokenise the next shard, score this one and write the last one at the same time."""
     stats: list[PartStats] = []
-    writing: Future[None] | None = None
+    writing: Future[PartStats] | None = None
 
     def prepared() -> Iterator[PreparedShard]:
         with closing(_ahead(extract(job, progress, loaded), depth=1 << 20)) as shards:
@@ -306,13 +308,12 @@ def _classify_overlapped(job: Job, loaded: LoadedModel, progress: Progress) -> l
     with ThreadPoolExecutor(1, "write") as writer, closing(_ahead(prepared(), depth=1)) as shards:
         for shard in shards:
             logits, stat = score_shard(shard, loaded.engine, progress.advance)
-            stats.append(stat)
             if writing:
-                writing.result()
-            writing = writer.submit(_write, job.settings, job.folder, loaded, shard, logits)
+                stats.append(writing.result())
+            writing = writer.submit(_write, job.settings, job.folder, loaded, shard, logits, stat)
             del shard, logits
         if writing:
-            writing.result()
+            stats.append(writing.result())
     return stats
 
 
@@ -337,10 +338,14 @@ def _options(settings: RunSettings) -> ClassifyOptions:
     return ClassifyOptions(s.threshold, s.max_length, s.dedupe, s.raw_text, s.keep_text, s.any_language)
 
 
-def _write(settings: RunSettings, folder: RunFolder, loaded: LoadedModel, shard: PreparedShard, logits: Any) -> None:
+def _write(
+    settings: RunSettings, folder: RunFolder, loaded: LoadedModel, shard: PreparedShard, logits: Any, stats: PartStats
+) -> PartStats:
+    started = time.perf_counter()
     table = label_shard(shard, logits, loaded.folder, loaded.fingerprint, _options(settings))
     write_part(table, folder.parts, shard.path)
     record_part(folder, shard.path, loaded.engine.description)
+    return replace(stats, write_s=time.perf_counter() - started)
 
 
 def _ahead(items: Iterable[T], depth: int) -> Generator[T, None, None]:
@@ -409,9 +414,12 @@ def _describe_reading(job: Job) -> Manifest:
 def _describe(job: Job, extraction: Extraction, parts: list[dict[str, Any]], stats: Sequence[PartStats]) -> Manifest:
     classified, tokens = sum(stat.rows for stat in stats), sum(stat.tokens for stat in stats)
     folder = job.folder.predictions if job.folder.predictions.exists() else job.folder.parts
-    statuses, models = count_labelled([folder / part["file"] for part in parts])
+    statuses, below_threshold, models = count_labelled([folder / part["file"] for part in parts])
     finished_at = datetime.now(UTC)
     elapsed_s = (finished_at - job.started_at).total_seconds()
+    stages_s = {"extract": round(extraction.extract_s, 3)} | {  # the rest is of the parts that this start has made
+        stage: round(sum(getattr(stat, f"{stage}_s") for stat in stats), 3) for stage in ("prepare", "score", "write")
+    }
     return {
         "run_id": job.folder.run_id,
         "version": __version__,
@@ -428,16 +436,19 @@ def _describe(job: Job, extraction: Extraction, parts: list[dict[str, Any]], sta
             "predictions": sum(extraction.shard_rows),
             "rejects": extraction.rejected,
             "skipped": extraction.skipped,
+            "below_threshold": below_threshold,
             "by_status": statuses,
         },
         "reject_reasons": extraction.reasons,
         "performance": {
             "elapsed_s": round(elapsed_s, 3),
-            "score_s": round(sum(stat.score_s for stat in stats), 3),
+            "score_s": stages_s["score"],
             "tickets_per_s": round(classified / elapsed_s, 1) if elapsed_s else None,
             "messages_scored": sum(stat.messages_scored for stat in stats),
             "tokens": tokens,
+            "tokens_per_s": round(tokens / stages_s["score"], 1) if stages_s["score"] else None,
             "padding_ratio": round(sum(stat.padding_ratio * stat.tokens for stat in stats) / tokens, 4) if tokens else 0.0,
+            "stages_s": stages_s,
         },
         "parts": parts,
         "rejects_sha256": extraction.sha256[-1],

@@ -47,13 +47,13 @@ ROOMS: dict[str, tuple[str, str]] = {
         "numpy polars torch transformers sklearn onnx onnxruntime huggingface_hub matplotlib jinja2",
         "__init__ errors schema files columns textfiles sources clean language batching engines classify",
     ),
-    "commands": ("typer", "errors settings pipeline terminal runs verify retention summarise bench training"),
+    "commands": ("typer flows", "errors settings pipeline terminal runs verify retention summarise bench training"),
     "cli": ("typer", "__init__ errors commands"),
     "__main__": ("", "cli"),
     "__init__": ("", ""),
 }
 # `flows/` is the other driver: the only place that knows Prefect.
-FLOWS = ("prefect polars", "errors settings classify runs pipeline cli")
+FLOWS = ("flows prefect prefect_ray ray polars yaml", "errors settings engines classify runs summarise pipeline cli")
 
 FILES = sorted((ROOT / "ecomintent_batch").rglob("*.py"))
 

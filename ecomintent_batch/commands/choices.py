@@ -15,6 +15,14 @@ class EngineChoice(StrEnum):
     onnx = "onnx"
 
 
+class RunnerChoice(StrEnum):
+    """What --runner takes."""
+
+    inline = "inline"
+    process = "process"
+    ray = "ray"
+
+
 class LengthUnit(StrEnum):
     """What --length-in takes."""
 
