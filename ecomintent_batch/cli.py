@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ecomintent_batch.commands import bench, clean, deploy, run, runs, training, verify
+from ecomintent_batch.commands import analysis, bench, clean, deploy, review, run, runs, training, verify
 
 _INTERRUPTED, _TERMINATED = 130, 143
 _WrongUsage: Any = typer.BadParameter.__mro__[2]  # ClickException, of the click that typer brings along
@@ -24,6 +24,8 @@ app = typer.Typer(
 _COMMANDS = (
     run.run,
     runs.runs,
+    analysis.query,
+    analysis.report,
     verify.verify,
     clean.clean,
     training.dataset,
@@ -36,6 +38,7 @@ _COMMANDS = (
 )
 for _command in _COMMANDS:
     app.command()(_command)
+app.add_typer(review.app, name="review")
 
 
 @app.callback()

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ecomintent_batch import __version__
+from ecomintent_batch.alerts import check_intents, parse_alert
 from ecomintent_batch.classify import (
     ClassifyOptions,
     PartStats,
@@ -37,6 +38,7 @@ from ecomintent_batch.errors import OutputError, RunStateError
 from ecomintent_batch.extract import Extraction, ReadPlan, check_rejects, extract_shards, plan_reading, read_extraction
 from ecomintent_batch.files import sha256_of
 from ecomintent_batch.incremental import Earlier, newest_committed
+from ecomintent_batch.report import sum_up_run
 from ecomintent_batch.runs import (
     Manifest,
     Plan,
@@ -60,7 +62,7 @@ from ecomintent_batch.runs import (
 from ecomintent_batch.schema import output_names
 from ecomintent_batch.settings import RunSettings
 from ecomintent_batch.sources import Source, open_source
-from ecomintent_batch.summarise import Summary, summarise_run
+from ecomintent_batch.summarise import Summary
 
 T = TypeVar("T")
 _M_ARENA_MAX = -8  # of malloc.h
@@ -71,6 +73,9 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Say one thing that was found or decided."""
+
+    def warn(self, text: str) -> None:
+        """Say one thing that went wrong and did not stop the job."""
 
     def found(self, tickets: int, *, complete: bool) -> None:
         """Say how many tickets were extracted so far, and whether that is all."""
@@ -113,7 +118,7 @@ def run_job(settings: RunSettings, progress: Progress | None = None) -> RunResul
             job = plan_job(settings, progress)
             loaded = load_model(settings, job.model)
             progress.note(f"model {job.model.name}, {len(job.model.labels)} intents; {loaded.engine.description}")
-            return finish_job(job, _classify_overlapped(job, loaded, progress))
+            return finish_job(job, _classify_overlapped(job, loaded, progress), progress)
     except BrokenPipeError:  # nobody hears the progress any more
         raise
     except OSError as error:  # sources and models turn theirs into errors of ours, so a file of OUT is left
@@ -137,6 +142,7 @@ def plan_job(settings: RunSettings, progress: Progress) -> Job:
     """
     _share_heaps()
     model = open_model(settings.model)
+    check_intents([parse_alert(text) for text in settings.alert], model.labels)
     source = open_source(
         settings.source, table=settings.table, query=settings.query, encoding=settings.encoding, delimiter=settings.delimiter
     )
@@ -168,9 +174,10 @@ def _pick_up_or_start(settings: RunSettings, plan: Plan, progress: Progress) -> 
         others = others if folder.predictions.exists() else [(folder, plan), *others]
         folder = None
     for manifest in finish_published(out, but=folder):
+        sum_up_run(RunFolder(out, manifest["run_id"]), manifest, progress.warn)
         progress.note(f"run {manifest['run_id']} was published before a crash: its manifest is in place now")
     for manifest in list_unsummarised(out):
-        summarise_run(RunFolder(out, manifest["run_id"]), manifest)
+        sum_up_run(RunFolder(out, manifest["run_id"]), manifest, progress.warn)
     if folder is not None:
         progress.note(f"resuming run {folder.run_id}")
         return folder, True
@@ -263,10 +270,10 @@ def classify_one(settings: RunSettings, folder: RunFolder, shard: Path) -> PartS
     return _write(settings, folder, loaded, prepared, logits, stats)
 
 
-def finish_job(job: Job, stats: Sequence[PartStats]) -> RunResult:
+def finish_job(job: Job, stats: Sequence[PartStats], progress: Progress) -> RunResult:
     """Commit the parts, and write the summaries."""
     manifest = commit(job, stats)
-    return RunResult(manifest, summarise(job), job.folder)
+    return RunResult(manifest, summarise(job, progress), job.folder)
 
 
 def commit(job: Job, stats: Sequence[PartStats]) -> Manifest:
@@ -287,9 +294,9 @@ def commit(job: Job, stats: Sequence[PartStats]) -> Manifest:
     return manifest
 
 
-def summarise(job: Job) -> Summary:
-    """Write the volume tables of a committed run."""
-    return summarise_run(job.folder, read_manifest(job.folder.manifest))
+def summarise(job: Job, progress: Progress) -> Summary:
+    """Write the volume tables of a committed run and its report, and tell which alerts fired."""
+    return sum_up_run(job.folder, read_manifest(job.folder.manifest), progress.warn)
 
 
 def _classify_overlapped(job: Job, loaded: LoadedModel, progress: Progress) -> list[PartStats]:
@@ -390,7 +397,19 @@ def _ahead(items: Iterable[T], depth: int) -> Generator[T, None, None]:
 
 def _plan_of(settings: RunSettings, source: Source, model: ModelFolder) -> Plan:
     """Return all that decides what the parts of a run hold, and by name and table which source it is of."""
-    drivers = {"out", "resume", "lock_timeout", "threads", "device", "source", "table", "query", "max_reject_ratio"}
+    drivers = {
+        "out",
+        "resume",
+        "lock_timeout",
+        "threads",
+        "device",
+        "source",
+        "table",
+        "query",
+        "max_reject_ratio",
+        "alert",
+        "hourly_price",
+    }
     weights = [sha256_of(file) for file in sorted(model.path.rglob("*")) if file.suffix in (".safetensors", ".onnx", ".json")]
     return {
         "source": [source.name, settings.table, settings.query],

@@ -45,6 +45,10 @@ class _Log(Progress):
         with suppress(MissingContextError):
             get_run_logger().info(text)
 
+    def warn(self, text: str) -> None:
+        with suppress(MissingContextError):
+            get_run_logger().warning(text)
+
 
 def _no_ticket_text(step: Callable[P, R]) -> Callable[P, R]:
     """Let errors of ours pass, and tell only kind and place of others: Prefect stores all that an error says."""
@@ -119,7 +123,7 @@ def commit(job: Job, stats: Sequence[PartStats]) -> None:
 @_no_ticket_text
 def summarise(job: Job) -> None:
     """Sum up the volumes by intent, on disk and as artifacts."""
-    show_summary(job.folder, pipeline.summarise(job))
+    show_summary(job.folder, pipeline.summarise(job, _Log()))
 
 
 @flow(

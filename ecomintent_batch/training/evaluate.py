@@ -21,8 +21,8 @@ from ecomintent_batch.classify import is_multi_intent
 from ecomintent_batch.clean import clean_message
 from ecomintent_batch.engines import Engine, ModelFolder, load_engine, open_model
 from ecomintent_batch.errors import ModelError, UsageError
+from ecomintent_batch.published import PUBLISHED, SOURCE
 from ecomintent_batch.training.evaluation_set import EvaluationSet, match_labels
-from ecomintent_batch.training.published import PUBLISHED, SOURCE
 
 _BINS = 15
 _THRESHOLDS = 100
