@@ -23,7 +23,8 @@ CORPUS = ROOT / "ecomintent_batch" / "training" / "corpus"
 PIECES = [
     "where", "is my order", " ", "  ", "\n", "\t", "#4711-9", "don't", "[SEP]", "[CLS]order", "a@b.example",
     "https://x.example/?a=1",
-    "<b>", "&amp;", "&", "=20", "é", "e\u0301", "\u0301", "何", "İ", "ß", "😀", "\x00", "\u200b", "\xa0", "\u2028", "\x0c", "x" * 101, "ΑΣ", "",
+    "<b>", "&amp;", "&", "=20", "é", "e\u0301", "\u0301", "何", "İ", "ß", "😀", "\x00", "\u200b", "\xa0",
+    "\u2028", "\x0c", "x" * 101, "ΑΣ", "",
 ]  # fmt: skip
 texts = st.lists(st.sampled_from(PIECES), max_size=12).map("".join)
 
