@@ -21,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (run.run, runs.runs, bench.bench, training.dataset, training.evaluate):
+for _command in (run.run, runs.runs, bench.bench, training.dataset, training.train, training.evaluate, training.export):
     app.command()(_command)
 
 

@@ -42,7 +42,7 @@ ROOMS: dict[str, tuple[str, str]] = {
     ),
     "training": (
         "numpy polars torch transformers sklearn onnx onnxruntime huggingface_hub matplotlib jinja2",
-        "errors schema files columns textfiles sources clean language batching engines classify",
+        "__init__ errors schema files columns textfiles sources clean language batching engines classify",
     ),
     "commands": ("typer", "errors settings pipeline terminal runs summarise bench training"),
     "cli": ("typer", "__init__ errors commands"),

@@ -22,6 +22,14 @@ class LengthUnit(StrEnum):
     tokens = "tokens"
 
 
+class Precision(StrEnum):
+    """What --precision takes."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
 @contextmanager
 def needs_extra(name: str) -> Iterator[None]:
     """Say in one line which extra of the package brings a module that is not installed."""
