@@ -86,9 +86,14 @@ def export_onnx_int8(checkpoint: Path, target: Path) -> Path:
     onnx_file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "model.onnx"
-        _export_plain(_load_network(checkpoint, dtype=torch.float32, attn_implementation="eager").eval(), plain)
+        export_onnx_fp32(checkpoint, plain)
         quantize_dynamic(plain, onnx_file, weight_type=QuantType.QInt8, per_channel=True)
     return onnx_file
+
+
+def export_onnx_fp32(checkpoint: Path, onnx_file: Path) -> None:
+    """Write the plain graph in full precision: what int8 is made from, and measured beside."""
+    _export_plain(_load_network(checkpoint, dtype=torch.float32, attn_implementation="eager").eval(), onnx_file)
 
 
 def write_fp16(checkpoint: Path, target: Path) -> None:
