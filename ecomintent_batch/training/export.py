@@ -107,6 +107,11 @@ def export_onnx_int8(network: Any, target: Path) -> Path:
     return onnx_file
 
 
+def export_onnx_fp32(checkpoint: Path, onnx_file: Path) -> None:
+    """Write the plain graph in full precision, to measure beside."""
+    _export_plain(_load_network(checkpoint), onnx_file)
+
+
 def write_fp16(network: Any, checkpoint: Path, target: Path) -> None:
     """Write config, tokenizer and half-precision safetensors into `target`; the network is in half precision then."""
     network.half().save_pretrained(target)
