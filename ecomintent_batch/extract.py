@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from datetime import date, datetime
 from itertools import islice
 from pathlib import Path
 
@@ -15,7 +17,8 @@ import pyarrow.parquet as pq
 
 from ecomintent_batch.columns import PickedColumns
 from ecomintent_batch.errors import ColumnError, RejectedRowsError, SourceError
-from ecomintent_batch.files import flush_to_disk, write_json, write_parquet
+from ecomintent_batch.files import flush_to_disk, sha256_of, write_json, write_parquet
+from ecomintent_batch.incremental import Earlier, leave_out_classified
 from ecomintent_batch.schema import REJECTS, TEXT_PREFIX, shard_schema
 from ecomintent_batch.sources import Batch, Source
 from ecomintent_batch.textfiles import Reject
@@ -38,17 +41,27 @@ class ReadPlan:
 
 @dataclass
 class Extraction:
-    """What an extraction has brought: rows by shard, and the rejects by reason."""
+    """What an extraction has brought: rows by shard, and the rejects by reason.
 
+    Attributes:
+        source_rows: every row of the source, by the places that it has counted.
+        sha256: of the shards, and of the rejects behind them.
+        skipped: rows left out, because they are classified already or a newer row of the same ticket is there.
+        read_from: tickets of before were not read, nor counted.
+        newest: the newest time of a ticket.
+        extract_s: seconds that it took.
+    """
+
+    source_rows: int = 0
     shards: list[str] = field(default_factory=list)
     shard_rows: list[int] = field(default_factory=list)
+    sha256: list[str] = field(default_factory=list)
     rejected: int = 0
+    skipped: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def source_rows(self) -> int:
-        """Every row of the source: those in shards and those rejected."""
-        return sum(self.shard_rows) + self.rejected
+    read_from: str | None = None
+    newest: str | None = None
+    extract_s: float = 0.0
 
 
 def plan_reading(source: Source, picked: PickedColumns, names: dict[str, str], time_format: str | None) -> ReadPlan:
@@ -90,54 +103,120 @@ def _first_values(source: Source, column: str, rejects: list[Reject]) -> pa.Chun
 
 
 def extract_shards(
-    source: Source, plan: ReadPlan, folder: Path, *, shard_rows: int, max_reject_ratio: float
+    source: Source,
+    plan: ReadPlan,
+    folder: Path,
+    *,
+    shard_rows: int,
+    max_reject_ratio: float,
+    earlier: Earlier | None = None,
+    read_from: datetime | None = None,
 ) -> Iterator[tuple[Path, int]]:
     """Write the shards into a folder, yielding each with its rows as soon as it is whole.
 
     `extraction.json` and `rejects.parquet` are written last: with them the extraction is complete.
 
+    Args:
+        earlier: predictions whose tickets are left out; then the first shard comes when the source was read to its end.
+        read_from: tickets of before are not read, where the source can tell them.
+
     Raises:
         SourceError: the source broke off.
         RejectedRowsError: the share of rejects is over `max_reject_ratio`.
     """
+    started = time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
-    done = Extraction()
+    done = Extraction(read_from=read_from.isoformat() if read_from else None)
     rejects: list[Reject] = []
-    writer: pq.ParquetWriter | None = None
-    path, rows = folder, 0
-    texts = plan.picked.texts
-    as_text = [plan.picked.ticket_id, *texts]
-    for batch in source.read(plan.picked.needed(), as_text, rejects.append):
-        table = _to_shard_columns(batch, plan, rejects)
-        while table.num_rows:
-            if writer is None:
-                path, rows = folder / f"shard-{len(done.shards):05d}.parquet", 0
-                writer = pq.ParquetWriter(path.with_suffix(".tmp"), table.schema, compression="zstd", compression_level=1)
-            take = table.slice(0, shard_rows - rows)
-            writer.write_table(take)
-            rows += take.num_rows
-            table = table.slice(take.num_rows)
-            if rows == shard_rows:
-                yield _finish(writer, path, rows, done)
-                writer = None
-    if writer is not None:
-        yield _finish(writer, path, rows, done)
+    tables = _read_tables(source, plan, read_from, rejects, done)
+    if earlier is not None:
+        tables = _leave_out(tables, plan, earlier, folder, done)
+    for path, rows in _write_shards(tables, folder, shard_rows):
+        done.shards.append(path.name)
+        done.shard_rows.append(rows)
+        done.sha256.append(sha256_of(path))
+        yield path, rows
     rejects.sort(key=lambda reject: reject.row_number)
     done.rejected = len(rejects)
     done.reasons = dict(Counter(reject.error for reject in rejects).most_common())
     check_rejects(source.name, done, max_reject_ratio)
     columns = [[getattr(reject, name) for reject in rejects] for name in REJECTS.names]
+    file = folder / "rejects.parquet"
     write_parquet(
-        pa.Table.from_arrays([pa.array(c, t) for c, t in zip(columns, REJECTS.types, strict=True)], schema=REJECTS),
-        folder / "rejects.parquet",
+        pa.Table.from_arrays([pa.array(c, t) for c, t in zip(columns, REJECTS.types, strict=True)], schema=REJECTS), file
     )
+    done.sha256.append(sha256_of(file))
+    done.extract_s = time.perf_counter() - started
     write_json(asdict(done), folder / "extraction.json")
 
 
+def _read_tables(
+    source: Source, plan: ReadPlan, read_from: datetime | None, rejects: list[Reject], done: Extraction
+) -> Iterator[pa.Table]:
+    """Yield the rows as shards have them, and keep account of places and times."""
+    picked = plan.picked
+    since = (picked.time, read_from) if picked.time and read_from else None
+    newest: date | None = None
+    for batch in source.read(picked.needed(), [picked.ticket_id, *picked.texts], rejects.append, since):
+        table = _to_shard_columns(batch, plan, rejects)
+        if len(batch.row_numbers):
+            done.source_rows = max(done.source_rows, batch.row_numbers[-1].as_py() + 1)
+        if picked.time and (time := _newest(table.column(plan.names[picked.time]))):
+            newest = max(newest or time, time)
+        yield table
+    done.source_rows = max([done.source_rows, *(reject.row_number + 1 for reject in rejects)])
+    done.newest = newest.isoformat() if newest else None
+
+
+def _newest(times: pa.ChunkedArray) -> date | None:
+    """Return the largest of some times or dates, to the microsecond."""
+    largest = pc.max(times)
+    if pa.types.is_timestamp(times.type):
+        largest = largest.cast(pa.timestamp("us", times.type.tz), safe=False)
+    found: date | None = largest.as_py()
+    return found
+
+
+def _leave_out(
+    tables: Iterator[pa.Table], plan: ReadPlan, earlier: Earlier, folder: Path, done: Extraction
+) -> Iterator[pa.Table]:
+    time_column = plan.names[plan.picked.time] if plan.picked.time else None
+    for found in leave_out_classified(tables, earlier, time_column, folder / "candidates.tmp"):
+        if isinstance(found, int):
+            done.skipped = found
+        else:
+            yield found
+
+
+def _write_shards(tables: Iterator[pa.Table], folder: Path, shard_rows: int) -> Iterator[tuple[Path, int]]:
+    writer: pq.ParquetWriter | None = None
+    path, rows, shards = folder, 0, 0
+    for table in tables:
+        while table.num_rows:
+            if writer is None:
+                path, rows = folder / f"shard-{shards:05d}.parquet", 0
+                writer = pq.ParquetWriter(path.with_suffix(".tmp"), table.schema, compression="zstd", compression_level=1)
+                shards += 1
+            take = table.slice(0, shard_rows - rows)
+            writer.write_table(take)
+            rows += take.num_rows
+            table = table.slice(take.num_rows)
+            if rows == shard_rows:
+                yield _finish(writer, path), rows
+                writer = None
+    if writer is not None:
+        yield _finish(writer, path), rows
+
+
 def read_extraction(folder: Path) -> Extraction | None:
-    """Return what a complete extraction has left in a folder, or None where it did not finish."""
+    """Return what a complete extraction has left in a folder; None where it did not finish, or was altered since."""
     file = folder / "extraction.json"
-    return Extraction(**json.loads(file.read_text(encoding="utf-8"))) if file.exists() else None
+    try:
+        done = Extraction(**json.loads(file.read_text(encoding="utf-8")))
+        found = [sha256_of(folder / name) for name in (*done.shards, "rejects.parquet")]
+    except (OSError, ValueError, TypeError):
+        return None
+    return done if found == done.sha256 else None
 
 
 def check_rejects(name: str, done: Extraction, max_reject_ratio: float) -> None:
@@ -151,13 +230,11 @@ def check_rejects(name: str, done: Extraction, max_reject_ratio: float) -> None:
     )
 
 
-def _finish(writer: pq.ParquetWriter, path: Path, rows: int, done: Extraction) -> tuple[Path, int]:
+def _finish(writer: pq.ParquetWriter, path: Path) -> Path:
     writer.close()
     flush_to_disk(path.with_suffix(".tmp"))
     path.with_suffix(".tmp").rename(path)
-    done.shards.append(path.name)
-    done.shard_rows.append(rows)
-    return path, rows
+    return path
 
 
 def _to_shard_columns(batch: Batch, plan: ReadPlan, rejects: list[Reject]) -> pa.Table:

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import json
 import os
 import queue
 import threading
+import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,15 +37,26 @@ from ecomintent_batch.engines import Engine, ModelFolder, load_engine, open_mode
 from ecomintent_batch.errors import OutputError, RunStateError
 from ecomintent_batch.extract import Extraction, ReadPlan, check_rejects, extract_shards, plan_reading, read_extraction
 from ecomintent_batch.files import sha256_of
+from ecomintent_batch.incremental import Earlier, newest_committed
 from ecomintent_batch.report import sum_up_run
 from ecomintent_batch.runs import (
     Manifest,
+    Plan,
     RunFolder,
+    check_parts,
     commit_run,
+    drop_run,
     find_interrupted,
     finish_published,
+    finish_run,
+    has_part,
+    list_parts,
+    list_runs,
+    list_unsummarised,
     lock_out,
     read_manifest,
+    record_part,
+    refuse_another,
     start_run,
 )
 from ecomintent_batch.schema import output_names
@@ -102,13 +113,12 @@ def run_job(settings: RunSettings, progress: Progress | None = None) -> RunResul
         EcomIntentError: one of its kinds; nothing of this run is visible in OUT/predictions then.
     """
     progress = progress or Progress()
-    _share_heaps()
     try:
-        with lock_out(settings.out, settings.lock_timeout):
+        with lock_out(settings.out, settings.lock_timeout, progress.note):
             job = plan_job(settings, progress)
-            engine = load_model_engine(settings, job.model)
-            progress.note(f"model {job.model.name}, {len(job.model.labels)} intents; {engine.description}")
-            return finish_job(job, _classify_overlapped(job, engine, progress), progress)
+            loaded = load_model(settings, job.model)
+            progress.note(f"model {job.model.name}, {len(job.model.labels)} intents; {loaded.engine.description}")
+            return finish_job(job, _classify_overlapped(job, loaded, progress), progress)
     except BrokenPipeError:  # nobody hears the progress any more
         raise
     except OSError as error:  # sources and models turn theirs into errors of ours, so a file of OUT is left
@@ -125,7 +135,12 @@ def _share_heaps() -> None:
 
 
 def plan_job(settings: RunSettings, progress: Progress) -> Job:
-    """Open source and model, pick the columns, and make (or pick up) the folder of the run. OUT must be locked."""
+    """Open source and model, pick the columns, and make (or pick up) the folder of the run. OUT must be locked.
+
+    Raises:
+        RunStateError: an interrupted run of this source has parts already, and was planned otherwise.
+    """
+    _share_heaps()
     model = open_model(settings.model)
     check_intents([parse_alert(text) for text in settings.alert], model.labels)
     source = open_source(
@@ -147,41 +162,76 @@ def plan_job(settings: RunSettings, progress: Progress) -> Job:
             progress.note(f"column {column} is called {name} in the predictions, which have a column of that name")
     for note in plan.notes:
         progress.note(note)
-    fingerprint = _fingerprint(settings, source, model)
-    folder = find_interrupted(settings.out, fingerprint) if settings.resume else None
-    for manifest in finish_published(settings.out, but=folder):
-        sum_up_run(RunFolder(settings.out, manifest["run_id"]), manifest, progress.warn)
+    folder, resumed = _pick_up_or_start(settings, _plan_of(settings, source, model), progress)
+    return Job(settings, source, plan, model, folder, resumed)
+
+
+def _pick_up_or_start(settings: RunSettings, plan: Plan, progress: Progress) -> tuple[RunFolder, bool]:
+    """Finish what crashes have left, and return the folder to work in and whether its run is an interrupted one."""
+    out = settings.out
+    folder, others = find_interrupted(out, plan)
+    if folder is not None and not settings.resume:
+        others = others if folder.predictions.exists() else [(folder, plan), *others]
+        folder = None
+    for manifest in finish_published(out, but=folder):
+        sum_up_run(RunFolder(out, manifest["run_id"]), manifest, progress.warn)
         progress.note(f"run {manifest['run_id']} was published before a crash: its manifest is in place now")
+    for manifest in list_unsummarised(out):
+        sum_up_run(RunFolder(out, manifest["run_id"]), manifest, progress.warn)
     if folder is not None:
         progress.note(f"resuming run {folder.run_id}")
-        return Job(settings, source, plan, model, folder, resumed=True)
+        return folder, True
+    for other, found in others:
+        if settings.resume:
+            refuse_another(other, found, plan)
+        drop_run(other)
+        progress.note(f"dropped run {other.run_id}, which was interrupted")
     try:
-        folder = start_run(settings.out, fingerprint, {"source": source.name, "version": __version__})
+        return start_run(out, plan), False
     except OSError as error:
         raise OutputError(
-            f"{settings.out}: expected a folder that can be written, found: {error.strerror}; choose another --out"
+            f"{out}: expected a folder that can be written, found: {error.strerror}; choose another --out"
         ) from None
-    return Job(settings, source, plan, model, folder, resumed=False)
 
 
-def load_model_engine(s: RunSettings, model: ModelFolder) -> Engine:
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in its engine, and the fingerprint that its predictions bear."""
+
+    folder: ModelFolder
+    engine: Engine
+    fingerprint: str
+
+
+def load_model(s: RunSettings, model: ModelFolder) -> LoadedModel:
     """Load the engine that the settings ask for."""
-    return load_engine(model, engine=s.engine, device=s.device, threads=s.threads, max_batch_tokens=s.max_batch_tokens)
+    engine = load_engine(model, engine=s.engine, device=s.device, threads=s.threads, max_batch_tokens=s.max_batch_tokens)
+    return LoadedModel(model, engine, model.fingerprint(engine.weights_file))
 
 
-def extract(job: Job, progress: Progress) -> Iterator[tuple[Path, int]]:
-    """Yield the shards with their rows: those on disk where an extraction is complete, new ones otherwise."""
-    settings, tickets = job.settings, 0
-    done = read_extraction(job.folder.shards) if job.resumed else None
+def extract(job: Job, progress: Progress, loaded: LoadedModel | None = None) -> Iterator[tuple[Path, int]]:
+    """Yield the shards with their rows: those on disk where an extraction is complete, new ones otherwise.
+
+    What is extracted anew gives the same shards where the source is the same, and then their parts are good still.
+    """
+    settings, folder, tickets = job.settings, job.folder.shards, 0
+    done = read_extraction(folder) if job.resumed else None
     if done is not None:
         check_rejects(job.source.name, done, settings.max_reject_ratio)
         progress.found(sum(done.shard_rows), complete=True)
-        yield from ((job.folder.shards / name, rows) for name, rows in zip(done.shards, done.shard_rows, strict=True))
+        yield from ((folder / name, rows) for name, rows in zip(done.shards, done.shard_rows, strict=True))
         return
-    for stale in (*job.folder.shards.iterdir(), *job.folder.parts.iterdir()):
+    for stale in folder.iterdir():
         stale.unlink()
+    earlier, read_from = _look_back(job, progress, loaded) if settings.incremental else (None, None)
     shards = extract_shards(
-        job.source, job.plan, job.folder.shards, shard_rows=settings.shard_rows, max_reject_ratio=settings.max_reject_ratio
+        job.source,
+        job.plan,
+        folder,
+        shard_rows=settings.shard_rows,
+        max_reject_ratio=settings.max_reject_ratio,
+        earlier=earlier,
+        read_from=read_from,
     )
     for path, rows in shards:
         tickets += rows
@@ -190,20 +240,34 @@ def extract(job: Job, progress: Progress) -> Iterator[tuple[Path, int]]:
     progress.found(tickets, complete=True)
 
 
+def _look_back(job: Job, progress: Progress, loaded: LoadedModel | None) -> tuple[Earlier, datetime | None]:
+    """Return the predictions that committed runs have made, and the time of the first ticket to read."""
+    settings, model, read_from = job.settings, None, None
+    manifests = list_runs(settings.out)
+    if settings.backfill:  # then every ticket may be one to label again, however old
+        model = (loaded or _load_once(settings, job.folder.run_id)).fingerprint
+    elif job.plan.picked.time_is_named and job.plan.time_sql is None and job.source.kind not in ("csv", "jsonl"):
+        newest = newest_committed(manifests, _describe_reading(job))
+        read_from = newest - timedelta(days=settings.lag_days) if newest else None
+        if read_from:
+            progress.note(f"reading tickets from {read_from:%Y-%m-%d %H:%M} on")
+    files = list_parts(settings.out, manifests)
+    progress.note(f"leaving out what {len(manifests):,} committed runs have classified")
+    return Earlier(files, model, settings.raw_text), read_from
+
+
 def classify_one(settings: RunSettings, folder: RunFolder, shard: Path) -> PartStats | None:
     """Turn one shard into its part, unless that is there: the unit that Prefect maps, retries and spreads over machines.
 
     All that it takes can travel; model and engine are loaded once per process, and score one shard at a time.
     """
-    if folder.part_of(shard).exists():
+    if has_part(folder, shard):
         return None
-    with _loading:
-        model, engine = _load_once(settings, folder.run_id)
-    prepared = prepare_shard(shard, model, _options(settings))
+    loaded = _load_once(settings, folder.run_id)
+    prepared = prepare_shard(shard, loaded.folder, _options(settings))
     with _scoring:
-        logits, stats = score_shard(prepared, engine, lambda tickets: None)
-    _write(settings, folder, model, engine, prepared, logits)
-    return stats
+        logits, stats = score_shard(prepared, loaded.engine, lambda tickets: None)
+    return _write(settings, folder, loaded, prepared, logits, stats)
 
 
 def finish_job(job: Job, stats: Sequence[PartStats], progress: Progress) -> RunResult:
@@ -218,10 +282,16 @@ def commit(job: Job, stats: Sequence[PartStats]) -> Manifest:
     Raises:
         RunStateError: shards or parts are missing, or the sums do not hold.
     """
+    if manifest := finish_run(job.folder):
+        return manifest
+    started = time.perf_counter()
     extraction = read_extraction(job.folder.shards)
     if extraction is None:
-        raise RunStateError(f"{job.folder.shards}: expected a complete extraction, found none; start afresh with --new")
-    return commit_run(job.folder, extraction, _describe(job, extraction, stats))
+        raise RunStateError(f"{job.folder.shards}: expected a complete extraction, found none; run the same command again")
+    manifest = _describe(job, extraction, check_parts(job.folder, extraction), stats)
+    manifest["performance"]["stages_s"]["commit"] = round(time.perf_counter() - started, 3)  # all but the renames
+    commit_run(job.folder, manifest)
+    return manifest
 
 
 def summarise(job: Job, progress: Progress) -> Summary:
@@ -229,40 +299,45 @@ def summarise(job: Job, progress: Progress) -> Summary:
     return sum_up_run(job.folder, read_manifest(job.folder.manifest), progress.warn)
 
 
-def _classify_overlapped(job: Job, engine: Engine, progress: Progress) -> list[PartStats]:
+def _classify_overlapped(job: Job, loaded: LoadedModel, progress: Progress) -> list[PartStats]:
     """Extract, tokenise the next shard, score this one and write the last one at the same time."""
     stats: list[PartStats] = []
-    writing: Future[None] | None = None
+    writing: Future[PartStats] | None = None
 
     def prepared() -> Iterator[PreparedShard]:
-        with closing(_ahead(extract(job, progress), depth=1 << 20)) as shards:
+        with closing(_ahead(extract(job, progress, loaded), depth=1 << 20)) as shards:
             for path, rows in shards:
-                if job.resumed and job.folder.part_of(path).exists():
+                if job.resumed and has_part(job.folder, path):
                     progress.advance(rows)
                     continue
                 yield prepare_shard(path, job.model, _options(job.settings))
 
     with ThreadPoolExecutor(1, "write") as writer, closing(_ahead(prepared(), depth=1)) as shards:
         for shard in shards:
-            logits, stat = score_shard(shard, engine, progress.advance)
-            stats.append(stat)
+            logits, stat = score_shard(shard, loaded.engine, progress.advance)
             if writing:
-                writing.result()
-            writing = writer.submit(_write, job.settings, job.folder, job.model, engine, shard, logits)
+                stats.append(writing.result())
+            writing = writer.submit(_write, job.settings, job.folder, loaded, shard, logits, stat)
             del shard, logits
         if writing:
-            writing.result()
+            stats.append(writing.result())
     return stats
 
 
 _loading, _scoring = threading.Lock(), threading.Lock()
 
 
+def _load_once(settings: RunSettings, run_id: str) -> LoadedModel:
+    """Return the model of a run, loaded once per process, whichever thread asks first."""
+    with _loading:
+        return _load_for(settings, run_id)
+
+
 @lru_cache(maxsize=1)
-def _load_once(settings: RunSettings, run_id: str) -> tuple[ModelFolder, Engine]:
+def _load_for(settings: RunSettings, run_id: str) -> LoadedModel:
     """Keyed by the run as well, because the files of a model may change in the life of a worker."""
-    model = open_model(settings.model)
-    return model, load_model_engine(settings, model)
+    _share_heaps()
+    return load_model(settings, open_model(settings.model))
 
 
 def _options(settings: RunSettings) -> ClassifyOptions:
@@ -271,10 +346,13 @@ def _options(settings: RunSettings) -> ClassifyOptions:
 
 
 def _write(
-    settings: RunSettings, folder: RunFolder, model: ModelFolder, engine: Engine, shard: PreparedShard, logits: Any
-) -> None:
-    table = label_shard(shard, logits, model, model.fingerprint(engine.weights_file), _options(settings))
+    settings: RunSettings, folder: RunFolder, loaded: LoadedModel, shard: PreparedShard, logits: Any, stats: PartStats
+) -> PartStats:
+    started = time.perf_counter()
+    table = label_shard(shard, logits, loaded.folder, loaded.fingerprint, _options(settings))
     write_part(table, folder.parts, shard.path)
+    record_part(folder, shard.path, loaded.engine.description)
+    return replace(stats, write_s=time.perf_counter() - started)
 
 
 def _ahead(items: Iterable[T], depth: int) -> Generator[T, None, None]:
@@ -317,49 +395,80 @@ def _ahead(items: Iterable[T], depth: int) -> Generator[T, None, None]:
         thread.join()
 
 
-def _fingerprint(settings: RunSettings, source: Source, model: ModelFolder) -> str:
-    """Return a hash of all that decides what the parts of a run hold."""
-    drivers = {"out", "resume", "lock_timeout", "threads", "device", "source", "alert", "hourly_price"}
+def _plan_of(settings: RunSettings, source: Source, model: ModelFolder) -> Plan:
+    """Return all that decides what the parts of a run hold, and by name and table which source it is of."""
+    drivers = {
+        "out",
+        "resume",
+        "lock_timeout",
+        "threads",
+        "device",
+        "source",
+        "table",
+        "query",
+        "max_reject_ratio",
+        "alert",
+        "hourly_price",
+    }
     weights = [sha256_of(file) for file in sorted(model.path.rglob("*")) if file.suffix in (".safetensors", ".onnx", ".json")]
-    decisive = [settings.model_dump(mode="json", exclude=drivers), source.name, source.fingerprint(), weights, __version__]
-    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+    return {
+        "source": [source.name, settings.table, settings.query],
+        "source_state": source.fingerprint(),
+        "model": hashlib.sha256("".join(weights).encode()).hexdigest(),
+        "version": __version__,
+        "settings": settings.model_dump(mode="json", exclude=drivers),
+    }
 
 
-def _describe(job: Job, extraction: Extraction, stats: Sequence[PartStats]) -> Manifest:
+def _describe_reading(job: Job) -> Manifest:
+    """Return what of a manifest says what was read, and how."""
+    picked = job.plan.picked
+    return {
+        "source": job.source.name,
+        "columns": {"id": picked.ticket_id, "text": list(picked.texts), "time": picked.time, "kept": job.plan.names},
+        "settings": job.settings.model_dump(mode="json"),
+    }
+
+
+def _describe(job: Job, extraction: Extraction, parts: list[dict[str, Any]], stats: Sequence[PartStats]) -> Manifest:
     classified, tokens = sum(stat.rows for stat in stats), sum(stat.tokens for stat in stats)
-    statuses, models = count_labelled(sorted(job.folder.parts.glob("*.parquet")))
+    folder = job.folder.predictions if job.folder.predictions.exists() else job.folder.parts
+    statuses, below_threshold, models = count_labelled([folder / part["file"] for part in parts])
     finished_at = datetime.now(UTC)
     elapsed_s = (finished_at - job.started_at).total_seconds()
+    stages_s = {"extract": round(extraction.extract_s, 3)} | {  # the rest is of the parts that this start has made
+        stage: round(sum(getattr(stat, f"{stage}_s") for stat in stats), 3) for stage in ("prepare", "score", "write")
+    }
     return {
         "run_id": job.folder.run_id,
         "version": __version__,
         "started_at": job.started_at.isoformat(timespec="seconds"),
         "finished_at": finished_at.isoformat(timespec="seconds"),
-        "source": job.source.name,
-        "columns": {
-            "id": job.plan.picked.ticket_id,
-            "text": list(job.plan.picked.texts),
-            "time": job.plan.picked.time,
-            "kept": job.plan.names,
-        },
+        **_describe_reading(job),
+        "read_from": extraction.read_from,
+        "newest": extraction.newest,
         "model": " + ".join(models),
-        "engine": " + ".join(sorted({stat.engine for stat in stats})),
-        "settings": job.settings.model_dump(mode="json"),
+        "engine": " + ".join(sorted({part["engine"] for part in parts})),
         "resumed": job.resumed,
         "counts": {
             "source_rows": extraction.source_rows,
             "predictions": sum(extraction.shard_rows),
             "rejects": extraction.rejected,
-            "skipped": 0,
+            "skipped": extraction.skipped,
+            "below_threshold": below_threshold,
             "by_status": statuses,
         },
         "reject_reasons": extraction.reasons,
         "performance": {
             "elapsed_s": round(elapsed_s, 3),
-            "score_s": round(sum(stat.score_s for stat in stats), 3),
+            "score_s": stages_s["score"],
             "tickets_per_s": round(classified / elapsed_s, 1) if elapsed_s else None,
             "messages_scored": sum(stat.messages_scored for stat in stats),
             "tokens": tokens,
+            "tokens_per_s": round(tokens / stages_s["score"], 1) if stages_s["score"] else None,
             "padding_ratio": round(sum(stat.padding_ratio * stat.tokens for stat in stats) / tokens, 4) if tokens else 0.0,
+            "stages_s": stages_s,
         },
+        "parts": parts,
+        "rejects_sha256": extraction.sha256[-1],
     }

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ecomintent_batch.clean import clean_message
 from ecomintent_batch.errors import SourceError, UsageError
 from ecomintent_batch.files import whole_file, write_json
-from ecomintent_batch.runs import Manifest, RunFolder, find_run
+from ecomintent_batch.runs import Manifest, RunFolder, find_run, read_manifest
 from ecomintent_batch.schema import probability_column
 from ecomintent_batch.sources import open_source
 from ecomintent_batch.summarise import kept_time, neutralise_formulas, open_views, read_sql
@@ -83,8 +83,9 @@ def export_review(
         raise UsageError(f"{sheet}: expected a name that ends in .csv or .xlsx, found {sheet.suffix or 'no ending'}")
     if sheet.exists():
         raise UsageError(f"{sheet}: expected a new file, found one that may hold labels; give another name")
-    manifest = find_run(out, run_id)
-    rows = _add_messages(_choose(out, manifest, sizes, seed), RunFolder(out, manifest["run_id"]), manifest, source)
+    folder = find_run(out, run_id)
+    manifest = read_manifest(folder.manifest)
+    rows = _add_messages(_choose(out, manifest, sizes, seed), folder, manifest, source)
     rows = neutralise_formulas(_arrange(rows))
     with whole_file(sheet) as temporary:
         if sheet.suffix.lower() == ".csv":
@@ -228,7 +229,7 @@ def _join_predictions(out: Path, sheet: Path, rows: pl.DataFrame) -> pl.DataFram
     run_ids = rows["run_id"].unique().to_list()
     if len(run_ids) != 1:
         raise SourceError(f"{sheet}: expected tickets of one run, found {len(run_ids)}; import each sheet by itself")
-    folder = RunFolder(out, find_run(out, run_ids[0])["run_id"])
+    folder = find_run(out, run_ids[0])
     connection = open_views(out, {"run_id": folder.run_id})
     columns = connection.sql("SELECT * FROM predictions LIMIT 0").columns
     numbers = [int(value) for value in rows["row_number"] if re.fullmatch(r"\d+", value)]

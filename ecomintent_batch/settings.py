@@ -59,6 +59,9 @@ class RunSettings(BaseSettings):
     any_language: bool = Field(False, description="Label tickets in languages that the model was not trained on, too.")
     raw_text: bool = Field(False, description="Leave markup, quoted threads and signatures in.")
     keep_text: bool = Field(False, description="Write the cleaned message into the predictions.")
+    incremental: bool = Field(False, description="Leave out tickets whose message is classified already.")
+    backfill: bool = Field(False, description="With incremental: tickets that another model has classified count as new.")
+    lag_days: float = Field(3, ge=0, description="With incremental and a time column: days to read again, for late rows.")
     hourly_price: float = Field(0.10, ge=0, description="USD an hour of the machine, for the cost in the report.")
     alert: Columns = Field((), description="Conditions such as 'WISMO share > 30%' that set exit code 3.")
     resume: bool = Field(True, description="Pick up an interrupted run of the same settings and source.")
@@ -96,6 +99,12 @@ class RunSettings(BaseSettings):
     def _table_or_query(self) -> Self:
         if self.table and self.query:
             raise ValueError("--table and --query: give one of the two")
+        return self
+
+    @model_validator(mode="after")
+    def _backfill_is_incremental(self) -> Self:
+        if self.backfill and not self.incremental:
+            raise ValueError("--backfill: give --incremental too")
         return self
 
     def kept_columns(self) -> list[str]:

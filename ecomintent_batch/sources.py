@@ -6,6 +6,7 @@ import glob
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import date, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -41,6 +42,9 @@ class Batch:
     file: str = ""
 
 
+Since = tuple[str, datetime]  # a column of times, and the earliest of them to read
+
+
 class Source(Protocol):
     """What the extraction needs of a source."""
 
@@ -52,8 +56,13 @@ class Source(Protocol):
     def fingerprint(self) -> list[Any]:
         """Return what changes when the source does; empty where that cannot be known."""
 
-    def read(self, columns: Sequence[str], as_text: Sequence[str], reject: Callable[[Reject], None]) -> Iterator[Batch]:
-        """Stream the named columns in source order, those of `as_text` cast to strings; unreadable rows go to `reject`."""
+    def read(
+        self, columns: Sequence[str], as_text: Sequence[str], reject: Callable[[Reject], None], since: Since | None = None
+    ) -> Iterator[Batch]:
+        """Stream the named columns in source order, those of `as_text` cast to strings; unreadable rows go to `reject`.
+
+        With `since`, rows whose time in that column is before are not read, where the source is no text.
+        """
 
 
 def open_source(
@@ -99,6 +108,11 @@ def open_source(
 def quote_identifier(name: str) -> str:
     """Quote one SQL identifier, the only way a name enters a statement here."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def literal_glob(path: str) -> str:
+    """Return the glob that matches this one path: DuckDB takes every name for a glob."""
+    return re.sub(r"[*?\[]", r"[\g<0>]", path)
 
 
 def _find_files(location: str) -> list[Path]:
@@ -184,7 +198,9 @@ class TextSource:
     def fingerprint(self) -> list[Any]:
         return [*_file_fingerprint(self.files), self.encoding, self.delimiter]
 
-    def read(self, columns: Sequence[str], as_text: Sequence[str], reject: Callable[[Reject], None]) -> Iterator[Batch]:
+    def read(
+        self, columns: Sequence[str], as_text: Sequence[str], reject: Callable[[Reject], None], since: Since | None = None
+    ) -> Iterator[Batch]:
         offset = 0
         for parsed in self._parsed:
             indices = [parsed.columns.index(name) if name in parsed.columns else -1 for name in columns]
@@ -247,14 +263,18 @@ class _DuckDBSource:
     def fingerprint(self) -> list[Any]:
         return []
 
-    def read(self, columns: Sequence[str], as_text: Sequence[str], reject: Callable[[Reject], None]) -> Iterator[Batch]:
+    def read(
+        self, columns: Sequence[str], as_text: Sequence[str], reject: Callable[[Reject], None], since: Since | None = None
+    ) -> Iterator[Batch]:
         quoted = {name: quote_identifier(name) for name in columns}
         # Intervals and unions have no place in Parquet, which is what shards are.
         cast = {*as_text, *(name for name, kind in self._types.items() if re.search("INTERVAL|UNION", kind))}
         names = ", ".join(f"{sql}::VARCHAR AS {sql}" if name in cast else sql for name, sql in quoted.items())
         place = 0
+        where, values = self._where(since)
         try:
-            reader = self._connection.sql(f"SELECT {names} FROM {self._from}").to_arrow_reader(_BATCH_ROWS)  # noqa: S608 - as above
+            query = f"SELECT {names} FROM {self._from}{where}"  # noqa: S608 - as above
+            reader = self._connection.sql(query, params=values).to_arrow_reader(_BATCH_ROWS)
             for record_batch in reader:
                 n = record_batch.num_rows
                 yield Batch(pa.Table.from_batches([record_batch]), pa.array(range(place, place + n), pa.int64()))
@@ -263,6 +283,14 @@ class _DuckDBSource:
             # DuckDB quotes the value that it could not convert, and that may be a ticket's.
             reason = re.sub(r"""(['"]).*\1""", r"\1…\1", self._clean(first_line(error)))
             raise SourceError(f"{self.name}: cannot be read: {reason}") from None
+
+    def _where(self, since: Since | None) -> tuple[str, list[datetime | date]]:
+        """Return the condition for rows since a time, and its value; rows without a time are always read."""
+        if since is None:
+            return "", []
+        column, earliest = quote_identifier(since[0]), since[1]
+        value = earliest.date() if self._types[since[0]] == "DATE" else earliest
+        return f" WHERE {column} >= ? OR {column} IS NULL", [value]
 
 
 class ParquetSource(_DuckDBSource):
@@ -278,7 +306,7 @@ class ParquetSource(_DuckDBSource):
                 raise SourceError(f"{file}: expected a Parquet file, found another kind of content, or one cut short") from None
         self.files = files
         # DuckDB takes every name for a glob; what was found by now is a file, brackets and all.
-        literal = (re.sub(r"[*?\[]", r"[\g<0>]", str(file)).replace("'", "''") for file in files)
+        literal = (literal_glob(str(file)).replace("'", "''") for file in files)
         listed = ", ".join(f"'{file}'" for file in literal)
         super().__init__(name, duckdb.connect(), f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)")
 

@@ -138,7 +138,8 @@ def print_result(result: RunResult) -> None:
     console.print(f"Unsure: confidence under {threshold:.2f}; such tickets count as OTHER.", style="dim")
     others = [f"{count:,} {status}" for status, count in counts["by_status"].items() if status != "ok"]
     rest = f" ({', '.join(others)})" if others else ""
-    console.print(f"{counts['predictions']:,} tickets labelled{rest}, {counts['rejects']:,} rows rejected.")
+    skipped = f", {counts['skipped']:,} skipped as classified already" if result.manifest["settings"]["incremental"] else ""
+    console.print(f"{counts['predictions']:,} tickets labelled{rest}, {counts['rejects']:,} rows rejected{skipped}.")
     if performance["tickets_per_s"]:
         console.print(
             f"{performance['elapsed_s']:.1f} s, {performance['tickets_per_s']:,.0f} tickets/s, "

@@ -10,6 +10,7 @@ from typing import Any
 import hypothesis
 import pytest
 
+from ecomintent_batch.pipeline import Progress
 from ecomintent_batch.settings import RunSettings
 
 hypothesis.settings.register_profile("no deadline", deadline=None)  # the machine may be busy, and first calls load models
@@ -74,11 +75,29 @@ def write_tickets(path: Path, count: int) -> Path:
     return path
 
 
+class Heard(Progress):
+    """Writes down what a driver is told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.totals: list[tuple[int, bool]] = []
+        self.tickets = 0.0
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def found(self, tickets: int, *, complete: bool) -> None:
+        self.totals.append((tickets, complete))
+
+    def advance(self, tickets: float) -> None:
+        self.tickets += tickets
+
+
 @pytest.fixture
 def stub_settings(tiny_model: Path) -> Callable[..., RunSettings]:
     """Settings of a run without a model: `stub_settings(source, out, shard_rows=10)`."""
 
     def make(source: Path | str, out: Path, **changes: Any) -> RunSettings:
-        return RunSettings(source=str(source), out=out, model=str(tiny_model), engine="stub", **changes)
+        return RunSettings(**{"source": str(source), "out": out, "model": str(tiny_model), "engine": "stub", **changes})
 
     return make

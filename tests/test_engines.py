@@ -153,6 +153,59 @@ def test_a_row_that_never_fits_is_an_error_and_the_rest_labelled(tiny, tmp_path)
     assert None not in (part["top_intent"][0], part["confidence"][2])
 
 
+POISON = "order " * 9  # eleven tokens: no other message of the test has as many
+
+
+class PoisonedTorch(TorchEngine):
+    """Raises at every batch in which a row of eleven tokens stands, and for `broken` at every one."""
+
+    broken = False
+
+    def _forward(self, input_ids, mask):
+        if self.broken or (mask.sum(axis=1) == 11).any():
+            raise IndexError("index out of range in self")
+        return super()._forward(input_ids, mask)
+
+
+class PoisonedOnnx(OnnxEngine):
+    """Does the same on ONNX Runtime, which raises its own kind of error."""
+
+    broken = False
+
+    def _run(self, input_ids, mask):
+        if self.broken or (mask.sum(axis=1) == 11).any():
+            return super()._run(input_ids[0], mask)  # of the wrong rank
+        return super()._run(input_ids, mask)
+
+
+@pytest.fixture(params=["torch", "onnx"])
+def poisoned(request, tiny):
+    """An engine that one message breaks, with its model."""
+    if request.param == "torch":
+        return PoisonedTorch(tiny, device=torch.device("cpu"), threads=1), tiny
+    model = open_model(None)
+    return PoisonedOnnx(model, threads=2), model
+
+
+def test_a_message_that_breaks_the_engine_costs_no_other(poisoned):
+    """Its row is NaN, which becomes the status error; the rest of its batch is scored as without it."""
+    engine, model = poisoned
+    messages = ["where is my order", "hello", POISON, "cancel the order", POISON, "my size", "a refund"]
+    found = score(engine, model, messages)
+    assert np.isnan(found).all(axis=1).tolist() == [message == POISON for message in messages]
+    sound = [message for message in messages if message != POISON]
+    # Dynamic int8 rounds by what else is in the batch.
+    np.testing.assert_allclose(found[~np.isnan(found).all(axis=1)], score(engine, model, sound), atol=1)
+
+
+def test_an_engine_that_scores_nothing_is_an_error(poisoned):
+    """Where each message of a batch fails, the run ends: a broken engine must not make a run of error rows."""
+    engine, model = poisoned
+    engine.broken = True
+    with pytest.raises(Exception, match=r"index out of range|Invalid rank"):
+        score(engine, model, ["where is my order", "hello", "a refund"])
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_cuda_agrees_with_cpu(sample):

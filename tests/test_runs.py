@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from conftest import write_tickets
+from conftest import Heard, write_tickets
 
-from ecomintent_batch import runs
+from ecomintent_batch import pipeline, runs
 from ecomintent_batch.engines.stub import StubEngine
 from ecomintent_batch.errors import OutputError, RunStateError
 from ecomintent_batch.pipeline import run_job
 from ecomintent_batch.runs import RunFolder, list_runs, lock_out, new_run_id
+from ecomintent_batch.sources import TextSource
 
 TICKETS, SHARD_ROWS = 50, 10
 PARTS = [f"part-{i:05d}.parquet" for i in range(5)]
@@ -165,12 +168,8 @@ def test_another_command_finishes_a_published_run(settings, tmp_path, stub_setti
 
 def test_an_interrupted_run_redoes_only_what_is_missing(settings, tmp_path, monkeypatch):
     """Parts that are there stay as they are; the result is that of a run nobody interrupted."""
-    with pytest.MonkeyPatch.context() as breaking:
-        break_engine(breaking, settings.out, at_shard=2)
-        with pytest.raises(RuntimeError):
-            run_job(settings)
+    interrupted = interrupt(settings, at_shard=2)
     assert visible(settings.out) == []
-    interrupted = interrupted_run(settings.out)
     before = {path.name: path.stat().st_mtime_ns for path in interrupted.parts.iterdir()}
     assert sorted(before) == PARTS[:2]
 
@@ -189,50 +188,213 @@ def test_an_interrupted_run_redoes_only_what_is_missing(settings, tmp_path, monk
     }
 
 
-@pytest.mark.parametrize(("change", "resumes"), [
-    ({}, True),
-    ({"threads": 1, "lock_timeout": 1.0}, True),
-    ({"resume": False}, False),
-    ({"threshold": 0.5}, False),
-    ({"shard_rows": 11}, False),
-])  # fmt: skip
-def test_only_the_same_run_is_picked_up(settings, monkeypatch, change, resumes):
-    """--new, and every setting that decides what a part holds, start afresh; threads and waiting do not."""
+def interrupt(settings, at_shard: int = 1) -> RunFolder:
+    """Run until the engine breaks, and return what it leaves in staging."""
     with pytest.MonkeyPatch.context() as breaking:
-        break_engine(breaking, settings.out, at_shard=1)
+        break_engine(breaking, settings.out, at_shard)
         with pytest.raises(RuntimeError):
             run_job(settings)
-    interrupted = interrupted_run(settings.out)
+    return interrupted_run(settings.out)
+
+
+@pytest.mark.parametrize(("change", "resumes"), [
+    ({}, True),
+    ({"threads": 1, "lock_timeout": 1.0, "max_reject_ratio": 0.5}, True),
+    ({"resume": False}, False),
+    ({"resume": False, "threshold": 0.5}, False),
+])  # fmt: skip
+def test_an_interrupted_run_is_picked_up_or_dropped(settings, change, resumes):
+    """The same command goes on with it; --new starts afresh, and drops it."""
+    interrupted = interrupt(settings)
     result = run_job(settings.model_copy(update=change))
     assert (result.folder == interrupted) is resumes
     assert result.manifest["resumed"] is resumes
     assert result.manifest["counts"]["predictions"] == TICKETS
+    assert list(settings.out.glob("staging/*")) == []
 
 
-def test_a_source_that_changed_is_another_run(settings):
-    """An interrupted run of the file of yesterday is not continued with that of today."""
-    with pytest.MonkeyPatch.context() as breaking:
-        break_engine(breaking, settings.out, at_shard=1)
-        with pytest.raises(RuntimeError):
+def test_what_is_not_the_same_run_is_refused(settings, tiny_model, tmp_path, monkeypatch):
+    """Other settings, another model, a changed source, another version: each is named, nothing is lost, and --new goes on."""
+    interrupted = interrupt(settings)
+    other_model = shutil.copytree(tiny_model, tmp_path / "other")
+    (other_model / "calibration.json").write_text('{"temperature": 2}')
+    for change, found in [
+        ({"threshold": 0.5}, "threshold 0.7 then, 0.5 now"),
+        ({"shard_rows": 11, "by": ("channel",)}, r"by \[\] then, \['channel'\] now; shard_rows 10 then, 11 now"),
+        ({"model": str(other_model)}, "another model; model .* then, .*other now"),
+    ]:
+        with pytest.raises(RunStateError, match=f"{interrupted.staging}: expected .* found {found}; go back to that, or drop it"):
+            run_job(settings.model_copy(update=change))
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline, "__version__", "99")
+        with pytest.raises(RunStateError, match=r"found version .* then, 99 now; go back"):
             run_job(settings)
     write_tickets(Path(settings.source), TICKETS + 1)
-    result = run_job(settings)
+    with pytest.raises(RunStateError, match="found a source that has changed since; go back"):
+        run_job(settings)
+    assert interrupted_run(settings.out) == interrupted
+    result = run_job(settings.model_copy(update={"resume": False}))
     assert not result.manifest["resumed"]
     assert result.manifest["counts"]["predictions"] == TICKETS + 1
+    assert list(settings.out.glob("staging/*")) == []
 
 
-def test_a_part_with_other_rows_than_its_shard_is_not_published(settings):
-    """What is on disk contradicts the plan: an error that names the part, and nothing visible."""
-    with pytest.MonkeyPatch.context() as breaking:
-        break_engine(breaking, settings.out, at_shard=2)
-        with pytest.raises(RuntimeError):
-            run_job(settings)
-    part = interrupted_run(settings.out).parts / PARTS[1]
+def test_an_interrupted_run_without_a_part_is_in_nobodys_way(settings):
+    """Nothing is lost with it: another threshold starts afresh without --new."""
+    interrupted = interrupt(settings, at_shard=0)
+    result = run_job(settings.model_copy(update={"threshold": 0.5}))
+    assert result.folder != interrupted
+    assert list(settings.out.glob("staging/*")) == []
+
+
+def test_a_run_of_another_source_leaves_it_alone(settings, tmp_path, stub_settings):
+    """Two sources may share OUT: a run of one starts and commits while the other waits to be resumed."""
+    interrupted = interrupt(settings)
+    other = run_job(stub_settings(write_tickets(tmp_path / "other.csv", 7), settings.out))
+    assert other.manifest["counts"]["predictions"] == 7
+    assert run_job(settings).folder == interrupted
+
+
+def truncate_a_part(folder: RunFolder) -> None:
+    """Cut the end of a part off, as a full disk or a broken one does."""
+    os.truncate(folder.parts / PARTS[1], 500)
+
+
+def alter_a_part(folder: RunFolder) -> None:
+    """Write a part that is sound, and has a row less."""
+    part = folder.parts / PARTS[1]
     pq.write_table(pq.read_table(part).slice(1), part)
-    with pytest.raises(RunStateError, match=r"part-00001\.parquet: expected 10 rows, found 9; start afresh with --new"):
+
+
+def delete_a_part(folder: RunFolder) -> None:
+    """Lose a part, and keep its receipt."""
+    (folder.parts / PARTS[1]).unlink()
+
+
+def lose_a_receipt(folder: RunFolder) -> None:
+    """Crash between a part and its receipt."""
+    (folder.staging / "receipts" / "shard-00001.json").unlink()
+
+
+def tear_a_receipt(folder: RunFolder) -> None:
+    """Leave half a receipt."""
+    (folder.staging / "receipts" / "shard-00001.json").write_text('{"rows": 10, "sha')
+
+
+def delete_a_shard(folder: RunFolder) -> None:
+    """Lose a shard whose part is not made yet."""
+    (folder.shards / "shard-00003.parquet").unlink()
+
+
+def delete_a_finished_shard(folder: RunFolder) -> None:
+    """Lose a shard whose part is there."""
+    (folder.shards / "shard-00000.parquet").unlink()
+
+
+def alter_a_shard(folder: RunFolder) -> None:
+    """Swap two shards."""
+    shutil.copy(folder.shards / "shard-00004.parquet", folder.shards / "shard-00003.parquet")
+
+
+def tear_the_extraction(folder: RunFolder) -> None:
+    """Leave half of the account of the extraction."""
+    file = folder.shards / "extraction.json"
+    file.write_text(file.read_text()[:40])
+
+
+def leave_strays(folder: RunFolder) -> None:
+    """Leave a temporary file, and a part too many."""
+    (folder.parts / "part-00004.parquet.123.tmp").write_bytes(b"half")
+    shutil.copy(folder.parts / PARTS[0], folder.parts / "part-00005.parquet")
+
+
+@pytest.mark.parametrize("spoil", [
+    truncate_a_part, alter_a_part, delete_a_part, lose_a_receipt, tear_a_receipt, delete_a_shard, delete_a_finished_shard,
+    alter_a_shard, tear_the_extraction, leave_strays,
+])  # fmt: skip
+def test_what_was_spoilt_is_redone(settings, tmp_path, spoil):
+    """Resume trusts no file that is not byte for byte what was written; the result is that of a run nobody disturbed."""
+    interrupted = interrupt(settings, at_shard=3)
+    kept = {path.name: path.stat().st_mtime_ns for path in interrupted.parts.glob("part-0000[02].parquet")}
+    spoil(interrupted)
+    result = run_job(settings)
+    assert result.folder == interrupted
+    assert visible(settings.out) == PARTS
+    assert {name: (result.folder.predictions / name).stat().st_mtime_ns for name in kept} == kept
+    whole = run_job(settings.model_copy(update={"out": tmp_path / "whole"}))
+    assert predictions(result.folder.predictions) == predictions(whole.folder.predictions)
+    assert lasting(result.manifest) == lasting(whole.manifest)
+
+
+def test_a_part_that_is_altered_before_the_commit_is_not_published(settings, monkeypatch):
+    """The last look before the rename is at the bytes, too; the same command redoes that part."""
+
+    def describe(*args, original=pipeline.check_parts):
+        truncate_a_part(args[0])
+        return original(*args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline, "check_parts", describe)
+        with pytest.raises(
+            RunStateError, match=r"part-00001\.parquet: expected a part of 10 rows, found: .*; run the same command"
+        ):
+            run_job(settings)
+    assert visible(settings.out) == []
+    assert run_job(settings).manifest["resumed"]
+
+
+def test_sums_that_do_not_hold_are_not_published(settings, monkeypatch):
+    """A row of the source without an answer stops the run before anybody sees it."""
+
+    def read(self, *args, original=TextSource.read):
+        batches = list(original(self, *args))
+        yield from (replace(batch, table=batch.table.slice(1), row_numbers=batch.row_numbers.slice(1)) for batch in batches)
+
+    monkeypatch.setattr(TextSource, "read", read)
+    with pytest.raises(RunStateError, match="expected an answer for 50 rows of the source, found 49"):
         run_job(settings)
     assert visible(settings.out) == []
-    assert run_job(settings.model_copy(update={"resume": False})).manifest["counts"]["predictions"] == TICKETS
+
+
+def test_a_half_written_manifest_is_written_anew(settings):
+    """Published, and the manifest torn before it got its place: the same command makes it of plan, shards and parts."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        crash_behind_the_rename(monkeypatch)
+        with pytest.raises(KeyboardInterrupt):
+            run_job(settings)
+    crashed = interrupted_run(settings.out)
+    staged = crashed.staging / "manifest.json"
+    whole = json.loads(staged.read_text())
+    staged.write_text(staged.read_text()[:200])
+    (settings.out / "runs" / f"{crashed.run_id}.json.77.tmp").write_text('{"run_id":')
+    result = run_job(settings)
+    assert result.folder == crashed
+    assert result.manifest["parts"] == whole["parts"]
+    assert lasting(result.manifest) == lasting(whole)
+    assert [manifest["run_id"] for manifest in list_runs(settings.out)] == [crashed.run_id]
+
+
+def test_a_crash_before_the_summaries_costs_none(settings, tmp_path, stub_settings):
+    """Committed and not summed up: whichever run starts next writes the summaries of both."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(pipeline, "sum_up_run", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run_job(settings)
+    run_job(stub_settings(write_tickets(tmp_path / "other.csv", 7), settings.out))
+    assert len(list(settings.out.glob("summaries/*/summary.md"))) == 2
+
+
+def test_ids_go_on_where_the_clock_was_moved_back(settings, monkeypatch):
+    """A run of today sorts behind the one that was made when the clock stood in 2099, so views know the newest."""
+    first = run_job(settings).folder
+    future = "20990101T000000000000Z-abcdef"
+    for place in ("predictions/run_id={}", "runs/{}.json", "summaries/run_id={}"):
+        (settings.out / place.format(first.run_id)).rename(settings.out / place.format(future))
+    manifest = settings.out / "runs" / f"{future}.json"
+    manifest.write_text(manifest.read_text().replace(first.run_id, future))
+    second = run_job(settings).folder
+    assert second.run_id > future
+    assert run_job(settings).folder.run_id > second.run_id
 
 
 def test_a_torn_manifest_is_an_error_of_one_line(settings):
@@ -260,8 +422,10 @@ def test_a_job_waits_for_the_lock_as_long_as_it_is_told(settings):
     held.__enter__()
     timer = threading.Timer(0.3, held.__exit__, (None, None, None))
     timer.start()
-    run_job(settings.model_copy(update={"lock_timeout": 20.0}))
+    heard = Heard()
+    run_job(settings.model_copy(update={"lock_timeout": 20.0}), heard)
     timer.join()
+    assert heard.notes[0] == f"another job is at work in {settings.out}: waiting up to 20 s for it to leave"
 
 
 @pytest.mark.parametrize("where", ["a-file/out", "a-file"])

@@ -59,11 +59,11 @@ def report(
 ) -> None:
     """Make the report of a run again, and print its path."""
     from ecomintent_batch.report import write_report
-    from ecomintent_batch.runs import RunFolder, find_run
+    from ecomintent_batch.runs import find_run, read_manifest
     from ecomintent_batch.summarise import summarise_run
 
-    manifest = find_run(out, run_id)
-    folder = RunFolder(out, manifest["run_id"])
+    folder = find_run(out, run_id)
+    manifest = read_manifest(folder.manifest)
     typer.echo(write_report(folder, manifest, summarise_run(folder, manifest)))
 
 

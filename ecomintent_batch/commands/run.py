@@ -55,6 +55,14 @@ def run(
     any_language: Annotated[bool, typer.Option("--any-language", help="Label languages unknown to the model, too.")] = False,
     raw_text: Annotated[bool, typer.Option("--raw-text", help="Leave markup, quoted threads and signatures in.")] = False,
     keep_text: Annotated[bool, typer.Option("--keep-text", help="Write the cleaned message into the predictions.")] = False,
+    incremental: Annotated[bool, typer.Option("--incremental", help="Leave out tickets that are classified already.")] = False,
+    lag_days: Annotated[
+        float | None,
+        typer.Option(help="Days before the last run to read again, with --time-column. [default: 3]", show_default=False),
+    ] = None,
+    backfill: Annotated[
+        bool, typer.Option("--backfill", help="With --incremental: label again what another model has labelled.")
+    ] = False,
     hourly_price: Annotated[
         float | None, typer.Option(help="USD an hour of the machine. [default: 0.10]", show_default=False)
     ] = None,
@@ -84,6 +92,7 @@ def run(
         threshold=threshold, max_length=max_length, max_batch_tokens=max_batch_tokens, shard_rows=shard_rows,
         max_reject_ratio=max_reject_ratio, dedupe=False if no_dedupe else None, any_language=any_language or None,
         raw_text=raw_text or None, keep_text=keep_text or None, resume=resume, lock_timeout=lock_timeout,
+        incremental=incremental or None, lag_days=lag_days, backfill=backfill or None,
         hourly_price=hourly_price, alert=tuple(alert or ()),
     )  # fmt: skip
     from ecomintent_batch.pipeline import run_job

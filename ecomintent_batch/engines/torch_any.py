@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 
 from ecomintent_batch.batching import Encodings, Int64, collate, make_loader
 from ecomintent_batch.engines.model_folder import ModelFolder
+from ecomintent_batch.engines.splitting import score_pieces
 from ecomintent_batch.errors import DeviceError, ModelError
 
 
@@ -74,28 +75,21 @@ class TorchEngine:
         logits = torch.full((len(encodings), self._labels), torch.nan, device=self._device)
         loader = make_loader(encodings, batches, self._pad_id, pin_memory=self._device.type == "cuda")
         with torch.inference_mode():
-            for batch, (input_ids, mask) in zip(batches, loader, strict=True):
-                logits[torch.from_numpy(batch).to(self._device)] = self._score_batch(encodings, batch, input_ids, mask)
+            for batch, loaded in zip(batches, loader, strict=True):
+                for piece, found in score_pieces(batch, partial(self._score_piece, encodings, batch, loaded)):
+                    logits[torch.from_numpy(piece).to(self._device)] = found
                 advance(len(batch))
         return logits.float().cpu().numpy()
 
-    def _score_batch(self, encodings: Encodings, batch: Int64, input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Score one batch; where memory runs out, halve it and go on. One row that does not fit is NaN."""
+    def _score_piece(self, encodings: Encodings, batch: Int64, loaded: Sequence[torch.Tensor], piece: Int64) -> torch.Tensor:
+        """Score a batch as it was loaded, or a piece of it."""
+        tensors = loaded if piece is batch else [torch.from_numpy(array) for array in collate(encodings, piece, self._pad_id)]
         try:
-            return self._forward(input_ids.to(self._device, non_blocking=True), mask.to(self._device, non_blocking=True))
+            return self._forward(*(tensor.to(self._device, non_blocking=True) for tensor in tensors))
         except torch.OutOfMemoryError:
             if self._device.type == "cuda":
                 torch.cuda.empty_cache()
-        if len(batch) == 1:
-            return torch.full((1, self._labels), torch.nan, device=self._device)
-        halves = np.array_split(batch, 2)
-        pairs = [collate(encodings, half, self._pad_id) for half in halves]
-        return torch.cat(
-            [
-                self._score_batch(encodings, half, torch.from_numpy(ids), torch.from_numpy(half_mask))
-                for half, (ids, half_mask) in zip(halves, pairs, strict=True)
-            ]
-        )
+            raise
 
     def _forward(self, input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Return the logits of one batch, shape (rows, labels), float32."""

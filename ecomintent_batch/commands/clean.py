@@ -1,0 +1,35 @@
+"""`clean`: tidying up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def clean(
+    out: Annotated[Path, typer.Option(help="Folder with the outputs.")] = Path("ecomintent-out"),
+    older_than: Annotated[
+        float | None, typer.Option(min=0, help="Committed runs older than so many days go, too.", show_default=False)
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove it; without, it is only listed.")] = False,
+    lock_timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait for a job in OUT.")] = 0,
+) -> None:
+    """List, or remove, interrupted runs and what crashes have left in OUT; never anything of a running job."""
+    from ecomintent_batch.errors import OutputError
+    from ecomintent_batch.retention import list_leftovers, remove_leftover
+    from ecomintent_batch.runs import lock_out
+
+    if not out.is_dir():
+        raise OutputError(f"{out}: expected a folder with outputs, found none")
+    with lock_out(out, lock_timeout, lambda text: typer.echo(text, err=True)):
+        leftovers = list_leftovers(out, older_than)
+        for leftover in leftovers:
+            typer.echo(f"{leftover.path}  {leftover.what}, {leftover.n_bytes:,} bytes")
+            if yes:
+                remove_leftover(out, leftover)
+    if not leftovers:
+        typer.echo(f"Nothing to remove in {out}.")
+    elif not yes:
+        typer.echo("Nothing was removed: add --yes.")
