@@ -2,7 +2,7 @@
 #   docker build -t ecomintent-batch .
 #   docker build -t ecomintent-batch:cuda --build-arg BASE=nvidia/cuda:12.8.1-runtime-ubuntu24.04 \
 #       --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu128 .
-#   docker run --rm -v "$PWD:/data" ecomintent-batch run tickets.csv
+#   docker run --rm -v "$PWD:/data" ecomintent-batch ecomintent-batch run tickets.csv
 ARG BASE=debian:13-slim
 FROM ${BASE}
 
@@ -34,5 +34,5 @@ RUN pip install --no-cache-dir --constraint constraints.txt --extra-index-url "$
 
 USER 10001
 WORKDIR /data
-ENTRYPOINT ["ecomintent-batch"]
-CMD ["--help"]
+# No entrypoint: Prefect's work pools start `prefect flow-run execute` in it.
+CMD ["ecomintent-batch", "--help"]
