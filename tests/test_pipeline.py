@@ -59,7 +59,7 @@ def test_the_manifest_says_where_the_time_went(settings):
     """Each stage before the commit has its seconds, and none is longer than the run on one thread a stage."""
     performance = run_job(settings).manifest["performance"]
     assert set(performance["stages_s"]) == {"extract", "prepare", "score", "write", "commit"}
-    assert all(0 < seconds <= performance["elapsed_s"] for seconds in performance["stages_s"].values())
+    assert all(0 <= seconds <= performance["elapsed_s"] for seconds in performance["stages_s"].values())
     assert performance["tokens_per_s"] > 0
 
 

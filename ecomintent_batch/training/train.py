@@ -62,8 +62,6 @@ class TrainOptions:
     learning_rate: float = 1e-4
     max_length: int | None = None
     joined_share: float = 0.15
-    label_smoothing: float = 0.0
-    class_weights: bool = False
     precision: str = "auto"
     device: str = "auto"
     resume: bool = False
@@ -105,7 +103,6 @@ def train_model(options: TrainOptions, note: Callable[[str], None] = print) -> d
         compute_metrics=_metrics,
         callbacks=[EarlyStoppingCallback(early_stopping_patience=_PATIENCE), heard],
     )
-    trainer.class_weights = _weigh_classes(targets) if options.class_weights else None
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=options.resume or None)
     trainer.save_model(str(options.out))
@@ -144,8 +141,6 @@ class LengthGroupedBatches(torch.utils.data.Sampler[list[int]]):
 class SoftTargetTrainer(Trainer):
     """A Trainer whose labels are probabilities over the intents, and whose batches are of like length."""
 
-    class_weights: torch.Tensor | None = None
-
     def get_train_dataloader(self) -> Any:
         """Return the batches of an epoch."""
         dataset: Any = self.train_dataset
@@ -158,9 +153,7 @@ class SoftTargetTrainer(Trainer):
         """Return the cross entropy against the probabilities."""
         targets = inputs.pop("labels")
         outputs = model(**inputs)
-        weights = None if self.class_weights is None else self.class_weights.to(targets.device)
-        smoothing = self.args.label_smoothing_factor
-        loss = cross_entropy(outputs.logits.float(), targets, weight=weights, label_smoothing=smoothing)
+        loss = cross_entropy(outputs.logits.float(), targets)
         return (loss, outputs) if return_outputs else loss
 
 
@@ -225,7 +218,6 @@ def _check(options: TrainOptions) -> None:
         ("--learning-rate", options.learning_rate, 1e-9, 1),
         ("--teacher-share", options.teacher_share, 0, 1),
         ("--joined-share", options.joined_share, 0, 10),
-        ("--label-smoothing", options.label_smoothing, 0, 0.5),
         ("--max-length", options.max_length or 8, 8, _LONGEST * 16),
     ):
         if not least <= value <= most:
@@ -287,12 +279,6 @@ def _dev_dataset(tokenizer: Any, data: TrainingSet, max_length: int) -> TicketDa
     return TicketDataset(tokenizer, [clean_message([text]) for text, _ in data.dev.rows], targets, max_length)
 
 
-def _weigh_classes(targets: Targets) -> torch.Tensor:
-    """Return weights that give each label the same say, with mean 1 over the rows."""
-    support = targets.sum(axis=0)
-    return torch.from_numpy(support.sum() / (len(support) * np.maximum(support, 1)))
-
-
 def _arguments(options: TrainOptions, device: torch.device, n_texts: int) -> TrainingArguments:
     dtype = autocast_dtype(device) if options.precision == "auto" else {"bf16": torch.bfloat16}.get(options.precision)
     steps_per_epoch = -(-n_texts // options.batch_size)
@@ -305,7 +291,6 @@ def _arguments(options: TrainOptions, device: torch.device, n_texts: int) -> Tra
         weight_decay=0.01,
         per_device_train_batch_size=options.batch_size,
         per_device_eval_batch_size=64,
-        label_smoothing_factor=options.label_smoothing,
         bf16=dtype is torch.bfloat16,
         fp16=dtype is torch.float16,
         use_cpu=device.type == "cpu",
