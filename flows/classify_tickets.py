@@ -31,7 +31,7 @@ from ecomintent_batch.errors import EcomIntentError, RunStateError, UsageError, 
 from ecomintent_batch.pipeline import Job, Progress
 from ecomintent_batch.runs import RunFolder, lock_out
 from ecomintent_batch.settings import RunSettings, load_settings
-from flows.page import say_how_to_go_on, show_progress, show_summary
+from flows.page import say_how_to_go_on, show_progress, show_summary, tell_alerts
 from flows.runners import Runner, fit_to_runner, open_runner
 
 P = ParamSpec("P")
@@ -123,7 +123,11 @@ def commit(job: Job, stats: Sequence[PartStats]) -> None:
 @_no_ticket_text
 def summarise(job: Job) -> None:
     """Sum up the volumes by intent, on disk and as artifacts."""
-    show_summary(job.folder, pipeline.summarise(job, _Log()))
+    summary = pipeline.summarise(job, _Log())
+    show_summary(job.folder, summary)
+    for alert in summary.alerts:
+        _Log().warn(f"alert: {alert.message}")
+    tell_alerts(job.folder, summary)
 
 
 @flow(

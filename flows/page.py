@@ -15,6 +15,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 from prefect.client.schemas.objects import FlowRun, State
+from prefect.events import emit_event
 from prefect.logging.loggers import flow_run_logger
 from prefect.runtime import flow_run as this_flow_run
 
@@ -56,6 +57,15 @@ def show_summary(folder: RunFolder, summary: Summary) -> None:
     create_markdown_artifact(key="run-summary", markdown=page, description=of_run)
     if report.exists():
         create_link_artifact(link=report.absolute().as_uri(), link_text=str(report), key="report", description=of_run)
+
+
+def tell_alerts(folder: RunFolder, summary: Summary) -> None:
+    """Emit an event for each alert that fired: automations on `ecomintent-batch.alert` turn it into a message to people."""
+    if this_flow_run.id is None:
+        return
+    for alert in summary.alerts:
+        resource = {"prefect.resource.id": f"ecomintent-batch.intent.{alert.intent}", "prefect.resource.name": alert.intent}
+        emit_event("ecomintent-batch.alert", resource=resource, payload={"run_id": folder.run_id, **alert.to_dict()})
 
 
 def find_run_before(folder: RunFolder) -> RunFolder | None:

@@ -4,8 +4,9 @@
 -- Columns: intent; tickets and share (by `intent`, so unsure and empty tickets count as OTHER); first_choice (tickets
 --   whose likeliest intent it is, threshold aside); below_threshold (those of them that were too unsure);
 --   mean_confidence of the first choices; as_second (tickets with two asks, `is_multi_intent`, whose second one it is).
+WITH
 -- One pass over the tickets; what follows works on the few groups that it leaves.
-WITH grouped AS (
+grouped AS (
     SELECT
         intent::VARCHAR AS intent,
         top_intent,

@@ -166,6 +166,25 @@ def test_prefect_keeps_no_ticket_text(done: tuple[State[RunFolder], RunFolder]) 
     assert not list(PREFECT_RESULTS_LOCAL_STORAGE_PATH.value().rglob("*"))
 
 
+def test_an_alert_is_an_event_and_a_warning(tmp_path: Path) -> None:
+    """The server has an event with intent, numbers and days, for automations to act on; the log has its line."""
+    state = classify_tickets(settings_for(tmp_path, alert=("any volume > 0", "WISMO share > 99.9%")), return_state=True)
+    run_id = state.result().run_id
+    fired = json.loads((state.result().summaries / "alerts.json").read_text())
+    events: Any = {"filter": {"event": {"name": ["ecomintent-batch.alert"]}}, "limit": 50}
+
+    def read() -> list[dict[str, Any]]:
+        with get_client(sync_client=True) as client:
+            found = client._client.post("/events/filter", json=events).json()["events"]
+        return [event for event in found if event["payload"]["run_id"] == run_id]
+
+    found = when_there(read, lambda found: len(found) == len(fired))
+    assert {event["payload"]["message"] for event in found} == {alert["message"] for alert in fired}
+    assert {event["resource"]["prefect.resource.name"] for event in found} == {alert["intent"] for alert in fired}
+    log = logs_of(state, until=fired[-1]["message"])
+    assert all(f"alert: {alert['message']}" in log for alert in fired)
+
+
 def test_a_failing_shard_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What stood in the way of one part is gone at the second attempt, and the run ends well."""
     settings = settings_for(tmp_path)

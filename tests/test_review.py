@@ -14,7 +14,7 @@ from test_queries import put
 from typer.testing import CliRunner
 
 from ecomintent_batch.cli import app
-from ecomintent_batch.errors import SourceError, UsageError
+from ecomintent_batch.errors import RunStateError, SourceError, UsageError
 from ecomintent_batch.pipeline import run_job
 from ecomintent_batch.review import Score, export_review, import_review
 
@@ -133,7 +133,7 @@ def test_the_interval_is_wilsons(right, tickets, lower, upper):
     ({"label": "where is my order"}, "found another text; correct it"),
     ({"row_number": "9999"}, "expected a row_number of the run, found none of its labelled tickets"),
     ({"row_number": "x"}, "expected a row_number of the run"),
-    ({"run_id": "r9"}, "expected run r9 to be committed"),
+    ({"run_id": "r9"}, "expected a committed run r9"),
     ({"label": ""}, "expected labels in the column 'label', found none"),
 ])  # fmt: skip
 def test_a_wrong_sheet_is_told_by_its_row(tmp_path, out, change, said):
@@ -142,7 +142,7 @@ def test_a_wrong_sheet_is_told_by_its_row(tmp_path, out, change, said):
     export_review(out, sheet, sizes=SIZES)
     rows = fill_in(sheet, "WISMO").with_columns(pl.lit(value).alias(name) for name, value in change.items())
     rows.write_csv(sheet)
-    with pytest.raises((SourceError, UsageError), match=said) as raised:
+    with pytest.raises((SourceError, RunStateError), match=said) as raised:
         import_review(out, sheet, tmp_path / "reviewed")
     assert "where is my order" not in str(raised.value)
     assert not (tmp_path / "reviewed").exists()
