@@ -59,7 +59,7 @@ def open_views(out: Path, variables: Mapping[str, str | None] | None = None) -> 
 
 def summarise_run(folder: RunFolder, manifest: Manifest) -> Summary:
     """Write the volume tables of a committed run as Parquet and CSV, and `summary.md`, into a folder that appears whole."""
-    if not manifest["parts"]:  # nothing was new
+    if not any(folder.predictions.glob("*.parquet")):  # nothing was new
         return _write(folder, {"volume_by_intent": _no_volumes()})
     columns, time_column = manifest["columns"]["kept"], manifest["columns"]["time"]
     connection = open_views(folder.out, {"run_id": folder.run_id, "time_column": columns.get(time_column)})

@@ -186,11 +186,17 @@ def test_a_failing_shard_is_tried_again(tmp_path: Path, monkeypatch: pytest.Monk
     assert "unexpected IsADirectoryError in files.py" in logs_of(state, until="is committed")
 
 
-def test_a_broken_shard_fails_the_run_at_once(tmp_path: Path) -> None:
+def test_a_broken_shard_fails_the_run_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An error of ours is not tried again; the other shards end, and nothing is visible."""
     settings = settings_for(tmp_path, shard_rows=40)
     job = interrupted(settings)
-    (job.folder.shards / f"{SHARDS[0]}.parquet").write_bytes(b"PAR1 broken")
+
+    def extract(job: Job, progress: Progress, original: Any = pipeline.extract) -> Any:
+        shards = list(original(job, progress))
+        shards[0][0].write_bytes(b"PAR1 broken")
+        return iter(shards)
+
+    monkeypatch.setattr(pipeline, "extract", extract)
     state = classify_tickets(settings, return_state=True)
     assert state.is_failed()
     assert "expected a shard of this run, found: " in str(state.message)
