@@ -61,15 +61,17 @@ def run_on(data: bytes, kind: str, folder: Path, stub_settings) -> str:
     path = folder / f"t.{'csv.gz' if kind == 'gz' else kind}"
     path.write_bytes(data)
     settings = stub_settings(path, folder / "out", shard_rows=16, max_reject_ratio=1)
-    began = time.monotonic()
+    began, refusal = time.monotonic(), None
     try:
         result = run_job(settings)
     except EcomIntentError as error:
-        assert "\n" not in str(error)
-        assert not list((folder / "out").glob("predictions/*"))
-        return "refused in a line"
+        refusal = str(error)
     finally:
         assert time.monotonic() - began < 60
+    if refusal is not None:
+        assert "\n" not in refusal
+        assert not list((folder / "out").glob("predictions/*"))
+        return "refused in a line"
     counts = result.manifest["counts"]
     places = [
         place
@@ -106,6 +108,6 @@ def test_broken_files(tmp_path, stub_settings):
 @pytest.mark.slow
 def test_many_broken_files(tmp_path, stub_settings, capsys):
     """Several hundred, each made by its seed."""
-    came = fuzz(range(1000, 1600), tmp_path, stub_settings)
+    came = fuzz(range(1000, 1400), tmp_path, stub_settings)
     with capsys.disabled():
         print(f"\n{came.total()} broken files: {dict(came)}, anomalies 0")
