@@ -13,7 +13,10 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow.compute as pc
 from numpy.typing import NDArray
+
+from ecomintent_batch.words import Words, split_words
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -61,11 +64,64 @@ def tokenise(tokenizer: Tokenizer, messages: Sequence[str], max_length: int) -> 
     `32 * max_length` characters, `n_tokens` counts that many characters.
     """
     # In slices: the tokenizer's own objects are forty times the size of the ids that are wanted of them.
-    slices = [_tokenise_slice(tokenizer, messages[i : i + _SLICE], max_length) for i in range(0, len(messages), _SLICE)]
-    n_tokens = np.concatenate([np.zeros(0, np.int32), *(lengths for _, lengths in slices)])
-    starts = np.zeros(len(messages) + 1, np.int64)
-    np.cumsum(np.minimum(n_tokens, max_length), out=starts[1:])
-    return Encodings(np.concatenate([np.zeros(0, np.int32), *(ids for ids, _ in slices)]), starts, n_tokens)
+    slices = (split_words(messages[i : i + _SLICE]) for i in range(0, len(messages), _SLICE))
+    return join_encodings([tokenise_words(tokenizer, words, max_length) for words in slices])
+
+
+def tokenise_words(tokenizer: Tokenizer, words: Words, max_length: int) -> Encodings:
+    """Tokenise messages whose words are known: each distinct word once, where the tokenizer reads every word by itself."""
+    limit = max_length * _MAX_CHARS_PER_TOKEN
+    if _reads_words_alone(tokenizer) and (pc.max(pc.utf8_length(words.messages)).as_py() or 0) <= limit:
+        return _encode_words(tokenizer, words, max_length)
+    ids, n_tokens = _tokenise_slice(tokenizer, words.messages.to_pylist(), max_length)
+    return Encodings(ids, _starts_of(np.minimum(n_tokens, max_length)), n_tokens)
+
+
+def join_encodings(encodings: Sequence[Encodings]) -> Encodings:
+    """Return the encodings of several slices as one."""
+    n_tokens = np.concatenate([np.zeros(0, np.int32), *(part.n_tokens for part in encodings)])
+    lengths = np.concatenate([np.zeros(0, np.int64), *(part.lengths for part in encodings)])
+    return Encodings(np.concatenate([np.zeros(0, np.int32), *(part.ids for part in encodings)]), _starts_of(lengths), n_tokens)
+
+
+def _reads_words_alone(tokenizer: Tokenizer) -> bool:
+    """Tell whether the ids of a message are those of its words in a row: BERT's tokenizer, which splits at every space."""
+    from tokenizers.models import WordPiece
+    from tokenizers.normalizers import BertNormalizer
+    from tokenizers.pre_tokenizers import BertPreTokenizer
+
+    return (
+        isinstance(tokenizer.model, WordPiece)
+        and isinstance(tokenizer.normalizer, BertNormalizer)
+        and isinstance(tokenizer.pre_tokenizer, BertPreTokenizer)
+        and not any(" " in added.content for added in tokenizer.get_added_tokens_decoder().values())
+    )
+
+
+def _encode_words(tokenizer: Tokenizer, words: Words, max_length: int) -> Encodings:
+    """Return the ids of messages by those of their distinct words, the special tokens around each."""
+    ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(words.distinct, add_special_tokens=False)]
+    opening, closing = _special_tokens(tokenizer)
+    pieces = [*ids, opening, closing]
+    piece_lengths = np.fromiter(map(len, pieces), np.int64, len(pieces))
+    # The special tokens are two more words: one before each message, one behind it.
+    sequence = np.insert(words.word_of, np.repeat(words.starts, 2)[1:-1], np.tile([len(ids), len(ids) + 1], len(words)))
+    lengths = piece_lengths[sequence]
+    flat = np.fromiter(chain.from_iterable(pieces), np.int32)
+    ends, places = np.cumsum(lengths), np.arange(lengths.sum())
+    tokens = flat[np.repeat(_starts_of(piece_lengths)[sequence] - (ends - lengths), lengths) + places]
+    n_tokens = (words.add_up(piece_lengths) + len(opening) + len(closing)).astype(np.int32)
+    if (n_tokens > max_length).any():
+        at = places - np.repeat(_starts_of(n_tokens)[:-1], n_tokens)  # the place of each token in its message
+        total = np.repeat(n_tokens, n_tokens)
+        tokens = tokens[(total <= max_length) | (at < max_length - len(closing)) | (at >= total - len(closing))]
+    return Encodings(tokens, _starts_of(np.minimum(n_tokens, max_length)), n_tokens)
+
+
+def _starts_of(lengths: NDArray[Any]) -> Int64:
+    starts = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=starts[1:])
+    return starts
 
 
 def _tokenise_slice(tokenizer: Tokenizer, messages: Sequence[str], max_length: int) -> tuple[Int32, Int32]:
@@ -78,20 +134,17 @@ def _tokenise_slice(tokenizer: Tokenizer, messages: Sequence[str], max_length: i
     n_tokens = np.fromiter(map(len, ids), np.int32, len(ids))
     too_long = np.flatnonzero(n_tokens > max_length)
     if len(too_long):
-        closing = _closing_tokens(tokenizer)
+        closing = _special_tokens(tokenizer)[1]
         for index in too_long:
             ids[index] = ids[index][: max_length - len(closing)] + closing
     return np.fromiter(chain.from_iterable(ids), np.int32), n_tokens
 
 
-def _closing_tokens(tokenizer: Tokenizer) -> list[int]:
-    """Return the special tokens that the tokenizer puts behind a message ([SEP], </s> …)."""
+def _special_tokens(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """Return the special tokens that the tokenizer puts before a message and behind it ([CLS] and [SEP], <s> and </s> …)."""
     encoding = tokenizer.encode("a")
-    special = encoding.special_tokens_mask
-    count = 0
-    while count < len(special) and special[-1 - count]:
-        count += 1
-    return list(encoding.ids[len(special) - count :])
+    own = [place for place, special in enumerate(encoding.special_tokens_mask) if not special]
+    return list(encoding.ids[: own[0]]), list(encoding.ids[own[-1] + 1 :])
 
 
 def plan_batches(lengths: Int64, max_tokens: int, max_rows: int = 1 << 30) -> list[Int64]:

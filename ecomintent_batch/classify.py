@@ -12,16 +12,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ecomintent_batch.batching import Encodings, Int64, padding_ratio, plan_batches, tokenise
-from ecomintent_batch.clean import clean_message, has_words, hash_message
+from ecomintent_batch.batching import Encodings, Int64, join_encodings, padding_ratio, plan_batches, tokenise_words
+from ecomintent_batch.clean import clean_messages, hash_message, which_have_words
 from ecomintent_batch.engines import Engine, ModelFolder
 from ecomintent_batch.errors import SourceError
 from ecomintent_batch.files import write_parquet
-from ecomintent_batch.language import detect_languages
+from ecomintent_batch.language import tell_languages
 from ecomintent_batch.schema import OTHER, STATUSES, TEXT_PREFIX, prediction_schema
+from ecomintent_batch.words import split_words
 
 OK, EMPTY, UNSUPPORTED_LANGUAGE, ERROR = range(len(STATUSES))
 _SLICE_ROWS = 8192
@@ -46,7 +48,8 @@ class PreparedShard:
 
     Attributes:
         kept: ticket_id, row_number and the kept columns.
-        messages: distinct messages (all of them where dedupe is off).
+        messages: distinct messages (all of them where dedupe is off), a large_string array.
+        languages: ISO 639-1 code or None for each message.
         message_of: index into `messages` for each ticket, shape (tickets,).
         to_score: indices of the messages with words.
         encodings: token ids of the messages in `to_score`.
@@ -54,11 +57,12 @@ class PreparedShard:
 
     path: Path
     kept: pa.Table
-    messages: list[str]
+    messages: pa.Array
     message_of: Int64
-    languages: list[str | None]
+    languages: NDArray[np.object_]
     to_score: Int64
     encodings: Encodings
+    prepare_s: float
 
 
 @dataclass(frozen=True)
@@ -69,12 +73,15 @@ class PartStats:
     messages_scored: int
     tokens: int
     padding_ratio: float
+    prepare_s: float
     score_s: float
     engine: str
+    write_s: float = 0.0
 
 
 def prepare_shard(path: Path, model: ModelFolder, options: ClassifyOptions) -> PreparedShard:
     """Read a shard, clean its texts, find equal messages, tell their language and tokenise them."""
+    started = time.perf_counter()
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
@@ -83,20 +90,27 @@ def prepare_shard(path: Path, model: ModelFolder, options: ClassifyOptions) -> P
         ) from None
     texts = table.select([name for name in table.column_names if name.startswith(TEXT_PREFIX)])
     kept = table.select([name for name in table.column_names if not name.startswith(TEXT_PREFIX)])
-    all_messages: list[str] = []
-    for batch in texts.to_batches(_SLICE_ROWS):  # in slices, so that the raw texts are never all Python strings at once
-        rows = zip(*(column.to_pylist() for column in batch.columns), strict=True)
-        all_messages += [clean_message(row, raw=options.raw_text) for row in rows]
-    del table, texts
+    # In slices, so that the texts that need cleaning are never all Python strings at once.
+    cleaned = [clean_messages(batch.columns, raw=options.raw_text) for batch in texts.to_batches(_SLICE_ROWS)]
+    messages = pa.chunked_array(cleaned, pa.large_string()).combine_chunks()
+    message_of = np.arange(len(messages), dtype=np.int64)
+    del table, texts, cleaned
     if options.dedupe:
-        distinct = pa.array(all_messages, pa.large_string()).dictionary_encode()
-        messages, message_of = distinct.dictionary.to_pylist(), distinct.indices.to_numpy().astype(np.int64)
-    else:
-        messages, message_of = all_messages, np.arange(len(all_messages), dtype=np.int64)
-    to_score = np.flatnonzero([has_words(message) for message in messages]).astype(np.int64)
+        encoded = messages.dictionary_encode()
+        messages, message_of = encoded.dictionary, encoded.indices.to_numpy().astype(np.int64)
     max_length = min(options.max_length or model.max_length, model.max_length)
-    encodings = tokenise(model.tokenizer, [messages[index] for index in to_score], max_length)
-    return PreparedShard(path, kept, messages, message_of, detect_languages(messages), to_score, encodings)
+    readable = which_have_words(messages)
+    languages = np.full(len(messages), None, object)
+    encodings: list[Encodings] = []
+    for start in range(0, len(messages), _SLICE_ROWS):
+        chosen = np.flatnonzero(readable[start : start + _SLICE_ROWS]) + start
+        words = split_words(messages.take(pa.array(chosen)))
+        languages[chosen] = tell_languages(words)
+        encodings.append(tokenise_words(model.tokenizer, words, max_length))
+    to_score = np.flatnonzero(readable).astype(np.int64)
+    return PreparedShard(
+        path, kept, messages, message_of, languages, to_score, join_encodings(encodings), time.perf_counter() - started
+    )
 
 
 def score_shard(shard: PreparedShard, engine: Engine, advance: Callable[[float], None]) -> tuple[Any, PartStats]:
@@ -115,6 +129,7 @@ def score_shard(shard: PreparedShard, engine: Engine, advance: Callable[[float],
         messages_scored=messages,
         tokens=int(shard.encodings.lengths.sum()),
         padding_ratio=padding_ratio(shard.encodings.lengths, batches),
+        prepare_s=shard.prepare_s,
         score_s=time.perf_counter() - started,
         engine=engine.description,
     )
@@ -123,7 +138,7 @@ def score_shard(shard: PreparedShard, engine: Engine, advance: Callable[[float],
 
 def label_shard(shard: PreparedShard, logits: Any, model: ModelFolder, fingerprint: str, options: ClassifyOptions) -> pa.Table:
     """Return the predictions of a shard in the order of its tickets."""
-    n, labels = len(shard.messages), np.array(model.labels, dtype=object)
+    n, labels = len(shard.messages), pa.array(model.labels, pa.string())
     probabilities = np.full((n, len(labels)), np.nan, np.float32)
     probabilities[shard.to_score] = model.to_probabilities(logits)
     n_tokens, is_truncated = np.zeros(n, np.int32), np.zeros(n, bool)
@@ -141,24 +156,24 @@ def label_shard(shard: PreparedShard, logits: Any, model: ModelFolder, fingerpri
     first, second = ranked[:, 0], ranked[:, 1]
     confidence, second_confidence = probabilities[rows, first], probabilities[rows, second]
     unsure = confidence < options.threshold
-    intent = np.where(unsure | (status != OK), OTHER, labels[first])
+    intent = pc.if_else(pa.array(unsure | (status != OK)), OTHER, labels.take(pa.array(first)))
     multi = is_multi_intent(probabilities, n_tokens, model.calibration) & ~failed
 
     columns: dict[str, Any] = {
-        "intent": _dictionary(intent),
-        "top_intent": pa.array(labels[first], pa.string(), mask=failed),
+        "intent": intent.dictionary_encode(),
+        "top_intent": labels.take(pa.array(first, mask=failed)),
         "confidence": pa.array(confidence, mask=failed),
-        "second_intent": pa.array(labels[second], pa.string(), mask=failed),
+        "second_intent": labels.take(pa.array(second, mask=failed)),
         "second_confidence": pa.array(second_confidence, mask=failed),
         "below_threshold": pa.array(unsure, mask=failed),
         **{f"prob {i}": pa.array(probabilities[:, i].copy(), mask=failed) for i in range(len(labels))},
-        "status": _dictionary(np.array(STATUSES, dtype=object)[status]),
+        "status": pa.array(STATUSES, pa.string()).take(pa.array(status)).dictionary_encode(),
         "n_tokens": pa.array(n_tokens),
         "is_truncated": pa.array(is_truncated),
         "is_multi_intent": pa.array(multi),
         "language": pa.array(shard.languages, pa.string()),
-        "message_hash": pa.array([hash_message(message) for message in shard.messages], pa.string()),
-        **({"message": pa.array(shard.messages, pa.string())} if options.keep_text else {}),
+        "message_hash": pa.array(map(hash_message, shard.messages.to_pylist()), pa.string()),
+        **({"message": shard.messages.cast(pa.string())} if options.keep_text else {}),
     }
     of_tickets = pa.table(list(columns.values()), names=list(columns)).take(pa.array(shard.message_of)).unify_dictionaries()
     constant = [
@@ -197,17 +212,15 @@ def write_part(table: pa.Table, folder: Path, shard: Path) -> Path:
     return path
 
 
-def count_labelled(parts: Sequence[Path]) -> tuple[dict[str, int], list[str]]:
-    """Return the tickets of some parts by status, and the models that labelled them."""
+def count_labelled(parts: Sequence[Path]) -> tuple[dict[str, int], int, list[str]]:
+    """Return the tickets of some parts by status, how many are below the threshold, and the models that labelled them."""
     statuses: Counter[str] = Counter()
+    below_threshold = 0
     models: set[str] = set()
     for part in parts:
-        table = pq.read_table(part, columns=["status", "model"], read_dictionary=["model"], partitioning=None)
-        for row in table.group_by(["status", "model"]).aggregate([([], "count_all")]).to_pylist():
+        table = pq.read_table(part, columns=["status", "model", "below_threshold"], read_dictionary=["model"], partitioning=None)
+        for row in table.group_by(["status", "model"]).aggregate([([], "count_all"), ("below_threshold", "sum")]).to_pylist():
             statuses[row["status"]] += row["count_all"]
+            below_threshold += row["below_threshold_sum"] or 0
             models.add(row["model"])
-    return dict(statuses), sorted(models)
-
-
-def _dictionary(values: Any) -> Any:
-    return pa.array(values, pa.string()).dictionary_encode()
+    return dict(statuses), below_threshold, sorted(models)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ecomintent_batch.commands import bench, clean, run, runs, training, verify
+from ecomintent_batch.commands import analysis, bench, clean, deploy, review, run, runs, training, verify
 
 _INTERRUPTED, _TERMINATED = 130, 143
 _WrongUsage: Any = typer.BadParameter.__mro__[2]  # ClickException, of the click that typer brings along
@@ -21,8 +21,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (run.run, runs.runs, bench.bench, training.dataset, training.evaluate, verify.verify, clean.clean):
+_COMMANDS = (
+    run.run,
+    runs.runs,
+    analysis.query,
+    analysis.report,
+    verify.verify,
+    clean.clean,
+    training.dataset,
+    training.train,
+    training.evaluate,
+    training.export,
+    deploy.deploy,
+    deploy.serve,
+    bench.bench,
+)
+for _command in _COMMANDS:
     app.command()(_command)
+app.add_typer(review.app, name="review")
 
 
 @app.callback()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -48,6 +49,7 @@ class Extraction:
         skipped: rows left out, because they are classified already or a newer row of the same ticket is there.
         read_from: tickets of before were not read, nor counted.
         newest: the newest time of a ticket.
+        extract_s: seconds that it took.
     """
 
     source_rows: int = 0
@@ -59,6 +61,7 @@ class Extraction:
     reasons: dict[str, int] = field(default_factory=dict)
     read_from: str | None = None
     newest: str | None = None
+    extract_s: float = 0.0
 
 
 def plan_reading(source: Source, picked: PickedColumns, names: dict[str, str], time_format: str | None) -> ReadPlan:
@@ -121,6 +124,7 @@ def extract_shards(
         SourceError: the source broke off.
         RejectedRowsError: the share of rejects is over `max_reject_ratio`.
     """
+    started = time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
     done = Extraction(read_from=read_from.isoformat() if read_from else None)
     rejects: list[Reject] = []
@@ -142,6 +146,7 @@ def extract_shards(
         pa.Table.from_arrays([pa.array(c, t) for c, t in zip(columns, REJECTS.types, strict=True)], schema=REJECTS), file
     )
     done.sha256.append(sha256_of(file))
+    done.extract_s = time.perf_counter() - started
     write_json(asdict(done), folder / "extraction.json")
 
 

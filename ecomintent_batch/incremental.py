@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ecomintent_batch.clean import clean_message, hash_message
+from ecomintent_batch.clean import clean_messages, hash_message
 from ecomintent_batch.errors import RunStateError
 from ecomintent_batch.schema import TEXT_PREFIX
 from ecomintent_batch.sources import first_line, literal_glob
@@ -98,8 +98,8 @@ def _write_candidates(tables: Iterable[pa.Table], raw: bool, time_column: str | 
         for table in tables:
             if not table.num_rows:
                 continue
-            texts = [table.column(name).to_pylist() for name in table.column_names if name.startswith(TEXT_PREFIX)]
-            hashes = [hash_message(clean_message(row, raw=raw)) for row in zip(*texts, strict=True)]
+            texts = [table.column(name).combine_chunks() for name in table.column_names if name.startswith(TEXT_PREFIX)]
+            hashes = list(map(hash_message, clean_messages(texts, raw=raw).to_pylist()))
             times = table.column(time_column) if time_column else pa.nulls(table.num_rows, pa.timestamp("us"))
             table = table.append_column("message_hash", pa.array(hashes)).append_column("ticket_time", times)
             writer = writer or pq.ParquetWriter(candidates, table.schema, compression="zstd", compression_level=1)

@@ -10,16 +10,18 @@ import hashlib
 import os
 import queue
 import threading
+import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ecomintent_batch import __version__
+from ecomintent_batch.alerts import check_intents, parse_alert
 from ecomintent_batch.classify import (
     ClassifyOptions,
     PartStats,
@@ -36,6 +38,7 @@ from ecomintent_batch.errors import OutputError, RunStateError
 from ecomintent_batch.extract import Extraction, ReadPlan, check_rejects, extract_shards, plan_reading, read_extraction
 from ecomintent_batch.files import sha256_of
 from ecomintent_batch.incremental import Earlier, newest_committed
+from ecomintent_batch.report import sum_up_run
 from ecomintent_batch.runs import (
     Manifest,
     Plan,
@@ -59,7 +62,7 @@ from ecomintent_batch.runs import (
 from ecomintent_batch.schema import output_names
 from ecomintent_batch.settings import RunSettings
 from ecomintent_batch.sources import Source, open_source
-from ecomintent_batch.summarise import Summary, summarise_run
+from ecomintent_batch.summarise import Summary
 
 T = TypeVar("T")
 _M_ARENA_MAX = -8  # of malloc.h
@@ -70,6 +73,9 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Say one thing that was found or decided."""
+
+    def warn(self, text: str) -> None:
+        """Say one thing that went wrong and did not stop the job."""
 
     def found(self, tickets: int, *, complete: bool) -> None:
         """Say how many tickets were extracted so far, and whether that is all."""
@@ -112,7 +118,7 @@ def run_job(settings: RunSettings, progress: Progress | None = None) -> RunResul
             job = plan_job(settings, progress)
             loaded = load_model(settings, job.model)
             progress.note(f"model {job.model.name}, {len(job.model.labels)} intents; {loaded.engine.description}")
-            return finish_job(job, _classify_overlapped(job, loaded, progress))
+            return finish_job(job, _classify_overlapped(job, loaded, progress), progress)
     except BrokenPipeError:  # nobody hears the progress any more
         raise
     except OSError as error:  # sources and models turn theirs into errors of ours, so a file of OUT is left
@@ -136,6 +142,7 @@ def plan_job(settings: RunSettings, progress: Progress) -> Job:
     """
     _share_heaps()
     model = open_model(settings.model)
+    check_intents([parse_alert(text) for text in settings.alert], model.labels)
     source = open_source(
         settings.source, table=settings.table, query=settings.query, encoding=settings.encoding, delimiter=settings.delimiter
     )
@@ -167,9 +174,10 @@ def _pick_up_or_start(settings: RunSettings, plan: Plan, progress: Progress) -> 
         others = others if folder.predictions.exists() else [(folder, plan), *others]
         folder = None
     for manifest in finish_published(out, but=folder):
+        sum_up_run(RunFolder(out, manifest["run_id"]), manifest, progress.warn)
         progress.note(f"run {manifest['run_id']} was published before a crash: its manifest is in place now")
     for manifest in list_unsummarised(out):
-        summarise_run(RunFolder(out, manifest["run_id"]), manifest)
+        sum_up_run(RunFolder(out, manifest["run_id"]), manifest, progress.warn)
     if folder is not None:
         progress.note(f"resuming run {folder.run_id}")
         return folder, True
@@ -259,14 +267,13 @@ def classify_one(settings: RunSettings, folder: RunFolder, shard: Path) -> PartS
     prepared = prepare_shard(shard, loaded.folder, _options(settings))
     with _scoring:
         logits, stats = score_shard(prepared, loaded.engine, lambda tickets: None)
-    _write(settings, folder, loaded, prepared, logits)
-    return stats
+    return _write(settings, folder, loaded, prepared, logits, stats)
 
 
-def finish_job(job: Job, stats: Sequence[PartStats]) -> RunResult:
+def finish_job(job: Job, stats: Sequence[PartStats], progress: Progress) -> RunResult:
     """Commit the parts, and write the summaries."""
     manifest = commit(job, stats)
-    return RunResult(manifest, summarise(job), job.folder)
+    return RunResult(manifest, summarise(job, progress), job.folder)
 
 
 def commit(job: Job, stats: Sequence[PartStats]) -> Manifest:
@@ -277,23 +284,25 @@ def commit(job: Job, stats: Sequence[PartStats]) -> Manifest:
     """
     if manifest := finish_run(job.folder):
         return manifest
+    started = time.perf_counter()
     extraction = read_extraction(job.folder.shards)
     if extraction is None:
         raise RunStateError(f"{job.folder.shards}: expected a complete extraction, found none; run the same command again")
     manifest = _describe(job, extraction, check_parts(job.folder, extraction), stats)
+    manifest["performance"]["stages_s"]["commit"] = round(time.perf_counter() - started, 3)  # all but the renames
     commit_run(job.folder, manifest)
     return manifest
 
 
-def summarise(job: Job) -> Summary:
-    """Write the volume tables of a committed run."""
-    return summarise_run(job.folder, read_manifest(job.folder.manifest))
+def summarise(job: Job, progress: Progress) -> Summary:
+    """Write the volume tables of a committed run and its report, and tell which alerts fired."""
+    return sum_up_run(job.folder, read_manifest(job.folder.manifest), progress.warn)
 
 
 def _classify_overlapped(job: Job, loaded: LoadedModel, progress: Progress) -> list[PartStats]:
     """Extract, tokenise the next shard, score this one and write the last one at the same time."""
     stats: list[PartStats] = []
-    writing: Future[None] | None = None
+    writing: Future[PartStats] | None = None
 
     def prepared() -> Iterator[PreparedShard]:
         with closing(_ahead(extract(job, progress, loaded), depth=1 << 20)) as shards:
@@ -306,13 +315,12 @@ def _classify_overlapped(job: Job, loaded: LoadedModel, progress: Progress) -> l
     with ThreadPoolExecutor(1, "write") as writer, closing(_ahead(prepared(), depth=1)) as shards:
         for shard in shards:
             logits, stat = score_shard(shard, loaded.engine, progress.advance)
-            stats.append(stat)
             if writing:
-                writing.result()
-            writing = writer.submit(_write, job.settings, job.folder, loaded, shard, logits)
+                stats.append(writing.result())
+            writing = writer.submit(_write, job.settings, job.folder, loaded, shard, logits, stat)
             del shard, logits
         if writing:
-            writing.result()
+            stats.append(writing.result())
     return stats
 
 
@@ -337,10 +345,14 @@ def _options(settings: RunSettings) -> ClassifyOptions:
     return ClassifyOptions(s.threshold, s.max_length, s.dedupe, s.raw_text, s.keep_text, s.any_language)
 
 
-def _write(settings: RunSettings, folder: RunFolder, loaded: LoadedModel, shard: PreparedShard, logits: Any) -> None:
+def _write(
+    settings: RunSettings, folder: RunFolder, loaded: LoadedModel, shard: PreparedShard, logits: Any, stats: PartStats
+) -> PartStats:
+    started = time.perf_counter()
     table = label_shard(shard, logits, loaded.folder, loaded.fingerprint, _options(settings))
     write_part(table, folder.parts, shard.path)
     record_part(folder, shard.path, loaded.engine.description)
+    return replace(stats, write_s=time.perf_counter() - started)
 
 
 def _ahead(items: Iterable[T], depth: int) -> Generator[T, None, None]:
@@ -385,7 +397,19 @@ def _ahead(items: Iterable[T], depth: int) -> Generator[T, None, None]:
 
 def _plan_of(settings: RunSettings, source: Source, model: ModelFolder) -> Plan:
     """Return all that decides what the parts of a run hold, and by name and table which source it is of."""
-    drivers = {"out", "resume", "lock_timeout", "threads", "device", "source", "table", "query", "max_reject_ratio"}
+    drivers = {
+        "out",
+        "resume",
+        "lock_timeout",
+        "threads",
+        "device",
+        "source",
+        "table",
+        "query",
+        "max_reject_ratio",
+        "alert",
+        "hourly_price",
+    }
     weights = [sha256_of(file) for file in sorted(model.path.rglob("*")) if file.suffix in (".safetensors", ".onnx", ".json")]
     return {
         "source": [source.name, settings.table, settings.query],
@@ -409,9 +433,12 @@ def _describe_reading(job: Job) -> Manifest:
 def _describe(job: Job, extraction: Extraction, parts: list[dict[str, Any]], stats: Sequence[PartStats]) -> Manifest:
     classified, tokens = sum(stat.rows for stat in stats), sum(stat.tokens for stat in stats)
     folder = job.folder.predictions if job.folder.predictions.exists() else job.folder.parts
-    statuses, models = count_labelled([folder / part["file"] for part in parts])
+    statuses, below_threshold, models = count_labelled([folder / part["file"] for part in parts])
     finished_at = datetime.now(UTC)
     elapsed_s = (finished_at - job.started_at).total_seconds()
+    stages_s = {"extract": round(extraction.extract_s, 3)} | {  # the rest is of the parts that this start has made
+        stage: round(sum(getattr(stat, f"{stage}_s") for stat in stats), 3) for stage in ("prepare", "score", "write")
+    }
     return {
         "run_id": job.folder.run_id,
         "version": __version__,
@@ -428,16 +455,19 @@ def _describe(job: Job, extraction: Extraction, parts: list[dict[str, Any]], sta
             "predictions": sum(extraction.shard_rows),
             "rejects": extraction.rejected,
             "skipped": extraction.skipped,
+            "below_threshold": below_threshold,
             "by_status": statuses,
         },
         "reject_reasons": extraction.reasons,
         "performance": {
             "elapsed_s": round(elapsed_s, 3),
-            "score_s": round(sum(stat.score_s for stat in stats), 3),
+            "score_s": stages_s["score"],
             "tickets_per_s": round(classified / elapsed_s, 1) if elapsed_s else None,
             "messages_scored": sum(stat.messages_scored for stat in stats),
             "tokens": tokens,
+            "tokens_per_s": round(tokens / stages_s["score"], 1) if stages_s["score"] else None,
             "padding_ratio": round(sum(stat.padding_ratio * stat.tokens for stat in stats) / tokens, 4) if tokens else 0.0,
+            "stages_s": stages_s,
         },
         "parts": parts,
         "rejects_sha256": extraction.sha256[-1],

@@ -30,6 +30,8 @@ from ecomintent_batch.errors import OutputError, RunStateError
 from ecomintent_batch.extract import Extraction
 from ecomintent_batch.files import flush_to_disk, sha256_of, write_json
 
+LATEST = "latest"
+
 Manifest = dict[str, Any]
 Plan = dict[str, Any]
 _RUN_ID = re.compile(r"(?:run_id=)?(\d{8}T\d{12}Z)-[0-9a-f]{6}(?:\.json)?")
@@ -291,6 +293,23 @@ def list_runs(out: Path) -> list[Manifest]:
 def list_parts(out: Path, manifests: Sequence[Manifest]) -> list[str]:
     """Return the files of the parts that some manifests list."""
     return [str(RunFolder(out, found["run_id"]).predictions / part["file"]) for found in manifests for part in found["parts"]]
+
+
+def find_run(out: Path, run_id: str | None = None) -> RunFolder:
+    """Return the folder of a committed run, of the newest for None and `latest`.
+
+    Raises:
+        RunStateError: there is no such run.
+    """
+    committed = sorted(file.stem for file in (out / "runs").glob("*.json"))
+    if run_id in (None, LATEST) and committed:
+        return RunFolder(out, committed[-1])
+    if run_id in committed:
+        return RunFolder(out, run_id)
+    found = f"{len(committed)} others, the newest {committed[-1]}" if committed else "no committed runs"
+    raise RunStateError(
+        f"{out}: expected a committed run{f' {run_id}' if run_id else ''}, found {found}; see ecomintent-batch runs"
+    )
 
 
 def read_manifest(file: Path) -> Manifest:

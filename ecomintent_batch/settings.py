@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, JsonValue, ValidationError, field_serializer, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from ecomintent_batch.alerts import parse_alert
 from ecomintent_batch.errors import UsageError, hide_password
 
 Columns = Annotated[tuple[str, ...], NoDecode]  # in the environment `channel,brand`, not JSON
@@ -61,6 +62,8 @@ class RunSettings(BaseSettings):
     incremental: bool = Field(False, description="Leave out tickets whose message is classified already.")
     backfill: bool = Field(False, description="With incremental: tickets that another model has classified count as new.")
     lag_days: float = Field(3, ge=0, description="With incremental and a time column: days to read again, for late rows.")
+    hourly_price: float = Field(0.10, ge=0, description="USD an hour of the machine, for the cost in the report.")
+    alert: Columns = Field((), description="Conditions such as 'WISMO share > 30%' that set exit code 3.")
     resume: bool = Field(True, description="Pick up an interrupted run of the same settings and source.")
     lock_timeout: float = Field(0, ge=0, description="Seconds to wait for another job to leave OUT.")
 
@@ -73,10 +76,20 @@ class RunSettings(BaseSettings):
             raise ValueError("should be one character that is no quote, or 'tab'")
         return value
 
-    @field_validator("text_column", "keep", "by", mode="before")
+    @field_validator("text_column", "keep", "by", "alert", mode="before")
     @classmethod
     def _split_names(cls, value: Any) -> Any:
         return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
+
+    @field_validator("alert")
+    @classmethod
+    def _alert_is_known(cls, value: Columns) -> Columns:
+        for text in value:
+            try:
+                parse_alert(text)
+            except UsageError as error:
+                raise ValueError(str(error).removeprefix("--alert: ")) from None
+        return value
 
     @field_serializer("source", when_used="json")
     def _hide_password(self, value: str) -> str:

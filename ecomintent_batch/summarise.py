@@ -1,4 +1,4 @@
-"""Committed predictions → volume tables, by running the files of `sql/`."""
+"""Committed predictions → volume tables, unusual days and alerts, by running the files of `sql/`."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ import re
 import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
 
+from ecomintent_batch.alerts import Alert, check_alerts, lowest_z, parse_alert
 from ecomintent_batch.errors import OutputError
-from ecomintent_batch.runs import Manifest, RunFolder
+from ecomintent_batch.files import write_json
+from ecomintent_batch.runs import Manifest, RunFolder, list_runs
 
 if TYPE_CHECKING:
     import polars as pl
 
 _FORMULA = r"^[=+\-@\t\r]"
+_WEEKS_BACK = 8  # of sql/unusual_days.sql
 _SHOWN_ROWS = 200
 
 
@@ -27,6 +31,7 @@ class Summary:
 
     tables: dict[str, pl.DataFrame] = field(default_factory=dict)
     markdown: str = ""
+    alerts: tuple[Alert, ...] = ()
 
 
 def sql_folder() -> Path:
@@ -40,7 +45,7 @@ def read_sql(name: str) -> str:
     return (sql_folder() / f"{name}.sql").read_text(encoding="utf-8")
 
 
-def open_views(out: Path, variables: Mapping[str, str | None] | None = None) -> duckdb.DuckDBPyConnection:
+def open_views(out: Path, variables: Mapping[str, str | list[str] | None] | None = None) -> duckdb.DuckDBPyConnection:
     """Return a connection with the variables set and the views of `sql/views.sql` that have data."""
     connection = duckdb.connect()
     connection.execute("SET enable_external_file_cache = false")  # it would hold whatever was read of the parts
@@ -58,19 +63,92 @@ def open_views(out: Path, variables: Mapping[str, str | None] | None = None) -> 
 
 
 def summarise_run(folder: RunFolder, manifest: Manifest) -> Summary:
-    """Write the volume tables of a committed run as Parquet and CSV, and `summary.md`, into a folder that appears whole."""
-    if not any(folder.predictions.glob("*.parquet")):  # nothing was new
-        return _write(folder, {"volume_by_intent": _no_volumes()})
-    columns, time_column = manifest["columns"]["kept"], manifest["columns"]["time"]
-    connection = open_views(folder.out, {"run_id": folder.run_id, "time_column": columns.get(time_column)})
+    """Write the volume tables of a committed run as Parquet and CSV, and `summary.md`, into a folder that appears whole.
+
+    Where alerts were asked for, `alerts.json` says which conditions hold.
+    """
+    if not manifest["parts"]:  # nothing was new
+        return _write(folder, {"volume_by_intent": _no_volumes()}, manifest)
+    columns, time_column = manifest["columns"]["kept"], kept_time(manifest)
+    connection = open_views(folder.out, {"run_id": folder.run_id, "time_column": time_column})
     tables = {"volume_by_intent": connection.sql(read_sql("volume_by_intent")).pl()}
     if time_column is not None:
         tables["volume_by_intent_per_day"] = connection.sql(read_sql("volume_by_intent_per_day")).pl()
     for by in manifest["settings"]["by"]:
         connection.execute("SET VARIABLE by_column = ?", [columns[by]])
         tables[_free_name(by, tables)] = connection.sql(read_sql("volume_by_intent_by_column")).pl()
+    tables["unsupported_languages"] = connection.sql(read_sql("unsupported_languages")).pl()
     connection.close()
-    return _write(folder, tables)
+    if time_column is not None:
+        tables["unusual_days"] = find_unusual_days(folder, manifest)
+    return _write(folder, tables, manifest)
+
+
+def find_unusual_days(folder: RunFolder, manifest: Manifest) -> pl.DataFrame:
+    """Return the unusual days among those that are new since the run before."""
+    connection = open_history(folder, manifest)
+    days = connection.sql(read_sql("unusual_days")).pl()
+    connection.close()
+    return days
+
+
+def open_history(folder: RunFolder, manifest: Manifest) -> duckdb.DuckDBPyConnection:
+    """Return a connection with the days that a run is to be seen beside: its own, and of an incremental one those before.
+
+    The variable `since` is the newest day of the run before it of the same source, NULL for the first.
+    """
+    before, time_column = find_run_before(folder, manifest), kept_time(manifest)
+    since = newest_day(before) if before else None
+    variables: dict[str, str | list[str] | None] = {
+        "run_id": folder.run_id,
+        "time_column": time_column,
+        "since": None if since is None else since.isoformat(),
+        "min_z": str(lowest_z(parse_alert(text) for text in manifest["settings"].get("alert", ()))),
+    }
+    connection = open_views(folder.out, variables)
+    if since is None or time_column is None or not manifest["settings"].get("incremental"):
+        return connection
+    parts = [str(part) for run in _same_source(folder.out, manifest) for part in sorted(run.predictions.glob("part-*.parquet"))]
+    recent = duckdb.ColumnExpression(time_column) >= duckdb.ConstantExpression(since - timedelta(weeks=_WEEKS_BACK))
+    try:
+        relation = connection.read_parquet(parts, union_by_name=True, hive_partitioning=True).filter(recent)
+        relation.create_view("predictions", replace=True)
+        connection.execute("SET VARIABLE latest = true")
+    except duckdb.Error:  # the columns of earlier runs are of other types
+        return open_views(folder.out, variables)
+    return connection
+
+
+def find_run_before(folder: RunFolder, manifest: Manifest) -> RunFolder | None:
+    """Return the newest earlier run of the same source that has its summaries still."""
+    earlier = [run for run in _same_source(folder.out, manifest) if run.run_id < folder.run_id]
+    return next((run for run in reversed(earlier) if (run.summaries / "volume_by_intent.parquet").exists()), None)
+
+
+def newest_day(folder: RunFolder) -> date | None:
+    """Return the last day that the summaries of a run know."""
+    import polars as pl
+
+    table = folder.summaries / "volume_by_intent_per_day.parquet"
+    if not table.exists():
+        return None
+    newest = pl.read_parquet(table)["day"].max()
+    return newest if isinstance(newest, date) else None
+
+
+def kept_time(manifest: Manifest) -> str | None:
+    """Return the column of the predictions that holds the time of a ticket."""
+    columns = manifest["columns"]
+    return None if columns["time"] is None else columns["kept"].get(columns["time"])
+
+
+def _same_source(out: Path, manifest: Manifest) -> list[RunFolder]:
+    """Return the runs of a source up to one of them, oldest first, without those that found nothing new."""
+    return [
+        RunFolder(out, run["run_id"])
+        for run in list_runs(out)
+        if run["source"] == manifest["source"] and run["run_id"] <= manifest["run_id"] and run["counts"]["predictions"]
+    ]
 
 
 def _no_volumes() -> pl.DataFrame:
@@ -78,13 +156,13 @@ def _no_volumes() -> pl.DataFrame:
     import polars as pl
 
     schema = {"intent": pl.String, "tickets": pl.Int64, "share": pl.Float64, "first_choice": pl.Int64}
-    return pl.DataFrame(schema={**schema, "below_threshold": pl.Int64, "mean_confidence": pl.Float64})
+    return pl.DataFrame(schema={**schema, "below_threshold": pl.Int64, "mean_confidence": pl.Float64, "as_second": pl.Int64})
 
 
-def _write(folder: RunFolder, tables: dict[str, pl.DataFrame]) -> Summary:
-    """Write tables and page into a folder that appears whole."""
+def _write(folder: RunFolder, tables: dict[str, pl.DataFrame], manifest: Manifest) -> Summary:
+    """Write tables, page and alerts into a folder that appears whole."""
     target = folder.summaries
-    summary = Summary(tables, _to_markdown(folder.run_id, tables))
+    summary = Summary(tables, _to_markdown(folder.run_id, tables), _find_alerts(tables, manifest))
     building = target.with_name(f"{target.name}.tmp")
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
@@ -92,9 +170,20 @@ def _write(folder: RunFolder, tables: dict[str, pl.DataFrame]) -> Summary:
         table.write_parquet(building / f"{name}.parquet")
         neutralise_formulas(table).write_csv(building / f"{name}.csv")
     (building / "summary.md").write_text(summary.markdown, encoding="utf-8")
+    if manifest["settings"].get("alert"):
+        write_json([alert.to_dict() for alert in summary.alerts], building / "alerts.json")
     shutil.rmtree(target, ignore_errors=True)
     building.rename(target)
     return summary
+
+
+def _find_alerts(tables: Mapping[str, pl.DataFrame], manifest: Manifest) -> tuple[Alert, ...]:
+    conditions = [parse_alert(text) for text in manifest["settings"].get("alert", ())]
+    unusual = tables["unusual_days"].to_dicts() if "unusual_days" in tables else []
+    span: list[str] = []
+    if "volume_by_intent_per_day" in tables and len(days := tables["volume_by_intent_per_day"]["day"].drop_nulls()):
+        span = [str(days.min()), str(days.max())]
+    return tuple(check_alerts(conditions, tables["volume_by_intent"].to_dicts(), unusual, span))
 
 
 def neutralise_formulas(table: pl.DataFrame) -> pl.DataFrame:
@@ -111,12 +200,13 @@ def neutralise_formulas(table: pl.DataFrame) -> pl.DataFrame:
 def _to_markdown(run_id: str, tables: Mapping[str, pl.DataFrame]) -> str:
     lines = [f"# Tickets by intent, run {run_id}", ""]
     overall = tables["volume_by_intent"]
-    lines += ["| intent | tickets | share | first choice | of them unsure |", "|---|---:|---:|---:|---:|"]
+    lines += ["| intent | tickets | share | first choice | of them unsure | as second ask |", "|---|---:|---:|---:|---:|---:|"]
     lines += [
         f"| {_cell(row['intent'])} | {row['tickets']:,} | {row['share']:.1%} "
-        f"| {row['first_choice']:,} | {row['below_threshold']:,} |"
+        f"| {row['first_choice']:,} | {row['below_threshold']:,} | {row['as_second']:,} |"
         for row in overall.iter_rows(named=True)
     ]
+    lines += _describe_counting(tables)
     for name, table in tables.items():
         if name.startswith("volume_by_intent_by_"):
             lines += [
@@ -138,6 +228,25 @@ def _to_markdown(run_id: str, tables: Mapping[str, pl.DataFrame]) -> str:
         span = f"{days.min()!s} to {days.max()!s}, {days.n_unique()} days" if len(days) else "no times"
         lines += ["", f"Daily volumes ({span}) are in `volume_by_intent_per_day.csv`."]
     return "\n".join(lines) + "\n"
+
+
+def _describe_counting(tables: Mapping[str, pl.DataFrame]) -> list[str]:
+    """Say how tickets with two asks, and those in other languages, were counted."""
+    lines, seconds = [], int(tables["volume_by_intent"]["as_second"].sum())
+    if seconds:
+        lines += [
+            "",
+            f"{seconds:,} tickets have two asks: each counts once, under the first one, and again in the last column under the "
+            "second; add the columns to count both ways.",
+        ]
+    languages = tables.get("unsupported_languages")
+    if languages is not None and len(languages):
+        listed = ", ".join(f"{_cell(row['language'])} {row['tickets']:,}" for row in languages.iter_rows(named=True))
+        lines += [
+            "",
+            f"{languages['tickets'].sum():,} tickets are in languages unknown to the model ({listed}); they count as OTHER.",
+        ]
+    return lines
 
 
 def _cell(value: object) -> str:

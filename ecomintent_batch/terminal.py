@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -16,6 +16,11 @@ from rich.text import Text
 
 from ecomintent_batch import pipeline
 from ecomintent_batch.pipeline import RunResult
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from ecomintent_batch.review import Review
 
 _LINE_EVERY_S = 10.0
 
@@ -30,7 +35,7 @@ def job_progress(*, quiet: bool) -> Iterator[pipeline.Progress]:
     """Yield the progress that fits where stderr goes."""
     console = _open_console(stderr=True)
     if quiet:
-        yield pipeline.Progress()
+        yield _Warnings(console)
     elif console.is_terminal:
         with Progress(
             TextColumn("{task.description}"),
@@ -45,10 +50,21 @@ def job_progress(*, quiet: bool) -> Iterator[pipeline.Progress]:
         yield _Lines(console)
 
 
-class _Counting(pipeline.Progress):
+class _Warnings(pipeline.Progress):
+    """Prints what went wrong and did not stop the job, and nothing else."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def warn(self, text: str) -> None:
+        self._console.print(text, style="yellow", soft_wrap=True)
+
+
+class _Counting(_Warnings):
     """Counts tickets and the time since the first were scored."""
 
-    def __init__(self) -> None:
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
         self._lock = threading.Lock()
         self._done, self._total, self._complete = 0.0, 0, False
         self._began = 0.0
@@ -66,7 +82,7 @@ class _Counting(pipeline.Progress):
 
 class _Bar(_Counting):
     def __init__(self, bar: Progress) -> None:
-        super().__init__()
+        super().__init__(bar.console)
         self._bar = bar
         self._task = bar.add_task("tickets", total=None, rate="")
 
@@ -85,8 +101,8 @@ class _Bar(_Counting):
 
 class _Lines(_Counting):
     def __init__(self, console: Console) -> None:
-        super().__init__()
-        self._console, self._next = console, time.monotonic() + _LINE_EVERY_S
+        super().__init__(console)
+        self._next = time.monotonic() + _LINE_EVERY_S
 
     def note(self, text: str) -> None:
         self._console.print(text, soft_wrap=True)
@@ -133,6 +149,9 @@ def print_result(result: RunResult) -> None:
         console.print(f"Rejects      {result.folder.rejects}", soft_wrap=True)
     console.print(f"Predictions  {result.folder.predictions}", soft_wrap=True)
     console.print(f"Summaries    {result.folder.summaries}", soft_wrap=True)
+    report = result.folder.summaries / "report.html"
+    if report.exists():
+        console.print(f"Report       {report}", soft_wrap=True)
     glob = f"{result.folder.out}/predictions/*/*.parquet".replace("'", "''")
     query = f"SELECT intent, count(*) FROM '{glob}' GROUP BY ALL"  # noqa: S608 - shown, not run
     console.print(f'Query        duckdb -c "{query}"', soft_wrap=True)
@@ -158,6 +177,47 @@ def print_runs(out: Path, manifests: Sequence[dict[str, Any]]) -> None:
             f"{counts['predictions']:,}", f"{counts['rejects']:,}", f"{rate:,.0f}" if rate else "",
         )  # fmt: skip
     console.print(table)
+
+
+def print_queries(queries: Mapping[str, str]) -> None:
+    """Print the names of the queries, each with its first sentence."""
+    console = _open_console()
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, sentence in queries.items():
+        table.add_row(name, sentence)
+    console.print(table)
+
+
+def print_review_sheet(rows: pl.DataFrame, sheet: Path) -> None:
+    """Print how many tickets of each slice wait for a label, and where."""
+    console = _open_console()
+    counts = dict(rows.group_by("reason", maintain_order=True).len().iter_rows())
+    listed = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
+    console.print(f"{len(rows):,} tickets to label ({listed}).")
+    if len(rows) and not (rows["message"] != "").any():
+        console.print("Without their messages: this run did not keep them; give its source with --source.", soft_wrap=True)
+    console.print(f"Sheet        {sheet}", soft_wrap=True)
+
+
+def print_review(review: Review) -> None:
+    """Print how often the model was right, by slice and by intent, and what was written."""
+    console = _open_console()
+    table = Table("slice or intent", box=None, pad_edge=False, header_style="bold")
+    for heading in ("labelled", "right", "accuracy", "95 % interval"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    scores = [*review.slices.items(), *((f"  {intent}", score) for intent, score in review.by_intent.items())]
+    for name, score in sorted(scores, key=lambda pair: pair[0] != "control" and not pair[0].startswith(" ")):
+        lower, upper = score.bounds
+        bounds = f"{lower:.1%} – {upper:.1%}" if name == "control" or name.startswith(" ") else ""
+        table.add_row(Text(name), f"{score.tickets:,}", f"{score.right:,}", f"{score.accuracy:.1%}", bounds)
+    console.print(table)
+    console.print("Only the control slice is drawn at random: its line is the model's accuracy.", style="dim")
+    if review.unlabelled:
+        console.print(f"{review.unlabelled:,} rows have no label yet.")
+    for path in review.files:
+        console.print(f"  {path}", soft_wrap=True)
 
 
 def print_dataset(report: dict[str, Any], out: Path) -> None:

@@ -16,23 +16,6 @@ from ecomintent_batch.files import sha256_of
 from ecomintent_batch.runs import Manifest, RunFolder, read_manifest
 from ecomintent_batch.schema import REJECTS, prediction_schema
 
-_LATEST = "latest"
-
-
-def find_run(out: Path, run_id: str) -> RunFolder:
-    """Return the folder of a committed run, of the newest for `latest`.
-
-    Raises:
-        RunStateError: there is no such run.
-    """
-    committed = sorted(file.stem for file in (out / "runs").glob("*.json"))
-    if run_id == _LATEST and committed:
-        return RunFolder(out, committed[-1])
-    if run_id in committed:
-        return RunFolder(out, run_id)
-    found = f"{len(committed)} others, the newest {committed[-1]}" if committed else "no committed runs"
-    raise RunStateError(f"{out}: expected a committed run {run_id}, found {found}; see ecomintent-batch runs")
-
 
 def verify_run(folder: RunFolder) -> list[str]:
     """Return what is wrong with a committed run, a line for each finding; nothing where it is what was written.

@@ -18,22 +18,21 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from prefect import Task, flow, get_run_logger, task, unmapped
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.exceptions import MissingContextError
-from prefect.futures import wait
-from prefect.runtime import task_run
+from prefect.futures import PrefectFuture, as_completed
 from prefect.settings import PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, temporary_settings
-from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import exponential_backoff
 
 from ecomintent_batch import pipeline
 from ecomintent_batch.classify import PartStats
-from ecomintent_batch.errors import EcomIntentError, UsageError, hide_password, without_text
+from ecomintent_batch.errors import EcomIntentError, RunStateError, UsageError, hide_password, without_text
 from ecomintent_batch.pipeline import Job, Progress
 from ecomintent_batch.runs import RunFolder, lock_out
 from ecomintent_batch.settings import RunSettings, load_settings
+from flows.page import say_how_to_go_on, show_progress, show_summary, tell_alerts
+from flows.runners import Runner, fit_to_runner, open_runner
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,6 +44,10 @@ class _Log(Progress):
     def note(self, text: str) -> None:
         with suppress(MissingContextError):
             get_run_logger().info(text)
+
+    def warn(self, text: str) -> None:
+        with suppress(MissingContextError):
+            get_run_logger().warning(text)
 
 
 def _no_ticket_text(step: Callable[P, R]) -> Callable[P, R]:
@@ -67,14 +70,14 @@ def _is_worth_a_retry(task: Task[..., Any], run: TaskRun, state: State[Any]) -> 
     return not isinstance(state.data, EcomIntentError)
 
 
-@task(cache_policy=NO_CACHE, persist_result=False)
+@task(task_run_name="plan", cache_policy=NO_CACHE, persist_result=False)
 @_no_ticket_text
 def plan(settings: RunSettings) -> Job:
     """Open source and model, and make, or pick up, the folder of the run."""
     return pipeline.plan_job(settings, _Log())
 
 
-@task(cache_policy=NO_CACHE, persist_result=False)
+@task(task_run_name="extract", cache_policy=NO_CACHE, persist_result=False)
 @_no_ticket_text
 def extract(job: Job) -> list[Path]:
     """Read the source into shards."""
@@ -101,7 +104,7 @@ def classify_shard(shard: Path, settings: RunSettings, folder: RunFolder) -> Par
     return stats
 
 
-@task(cache_policy=NO_CACHE, persist_result=False)
+@task(task_run_name="commit", cache_policy=NO_CACHE, persist_result=False)
 @_no_ticket_text
 def commit(job: Job, stats: Sequence[PartStats]) -> None:
     """Publish the parts all at once, with their manifest."""
@@ -109,52 +112,80 @@ def commit(job: Job, stats: Sequence[PartStats]) -> None:
     _Log().note(f"run {job.folder.run_id} is committed: {job.folder.predictions}")
 
 
-@task(retries=2, retry_delay_seconds=5, retry_condition_fn=_is_worth_a_retry, cache_policy=NO_CACHE, persist_result=False)
+@task(
+    task_run_name="summarise",
+    retries=2,
+    retry_delay_seconds=5,
+    retry_condition_fn=_is_worth_a_retry,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
 @_no_ticket_text
 def summarise(job: Job) -> None:
     """Sum up the volumes by intent, on disk and as artifacts."""
-    summary = pipeline.summarise(job)
-    if task_run.id is None:  # nobody to show artifacts to
-        return
-    # Not at the top: once polars is loaded, no Ctrl-C gets through to a thread that waits (2.1.0).
-    from polars import selectors
-
-    volumes = summary.tables["volume_by_intent"].with_columns(selectors.float().round(4))
-    of_run = f"Run {job.folder.run_id}"
-    create_table_artifact(key="volume-by-intent", table=volumes.to_dicts(), description=of_run)
-    create_markdown_artifact(key="run-summary", markdown=summary.markdown, description=of_run)
+    summary = pipeline.summarise(job, _Log())
+    show_summary(job.folder, summary)
+    for alert in summary.alerts:
+        _Log().warn(f"alert: {alert.message}")
+    tell_alerts(job.folder, summary)
 
 
-# Two workers: a shard is cleaned and tokenised while the one before it is scored, and two are held in memory.
 @flow(
     name="classify-tickets",
-    task_runner=ThreadPoolTaskRunner(max_workers=2),  # type: ignore[arg-type]  # its futures are invariant
     persist_result=False,
+    on_failure=[say_how_to_go_on],
+    on_crashed=[say_how_to_go_on],
+    on_cancellation=[say_how_to_go_on],
 )
-def classify_tickets(settings: RunSettings) -> RunFolder:
+def classify_tickets(settings: RunSettings, runner: Runner = "inline", ray_address: str | None = None) -> RunFolder:
     """Label every ticket of a source, publish the labels all at once, and sum up the volumes by intent.
 
     Args:
         settings: What to read, with which model, where to.
+        runner: Where the shards are classified: in this process, in one process a core, or on a Ray cluster.
+        ray_address: Of the cluster, host:6379 or ray://host:10001; RAY_ADDRESS, or the one on this machine, when unset.
     """
     refuse_password(settings)
-    with lock_out(settings.out, settings.lock_timeout):
+    with lock_out(settings.out, settings.lock_timeout, _Log().note):
         job = plan(settings)
         shards = extract(job)
-        commit(job, classify(job, shards))
+        commit(job, classify(job, shards, runner, ray_address))
         summarise(job)
     return job.folder
 
 
-def classify(job: Job, shards: Sequence[Path]) -> list[PartStats]:
-    """Map the shards over the task runner, and wait for all of them: OUT stays locked while one is at work."""
+def classify(job: Job, shards: Sequence[Path], runner: Runner, ray_address: str | None) -> list[PartStats]:
+    """Map the shards over the runner, and wait for all of them: OUT stays locked while one is at work."""
+    settings, folder = fit_to_runner(runner, job.settings, job.folder)
+    shards = [folder.shards / shard.name for shard in shards]
     if not isinstance(classify_shard, Task):  # without its decorator it is a function like any other
-        found = [classify_shard(shard, job.settings, job.folder) for shard in shards]
-    else:
-        futures = classify_shard.map(shards, settings=unmapped(job.settings), folder=unmapped(job.folder))
-        wait(futures)
-        found = futures.result()
-    return [stats for stats in found if stats is not None]
+        found = [classify_shard(shard, settings, folder) for shard in shards]
+        return [stats for stats in found if stats is not None]
+    if not shards:
+        return []
+    with open_runner(runner, settings, ray_address) as task_runner:
+        parameters = {"shard": shards, "settings": unmapped(settings), "folder": unmapped(folder)}
+        mapped = task_runner.map(classify_shard, parameters)  # type: ignore[arg-type]  # its tasks are invariant
+        futures = dict(zip(mapped, shards, strict=True))
+        return gather_parts(futures, show_progress(len(shards), folder.run_id))
+
+
+def gather_parts(futures: dict[PrefectFuture[PartStats | None], Path], show_done: Callable[[int], None]) -> list[PartStats]:
+    """Return what the parts have cost, once all shards have ended; those without a part fail the run with their reason."""
+    costs: list[PartStats | None] = []
+    failed: dict[str, Exception] = {}
+    for future in as_completed(list(futures)):
+        try:
+            costs.append(future.result())
+        except Exception as error:
+            failed[futures[future].stem] = error
+        else:
+            show_done(len(costs))
+    if failed:
+        first = min(failed)
+        reason = failed[first] if isinstance(failed[first], EcomIntentError) else without_text(failed[first])
+        raise RunStateError(f"{len(failed)} of {len(futures)} shards failed, the others keep their parts; {first}: {reason}")
+    return [cost for cost in costs if cost is not None]
 
 
 def refuse_password(settings: RunSettings) -> None:

@@ -1,11 +1,12 @@
 -- Views over all committed runs, for the DuckDB shell and for every other query in this folder.
--- Parameters: out = the folder given to `ecomintent-batch run --out`; run_id = one run, or NULL for all committed runs
+-- Parameters: out = the folder given to `ecomintent-batch run --out`; run_id = one run, or NULL for all committed runs;
+--   latest = true to let the queries count each ticket once, as its newest run has it
 --   D SET VARIABLE out = 'ecomintent-out';
 --   D .read sql/views.sql
--- Grain: predictions one row per ticket and run; latest_predictions one per ticket; rejects one per source row that could
---   not be read; runs one per run
--- Columns: predictions and latest_predictions as in the README, with `run_id` from the folder's name; rejects run_id,
---   file, line, row_number, column, error; runs run_id, started_at, finished_at, source, model, counts, settings
+-- Grain: predictions one row per ticket and run; latest_predictions one per ticket; tickets what the queries count: the
+--   one or the other, by latest; rejects one per source row that could not be read; runs one per run
+-- Columns: predictions and latest_predictions as in the README, with `run_id` from the folder's name; rejects run_id, file,
+--   line, row_number, column, error; runs run_id, started_at, finished_at, source, model, engine, counts, settings, performance
 
 -- A run_id narrows the files that are read, so that a query of one run costs the same among thousands, and columns of
 -- other runs, whose types may differ, are left out of it.
@@ -22,6 +23,12 @@ SELECT *
 FROM predictions
 QUALIFY ticket_id IS NULL OR row_number() OVER (PARTITION BY ticket_id ORDER BY run_id DESC, row_number DESC) = 1;
 
+-- The branch that is not asked for is gone before anything is read.
+CREATE OR REPLACE VIEW tickets AS
+SELECT * FROM predictions WHERE NOT coalesce(getvariable('latest')::BOOLEAN, false)
+UNION ALL
+SELECT * FROM latest_predictions WHERE coalesce(getvariable('latest')::BOOLEAN, false);
+
 CREATE OR REPLACE VIEW rejects AS
 SELECT regexp_extract(filename, 'run_id=([^/\\]*)\.parquet$', 1) AS run_id, * EXCLUDE (filename)
 FROM read_parquet(
@@ -30,7 +37,7 @@ FROM read_parquet(
 );
 
 CREATE OR REPLACE VIEW runs AS
-SELECT run_id, started_at, finished_at, source, model, counts, settings
+SELECT run_id, started_at, finished_at, source, model, engine, counts, settings, performance
 FROM read_json(
     getvariable('out') || '/runs/' || coalesce(getvariable('run_id')::VARCHAR, '*') || '.json',
     format = 'unstructured', union_by_name = true, maximum_object_size = 67108864

@@ -4,7 +4,7 @@
 -- Columns: value, intent, tickets, share_of_value
 WITH of_run AS (
     SELECT COLUMNS(c -> lower(c) = lower(getvariable('by_column')))::VARCHAR AS value, intent::VARCHAR AS intent
-    FROM predictions
+    FROM tickets
 )
 SELECT value, intent, count(*) AS tickets, count(*) / sum(count(*)) OVER (PARTITION BY value) AS share_of_value
 FROM of_run

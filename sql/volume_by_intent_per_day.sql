@@ -5,7 +5,7 @@
 -- Columns: day, intent, tickets, share_of_day
 WITH of_run AS (
     SELECT COLUMNS(c -> lower(c) = lower(getvariable('time_column')))::DATE AS day, intent::VARCHAR AS intent
-    FROM predictions
+    FROM tickets
 )
 SELECT day, intent, count(*) AS tickets, count(*) / sum(count(*)) OVER (PARTITION BY day) AS share_of_day
 FROM of_run

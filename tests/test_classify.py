@@ -201,7 +201,7 @@ def test_statuses_and_models_are_counted_over_parts(model, tmp_path):
     """The manifest's counts come from the parts on disk."""
     part = write_part(label(write_shard(tmp_path, TEXTS), model), tmp_path, tmp_path / "shard-00000.parquet")
     assert part.name == "part-00000.parquet"
-    assert count_labelled([part, part]) == ({"ok": 10, "empty": 6}, ["tiny@0123"])
+    assert count_labelled([part, part]) == ({"ok": 10, "empty": 6}, 0, ["tiny@0123"])
 
 
 @pytest.mark.parametrize(("kept", "expected"), [

@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 
 from ecomintent_batch import cli
+from ecomintent_batch.errors import SourceError
 from ecomintent_batch.training.build import DatasetOptions, build_dataset
 from ecomintent_batch.training.leakage import audit_splits
 from ecomintent_batch.training.taxonomy import BITEXT_MAP, read_taxonomy
@@ -75,7 +76,7 @@ def test_each_step_keeps_what_a_person_counts(build, tmp_path):
     assert report["intents"]["WISMO"] == {"train": 64, "validation": 8, "test": 8}
     assert {name: frame.height for name, frame in splits.items()} == report["splits"]
     assert report["splits"] == {"train": 80, "validation": 10, "test": 10}
-    assert splits["test"].columns == ["text", "intent", "source"]
+    assert splits["test"].columns == ["text", "intent", "second_intent", "source"]
     assert set(splits["test"]["source"]) == {"retail"}
     assert pl.concat(splits.values())["text"].n_unique() == 100
 
@@ -288,3 +289,44 @@ def test_the_real_sample_goes_the_whole_road(build):
     assert sum(frame.height for frame in splits.values()) == report["steps"][-1]["rows"]
     assert all(pair["exact"] == 0 for pair in report["leakage"]["between"])
     assert sum(pair["near"] for pair in report["leakage"]["between"]) > 0
+
+
+def write_public(folder: Path) -> Path:
+    """Write Banking77 and CLINC150 in their published shapes: mapped labels, unmapped ones, one intent too often."""
+    (folder / "banking77").mkdir(parents=True)
+    (folder / "clinc150").mkdir()
+    banking = [(text, "card_arrival") for text in messages("card", 300)] + [
+        (text, "exchange_rate") for text in messages("rate", 9)
+    ]
+    pl.DataFrame(banking, schema=["text", "category"], orient="row").write_csv(folder / "banking77" / "train.csv")
+    clinc = {"train": [["where is the thing I ordered", "order_status"], ["sing me a song", "play_music"]],
+             "oos_train": [["how tall is that tower", "oos"]]}  # fmt: skip
+    (folder / "clinc150" / "data_full.json").write_text(json.dumps(clinc))
+    return folder
+
+
+def test_public_queries_are_mapped_or_left_for_a_teacher(build, tmp_path):
+    """250 of an intent are kept from each set, all for training; the others are written without a label."""
+    files = (str(write_bitext(tmp_path / "retail.csv")),)
+    report, splits = build(files=files, public=write_public(tmp_path / "public"), cap=1000.0)
+    by_source = dict(splits["train"]["source"].value_counts().iter_rows())
+    assert (by_source["banking77"], by_source["clinc150"]) == (250, 2)
+    assert not {"banking77", "clinc150"} & set(splits["test"]["source"])
+    unlabelled = pl.read_parquet(tmp_path / "out" / "unlabelled.parquet")["text"].to_list()
+    assert report["unlabelled"] == len(unlabelled) == 50 + 9 + 1
+    assert "sing me a song" in unlabelled
+
+
+def test_public_queries_that_are_not_there_are_told_in_one_line(build, tmp_path):
+    """A folder of something else is no folder of the two sets."""
+    with pytest.raises(SourceError, match=r"expected banking77/train\.csv and clinc150/data_full\.json"):
+        build(public=tmp_path)
+
+
+def test_second_asks_keep_their_intent(build):
+    """The corpus' tickets with two asks bring both; all others have one."""
+    _, splits = build(corpus=True, cap=1000.0)
+    two = splits["train"].filter(pl.col("second_intent").is_not_null())
+    assert two.height >= 600
+    assert (two["second_intent"] != two["intent"]).all()
+    assert set(two["source"]) == {"corpus"}

@@ -102,7 +102,7 @@ def test_files_of_a_user_are_read(suffix, tmp_path):
     path = tmp_path / f"tickets.{suffix}"
     frame = pl.DataFrame({"msg": ["hi", "refund", "?!", "lost"], "topic": ["other", "return request", "OTHER", None]})
     {"csv": frame.write_csv, "parquet": frame.write_parquet, "jsonl": frame.write_ndjson}[suffix](path)
-    tickets = match_labels(read_evaluation_set(str(path), text_column="msg", label_column="topic"), NINE_AND_SPACE)
+    tickets = match_labels(read_evaluation_set(str(path), text_column="msg", intent_column="topic"), NINE_AND_SPACE)
     assert (tickets.rows, tickets.left_out) == ([("hi", "OTHER"), ("refund", "RETURN REQUEST")], 2)
 
 
@@ -133,8 +133,8 @@ def test_unknown_labels_are_told_unless_they_could_be_tickets(labels, told):
     ("text,intent\n", {}, SourceError, ""),
     ("text,intent\n?,OTHER\n", {}, SourceError, "found none in 1 rows"),
     ("body,intent\nhi,OTHER\n", {}, ColumnError, "--text-column"),
-    ("text,topic\nhi,OTHER\n", {}, ColumnError, "--label-column"),
-    ("text,intent\nhi,OTHER\n", {"text_column": "text", "label_column": "text"}, UsageError, "text twice"),
+    ("text,topic\nhi,OTHER\n", {}, ColumnError, "--intent-column"),
+    ("text,intent\nhi,OTHER\n", {"text_column": "text", "intent_column": "text"}, UsageError, "text twice"),
 ])  # fmt: skip
 def test_bad_files_are_told(content, options, kind, told, tmp_path):
     """One line, what was found, what to do."""

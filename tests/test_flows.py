@@ -22,12 +22,12 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import State
 from prefect.settings import PREFECT_RESULTS_LOCAL_STORAGE_PATH, temporary_settings
-from prefect.task_runners import ProcessPoolTaskRunner
 from prefect.testing.utilities import prefect_test_harness
 from prefect.utilities.schema_tools.validation import is_valid
 
 from ecomintent_batch import pipeline
 from ecomintent_batch.errors import OutputError, SourceError, UsageError
+from ecomintent_batch.files import sha256_of
 from ecomintent_batch.pipeline import Job, Progress, plan_job, run_job
 from ecomintent_batch.runs import RunFolder, lock_out, read_manifest
 from ecomintent_batch.settings import RunSettings
@@ -124,7 +124,7 @@ def test_outputs_are_those_of_the_command_line(done: tuple[State[RunFolder], Run
         for of_this_run in ("run_id", "started_at", "finished_at"):
             del manifest[of_this_run]
         del manifest["settings"]["out"]
-        for seconds in ("elapsed_s", "score_s", "tickets_per_s"):
+        for seconds in ("elapsed_s", "score_s", "tickets_per_s", "tokens_per_s", "stages_s"):
             del manifest["performance"][seconds]
         manifest["parts"] = [part["rows"] for part in manifest["parts"]]
     assert manifests[0] == manifests[1]
@@ -142,7 +142,12 @@ def test_artifacts_show_the_volumes(done: tuple[State[RunFolder], RunFolder]) ->
     on_disk = pq.read_table(folder.summaries / "volume_by_intent.parquet").to_pylist()
     assert volumes == {row["intent"]: row["tickets"] for row in on_disk}
     assert sum(volumes.values()) == 400
-    assert page.data == (folder.summaries / "summary.md").read_text()
+    assert page.data.startswith((folder.summaries / "summary.md").read_text())
+    assert f"- Predictions: `{folder.predictions}`" in page.data
+    assert "No earlier run of this source" in page.data
+    bar = Artifact.get("shards-done")
+    assert bar is not None
+    assert (bar.type, float(bar.data), bar.flow_run_id) == ("progress", 100.0, run_id_of(state))
 
 
 def test_prefect_keeps_no_ticket_text(done: tuple[State[RunFolder], RunFolder]) -> None:
@@ -159,6 +164,25 @@ def test_prefect_keeps_no_ticket_text(done: tuple[State[RunFolder], RunFolder]) 
     assert "saucepan" in TICKETS.read_text()
     assert "saucepan" not in log + json.dumps(flow_run.parameters)
     assert not list(PREFECT_RESULTS_LOCAL_STORAGE_PATH.value().rglob("*"))
+
+
+def test_an_alert_is_an_event_and_a_warning(tmp_path: Path) -> None:
+    """The server has an event with intent, numbers and days, for automations to act on; the log has its line."""
+    state = classify_tickets(settings_for(tmp_path, alert=("any volume > 0", "WISMO share > 99.9%")), return_state=True)
+    run_id = state.result().run_id
+    fired = json.loads((state.result().summaries / "alerts.json").read_text())
+    events: Any = {"filter": {"event": {"name": ["ecomintent-batch.alert"]}}, "limit": 50}
+
+    def read() -> list[dict[str, Any]]:
+        with get_client(sync_client=True) as client:
+            found = client._client.post("/events/filter", json=events).json()["events"]
+        return [event for event in found if event["payload"]["run_id"] == run_id]
+
+    found = when_there(read, lambda found: len(found) == len(fired))
+    assert {event["payload"]["message"] for event in found} == {alert["message"] for alert in fired}
+    assert {event["resource"]["prefect.resource.name"] for event in found} == {alert["intent"] for alert in fired}
+    log = logs_of(state, until=fired[-1]["message"])
+    assert all(f"alert: {alert['message']}" in log for alert in fired)
 
 
 def test_a_failing_shard_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,20 +210,21 @@ def test_a_failing_shard_is_tried_again(tmp_path: Path, monkeypatch: pytest.Monk
     assert "unexpected IsADirectoryError in files.py" in logs_of(state, until="is committed")
 
 
-def test_a_broken_shard_fails_the_run_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_shard_fails_the_run_at_once(tmp_path: Path) -> None:
     """An error of ours is not tried again; the other shards end, and nothing is visible."""
     settings = settings_for(tmp_path, shard_rows=40)
     job = interrupted(settings)
-
-    def extract(job: Job, progress: Progress, original: Any = pipeline.extract) -> Any:
-        shards = list(original(job, progress))
-        shards[0][0].write_bytes(b"PAR1 broken")
-        return iter(shards)
-
-    monkeypatch.setattr(pipeline, "extract", extract)
+    broken, record = job.folder.shards / f"{SHARDS[0]}.parquet", job.folder.shards / "extraction.json"
+    broken.write_bytes(b"PAR1 broken")
+    extraction = json.loads(record.read_text())  # as if it had been written so: of an altered one the shards are made anew
+    extraction["sha256"][0] = sha256_of(broken)
+    record.write_text(json.dumps(extraction))
     state = classify_tickets(settings, return_state=True)
     assert state.is_failed()
+    assert "1 of 10 shards failed, the others keep their parts; shard-00000: " in str(state.message)
     assert "expected a shard of this run, found: " in str(state.message)
+    kept = f"run {job.folder.run_id} keeps 9 parts in {job.folder.staging}, of 10 shards"
+    assert kept in logs_of(state, until="goes on from there")
     assert attempts_of_tasks(state, {f"classify-{SHARDS[0]}"})[f"classify-{SHARDS[0]}"] == 1
     assert sorted(path.name for path in job.folder.parts.iterdir()) == [f"part-0000{i}.parquet" for i in range(1, 10)]
     assert not list((tmp_path / "predictions").iterdir())
@@ -333,8 +358,7 @@ def test_main_ends_with_one_line_and_a_code(
 
 def test_shards_travel_to_other_processes(tmp_path: Path) -> None:
     """The mapped task takes and gives only what can be pickled, so any task runner of Prefect can spread it."""
-    elsewhere = classify_tickets.with_options(task_runner=ProcessPoolTaskRunner(max_workers=1))  # type: ignore[arg-type]
-    folder = elsewhere(settings_for(tmp_path))
+    folder = classify_tickets(settings_for(tmp_path, threads=2), runner="process")
     assert read_manifest(folder.manifest)["counts"]["predictions"] == 400
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from ecomintent_batch.classify import is_multi_intent
 from ecomintent_batch.engines import load_engine, open_model
-from ecomintent_batch.training.dataset import INTENTS, read_corpus, read_jsonl
+from ecomintent_batch.training.corpus_files import INTENTS, read_corpus, read_jsonl
 from ecomintent_batch.training.evaluate import expected_calibration_error, score_labelled
 
 

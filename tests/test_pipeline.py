@@ -41,7 +41,8 @@ def test_every_source_row_is_accounted_for(settings):
     result = run_job(settings)
     counts = result.manifest["counts"]
     assert counts == {
-        "source_rows": 97, "predictions": 95, "rejects": 2, "skipped": 0, "by_status": {"ok": 79, "empty": 16},
+        "source_rows": 97, "predictions": 95, "rejects": 2, "skipped": 0, "below_threshold": 0,
+        "by_status": {"ok": 79, "empty": 16},
     }  # fmt: skip
     assert [part["rows"] for part in result.manifest["parts"]] == [20, 20, 20, 20, 15]
     assert sum(result.manifest["reject_reasons"].values()) == pq.read_table(result.folder.rejects).num_rows == 2
@@ -52,6 +53,14 @@ def test_every_source_row_is_accounted_for(settings):
     assert found["ticket_id"] == [row["ticket_id"] for row in rows]
     assert found["body"] == [row["body"] or None for row in rows]
     assert found["created_at"][11] == datetime(2026, 10, 2, 8)
+
+
+def test_the_manifest_says_where_the_time_went(settings):
+    """Each stage before the commit has its seconds, and none is longer than the run on one thread a stage."""
+    performance = run_job(settings).manifest["performance"]
+    assert set(performance["stages_s"]) == {"extract", "prepare", "score", "write", "commit"}
+    assert all(0 <= seconds <= performance["elapsed_s"] for seconds in performance["stages_s"].values())
+    assert performance["tokens_per_s"] > 0
 
 
 def test_the_manifest_says_how_the_run_was_made(settings):

@@ -377,7 +377,7 @@ def test_a_half_written_manifest_is_written_anew(settings):
 def test_a_crash_before_the_summaries_costs_none(settings, tmp_path, stub_settings):
     """Committed and not summed up: whichever run starts next writes the summaries of both."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(pipeline, "summarise_run", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        monkeypatch.setattr(pipeline, "sum_up_run", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             run_job(settings)
     run_job(stub_settings(write_tickets(tmp_path / "other.csv", 7), settings.out))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -16,7 +19,8 @@ from ecomintent_batch.summarise import sql_folder
 
 FILES = sorted((ROOT / "sql").glob("*.sql"))
 QUERIES = [file for file in FILES if file.name != "views.sql"]
-VARIABLES = {"by_column": "channel", "time_column": "created_at"}
+VOLUMES = [ROOT / "sql" / f"volume_by_intent{rest}.sql" for rest in ("", "_by_column", "_per_day")]
+VARIABLES = {"by_column": "channel", "time_column": "created_at", "customer_column": "channel"}
 
 
 @pytest.fixture(scope="module")
@@ -73,19 +77,24 @@ def test_each_file_says_what_it_is(file):
 
 @pytest.mark.parametrize("file", QUERIES, ids=lambda file: file.stem)
 def test_each_query_runs_and_returns_its_columns(out, file):
-    """Over all runs and over one; the columns are those that the header names."""
+    """The columns are those that the header names."""
+    columns = connect(out, **VARIABLES).sql(file.read_text(encoding="utf-8")).columns
+    assert [column for column in columns if not re.search(rf"\b{column}\b", header_of(file)[3])] == []
+
+
+@pytest.mark.parametrize("file", VOLUMES, ids=lambda file: file.stem)
+def test_the_volumes_count_every_ticket(out, file):
+    """Over all runs and over one."""
     connection = connect(out, **VARIABLES)
     (run_id,) = connection.sql("SELECT max(run_id) FROM runs").fetchone()
     whole = connection.sql(file.read_text(encoding="utf-8"))
-    described = header_of(file)[3]
-    assert [column for column in whole.columns if not re.search(rf"\b{column}\b", described)] == []
     tickets = whole.columns.index("tickets")
     assert sum(row[tickets] for row in whole.fetchall()) == 42
     connection.execute("SET VARIABLE run_id = ?", [run_id])
     assert sum(row[tickets] for row in connection.sql(file.read_text(encoding="utf-8")).fetchall()) == 12
 
 
-@pytest.mark.parametrize("file", QUERIES, ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", VOLUMES, ids=lambda file: file.stem)
 def test_the_grain_is_kept(out, file):
     """One row per what the header says: its leading columns are unique, its shares add up to one."""
     connection = connect(out, **VARIABLES)
@@ -121,6 +130,29 @@ def test_views_read_all_runs_or_one(out):
     connection.execute("SET VARIABLE run_id = ?", [runs[0][0]])
     counts = "SELECT (SELECT count(*) FROM predictions), (SELECT count(*) FROM rejects), (SELECT count(*) FROM runs)"
     assert connection.sql(counts).fetchone() == (30, 0, 1)
+
+
+def test_each_ticket_counts_once_where_that_is_asked(out):
+    """The second run has twelve of the first one's ids: 30 tickets, 12 of them as the newer run has them."""
+    connection = connect(out, latest="true")
+    assert connection.sql("SELECT count(*), count(DISTINCT ticket_id) FROM tickets").fetchone() == (30, 30)
+    newest = connection.sql("SELECT count(*) FROM tickets WHERE run_id = (SELECT max(run_id) FROM runs)").fetchone()
+    assert newest == (12,)
+    assert connect(out).sql("SELECT count(*) FROM tickets").fetchone() == (42,)
+
+
+def test_the_duckdb_shell_runs_the_files_as_they_are(out):
+    """What the README shows: the variable, the views, a query, in the shell of DuckDB's command line."""
+    shell = shutil.which("duckdb", path=str(Path(sys.executable).parent))
+    assert shell, "pip install duckdb-cli, as the extra 'test' does"
+    lines = [f"SET VARIABLE out = '{out}';", ".read sql/views.sql", "SET VARIABLE time_column = 'created_at';"]
+    lines += [f"SET VARIABLE {name} = 'channel';" for name in ("by_column", "customer_column")]
+    lines += [".mode csv", *(f".read sql/{file.name}" for file in QUERIES)]
+    done = subprocess.run(
+        [shell, "-batch", "-bail"], input="\n".join(lines), capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "intent,tickets,share,first_choice,below_threshold,mean_confidence,as_second" in done.stdout
 
 
 def test_the_glob_is_all_an_analyst_needs(out):

@@ -31,19 +31,23 @@ ROWS = [
 
 
 def write_run(
-    out: Path, run_id: str = "r1", rows=ROWS, *, kept=None, by=("channel",), time="created_at"
+    out: Path, run_id: str = "r1", rows=ROWS, *, kept=None, by=("channel",), time="created_at", first_id=0, **columns_of_job
 ) -> tuple[RunFolder, dict]:
-    """Write a committed run as the job does: parts, rejects, and what of the manifest the summaries need."""
+    """Write a committed run as the job does: parts, rejects, and what of the manifest the summaries need.
+
+    Columns of the predictions that the rows do not give are null, or as given by name.
+    """
     columns = kept or {"created_at": [row[4] for row in rows], "channel": [row[3] for row in rows]}
     tables = {name: pa.array(values) for name, values in columns.items()}
     labels = {
-        "ticket_id": [str(i) for i in range(len(rows))],
+        "ticket_id": [str(first_id + i) for i in range(len(rows))],
         "row_number": list(range(len(rows))),
         "intent": ["OTHER" if row[1] is None or row[1] < 0.7 else row[0] for row in rows],
         "top_intent": [row[0] for row in rows],
         "confidence": [row[1] for row in rows],
         "below_threshold": [None if row[1] is None else row[1] < 0.7 for row in rows],
         "status": [row[2] for row in rows],
+        **columns_of_job,
     }
     schema = prediction_schema([pa.field(name, array.type) for name, array in tables.items()], NINE, keep_text=False)
     arrays = [
@@ -55,18 +59,28 @@ def write_run(
     pq.write_table(pa.Table.from_arrays(arrays, schema=schema), folder.predictions / "part-00000.parquet")
     folder.rejects.parent.mkdir(exist_ok=True)
     pq.write_table(REJECTS.empty_table(), folder.rejects)
-    return folder, {"columns": {"kept": {name: name for name in columns}, "time": time}, "settings": {"by": list(by)}}
+    columns = {"kept": {name: name for name in columns}, "time": time}
+    manifest = {
+        "run_id": run_id,
+        "source": "s",
+        "columns": columns,
+        "settings": {"by": list(by)},
+        "parts": ["part-00000.parquet"],
+    }
+    return folder, manifest
 
 
 def test_the_volumes_are_those_counted_by_hand(tmp_path):
     """By intent, by day, by channel: unsure, empty and failed tickets count as OTHER."""
     tables = summarise_run(*write_run(tmp_path)).tables
-    assert list(tables) == ["volume_by_intent", "volume_by_intent_per_day", "volume_by_intent_by_channel"]
+    assert list(tables) == [
+        "volume_by_intent", "volume_by_intent_per_day", "volume_by_intent_by_channel", "unsupported_languages", "unusual_days",
+    ]  # fmt: skip
     overall = tables["volume_by_intent"].with_columns(pl.col("mean_confidence").round(3))
     assert overall.rows() == [
-        ("OTHER", 4, 0.5, 1, 1, 0.6),
-        ("WISMO", 3, 0.375, 4, 1, 0.7),
-        ("BILLING_DISPUTE", 1, 0.125, 1, 0, 0.9),
+        ("OTHER", 4, 0.5, 1, 1, 0.6, 0),
+        ("WISMO", 3, 0.375, 4, 1, 0.7, 0),
+        ("BILLING_DISPUTE", 1, 0.125, 1, 0, 0.9, 0),
     ]
     per_day = tables["volume_by_intent_per_day"]
     assert per_day.rows() == [
@@ -84,8 +98,8 @@ def test_the_volumes_are_those_counted_by_hand(tmp_path):
         ("email", "WISMO", 1, 0.5),
         (None, "BILLING_DISPUTE", 1, 1.0),
     ]
-    for table in tables.values():
-        assert table["tickets"].sum() == len(ROWS)
+    for name, table in tables.items():
+        assert table["tickets"].sum() == (len(ROWS) if name.startswith("volume") else 0)
 
 
 def test_tables_are_written_as_parquet_and_csv(tmp_path):
@@ -108,7 +122,7 @@ def test_tables_are_written_as_parquet_and_csv(tmp_path):
 def test_without_a_time_column_there_is_no_daily_table(tmp_path):
     """No time, no days; no --by, no breakdown."""
     folder, manifest = write_run(tmp_path, kept={"channel": ["a"] * len(ROWS)}, by=(), time=None)
-    assert list(summarise_run(folder, manifest).tables) == ["volume_by_intent"]
+    assert list(summarise_run(folder, manifest).tables) == ["volume_by_intent", "unsupported_languages"]
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Pacific/Auckland"])
@@ -179,6 +193,20 @@ def test_a_long_breakdown_says_that_it_was_cut(tmp_path):
     markdown = summarise_run(folder, manifest).markdown
     assert "The first 200 of 250 rows; all are in `volume_by_intent_by_channel.csv`." in markdown
     assert "(2026-10-01 to 2026-10-03, 3 days)" in markdown
+
+
+def test_two_asks_and_other_languages_are_told(tmp_path):
+    """A second ask counts in a column of its own, where the ticket was labelled; languages are listed."""
+    rows = [("WISMO", 0.9, "ok", "chat", None)] * 3 + [("WISMO", 0.9, "unsupported_language", "chat", None)] * 2
+    folder, manifest = write_run(
+        tmp_path, rows=rows, second_intent=["OTHER", "CANCEL_ORDER", "CANCEL_ORDER", "OTHER", "OTHER"],
+        is_multi_intent=[False, True, True, True, False], language=["en", "en", None, "de", "fr"], time=None,
+    )  # fmt: skip
+    summary = summarise_run(folder, manifest)
+    assert summary.tables["volume_by_intent"].select("intent", "as_second").rows() == [("WISMO", 0), ("CANCEL_ORDER", 2)]
+    assert summary.tables["unsupported_languages"].rows() == [("de", 1, 0.2), ("fr", 1, 0.2)]
+    assert "2 tickets have two asks: each counts once" in summary.markdown
+    assert "2 tickets are in languages unknown to the model (de 1, fr 1); they count as OTHER." in summary.markdown
 
 
 def test_an_out_without_runs_is_an_error_of_one_line(tmp_path):

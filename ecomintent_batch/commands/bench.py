@@ -8,21 +8,29 @@ import typer
 
 
 def bench(
-    source: Annotated[
-        str | None, typer.Argument(help="Tickets to measure with. [default: made by the command]", show_default=False)
-    ] = None,
-    tickets: Annotated[int, typer.Option(help="Tickets of the whole-job runs.")] = 20_000,
-    baseline_tickets: Annotated[int, typer.Option(help="Tickets of the slow baselines, taken at random.")] = 1_024,
+    tickets: Annotated[int, typer.Option(min=1, help="Tickets of the whole job on short messages.")] = 200_000,
     model: Annotated[str | None, typer.Option(help="Model folder or Hugging Face id.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads that score. [default: all cores]", show_default=False)] = None,
-    stub: Annotated[
-        list[int] | None, typer.Option(help="Also run the job without a model on so many tickets; repeatable.")
+    hourly_price: Annotated[float | None, typer.Option(min=0, help="Price of an hour here: adds the cost of 1,000.")] = None,
+    scale: Annotated[
+        list[int] | None, typer.Option(help="Instead, run the whole job on so many tickets, 10000 for one; repeatable.")
     ] = None,
+    engine: Annotated[list[str] | None, typer.Option(help="Engines of --scale; repeatable. [default: stub]")] = None,
 ) -> None:
-    """Measure throughput beside the transformers pipeline; the last line is JSON."""
-    from ecomintent_batch.bench import run_bench
+    """Measure throughput beside what else would label the same messages; the last line is JSON."""
+    from collections.abc import Callable
+    from importlib.util import find_spec
+    from pathlib import Path
 
-    run_bench(
-        source, tickets=tickets, baseline_tickets=baseline_tickets, model=model, device=device, threads=threads, stub=stub or []
-    )
+    from ecomintent_batch.bench import run_bench, run_scale
+
+    if scale:
+        run_scale(scale, engines=engine or ["stub"], model=model, device=device, threads=threads)
+        return
+    export_fp32: Callable[[Path, Path], None] | None = None
+    if find_spec("onnx") and find_spec("sklearn"):  # of the extra `train`
+        from ecomintent_batch.training.export import export_onnx_fp32
+
+        export_fp32 = export_onnx_fp32
+    run_bench(tickets=tickets, model=model, device=device, threads=threads, hourly_price=hourly_price, export_fp32=export_fp32)

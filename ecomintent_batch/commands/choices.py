@@ -15,11 +15,27 @@ class EngineChoice(StrEnum):
     onnx = "onnx"
 
 
+class RunnerChoice(StrEnum):
+    """What --runner takes."""
+
+    inline = "inline"
+    process = "process"
+    ray = "ray"
+
+
 class LengthUnit(StrEnum):
     """What --length-in takes."""
 
     words = "words"
     tokens = "tokens"
+
+
+class Precision(StrEnum):
+    """What --precision takes."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
 
 
 @contextmanager

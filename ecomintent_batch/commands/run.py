@@ -12,6 +12,8 @@ from ecomintent_batch.commands.choices import EngineChoice
 if TYPE_CHECKING:
     from ecomintent_batch.pipeline import RunResult
 
+_ALERTED = 3
+
 
 def run(
     source: Annotated[str, typer.Argument(help="File, glob, folder, .duckdb file, or postgresql:// URL.", show_default=False)],
@@ -61,6 +63,12 @@ def run(
     backfill: Annotated[
         bool, typer.Option("--backfill", help="With --incremental: label again what another model has labelled.")
     ] = False,
+    hourly_price: Annotated[
+        float | None, typer.Option(help="USD an hour of the machine. [default: 0.10]", show_default=False)
+    ] = None,
+    alert: Annotated[
+        list[str] | None, typer.Option(help="Exit with 3 if it holds: 'WISMO share > 30%', 'any unusual'; repeatable.")
+    ] = None,
     resume: Annotated[
         bool | None,
         typer.Option("--resume/--new", help="Pick up an interrupted run, or start afresh. [default: resume]", show_default=False),
@@ -85,6 +93,7 @@ def run(
         max_reject_ratio=max_reject_ratio, dedupe=False if no_dedupe else None, any_language=any_language or None,
         raw_text=raw_text or None, keep_text=keep_text or None, resume=resume, lock_timeout=lock_timeout,
         incremental=incremental or None, lag_days=lag_days, backfill=backfill or None,
+        hourly_price=hourly_price, alert=tuple(alert or ()),
     )  # fmt: skip
     from ecomintent_batch.pipeline import run_job
     from ecomintent_batch.terminal import job_progress, print_result
@@ -95,6 +104,10 @@ def run(
         _print_json(result)
     elif not quiet:
         print_result(result)
+    if result.summary.alerts:
+        for fired in result.summary.alerts:
+            typer.echo(f"ecomintent-batch: alert: {fired.message}", err=True)
+        raise typer.Exit(_ALERTED)
 
 
 def _print_json(result: RunResult) -> None:

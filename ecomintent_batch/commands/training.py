@@ -1,4 +1,4 @@
-"""`dataset` and `evaluate`: how a model is made and judged."""
+"""`dataset`, `train`, `evaluate`, `export`: how a model is made and judged."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ecomintent_batch.commands.choices import EngineChoice, LengthUnit, needs_extra
+from ecomintent_batch.commands.choices import EngineChoice, LengthUnit, Precision, needs_extra
 
 
 def dataset(
@@ -20,6 +20,9 @@ def dataset(
         list[str] | None, typer.Option(help="Hugging Face dataset to download, 'bitext' for Bitext's two; repeatable.")
     ] = None,
     processed: Annotated[Path | None, typer.Option(help="Folder with train, validation and test.parquet, kept as split.")] = None,
+    public: Annotated[
+        Path | None, typer.Option(help="Folder with banking77/ and clinc150/ as published: human queries.", show_default=False)
+    ] = None,
     extra: Annotated[list[str] | None, typer.Option(help="File with text and intent of your own; repeatable.")] = None,
     text_column: Annotated[str | None, typer.Option(help="Column with the text in --extra files.")] = None,
     intent_column: Annotated[str | None, typer.Option(help="Column with the intent in --extra files.")] = None,
@@ -52,7 +55,7 @@ def dataset(
     with needs_extra("train"):
         from ecomintent_batch.training.build import DatasetOptions, build_dataset
     options = DatasetOptions(
-        files=tuple(files or ()), from_hub=tuple(from_hub or ()), processed=processed, extra=tuple(extra or ()),
+        files=tuple(files or ()), from_hub=tuple(from_hub or ()), processed=processed, public=public, extra=tuple(extra or ()),
         text_column=text_column, intent_column=intent_column, map=map_file, corpus=corpus, weights=tuple(weight or ()),
         min_length=min_length, max_length=max_length, length_in=length_in.value, cap=cap, near=near, model=model, seed=seed,
     )  # fmt: skip
@@ -67,12 +70,65 @@ def dataset(
     print_dataset(report, out)
 
 
+def train(
+    data: Annotated[str, typer.Argument(help="Folder that dataset made, or labelled tickets of your own.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="New folder for the model.", show_default=False)],
+    base_model: Annotated[
+        str | None,
+        typer.Option(help="Any encoder: folder or Hugging Face id. [default: all-MiniLM-L6-v2]", show_default=False),
+    ] = None,
+    init_from: Annotated[
+        str | None,
+        typer.Option(help="Classifier to go on from, with its labels ('embedded': the one of this package).", show_default=False),
+    ] = None,
+    dev: Annotated[
+        str | None,
+        typer.Option(
+            help="Labelled tickets that choose the best epoch. [default: corpus:dev for the nine intents]", show_default=False
+        ),
+    ] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="Larger classifier to learn from: folder or id.", show_default=False)
+    ] = None,
+    teacher_share: Annotated[float, typer.Option(help="The teacher's share of a target that has a label, too.")] = 0.7,
+    epochs: Annotated[float, typer.Option(help="Times through the data, at most.")] = 4,
+    batch_size: Annotated[int, typer.Option(help="Texts of one step.")] = 32,
+    learning_rate: Annotated[float, typer.Option(help="At its height, behind the warm-up.")] = 1e-4,
+    max_length: Annotated[
+        int | None, typer.Option(help="Tokens of a text. [default: what dataset suggests]", show_default=False)
+    ] = None,
+    joined_share: Annotated[
+        float, typer.Option(help="Tickets with two asks made of two, as a share of the realistic ones.")
+    ] = 0.15,
+    precision: Annotated[Precision, typer.Option(help="auto: half where the device has it.")] = Precision.auto,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
+    seed: Annotated[int, typer.Option(help="Of all that is drawn at random.")] = 0,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Fine-tune an encoder on labelled tickets, and keep the best epoch."""
+    with needs_extra("train"):
+        from ecomintent_batch.training.train import BASE_MODEL, TrainOptions, train_model
+    options = TrainOptions(
+        data=data, out=out, base_model=base_model or BASE_MODEL, init_from=init_from, dev=dev, teacher=teacher,
+        teacher_share=teacher_share, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, max_length=max_length,
+        joined_share=joined_share, precision=precision.value,
+        device=device, resume=resume, seed=seed,
+    )  # fmt: skip
+    report = train_model(options, lambda text: typer.echo(text))
+    best = max(epoch["f1_weighted"] for epoch in report["epochs"])
+    typer.echo(f"Model  {out}  (weighted F1 {best:.4f} on {report['chosen_by']})")
+
+
 def evaluate(
-    file: Annotated[str, typer.Argument(help="Labelled tickets (CSV, Parquet, JSON lines), or corpus:dev.", show_default=False)],
+    file: Annotated[
+        str, typer.Argument(help="Labelled tickets (CSV, Parquet, JSON lines), corpus:dev or corpus:test.", show_default=False)
+    ],
     text_column: Annotated[str | None, typer.Option(help="Column with the text. [default: text]", show_default=False)] = None,
-    label_column: Annotated[
+    intent_column: Annotated[
         str | None, typer.Option(help="Column with the intent. [default: intent]", show_default=False)
     ] = None,
+    by: Annotated[str | None, typer.Option(help="Column whose values are judged apart, too.", show_default=False)] = None,
     model: Annotated[
         str | None, typer.Option(help="Model folder or Hugging Face id. [default: the embedded model]", show_default=False)
     ] = None,
@@ -92,7 +148,7 @@ def evaluate(
         from ecomintent_batch.training.evaluation_page import write_evaluation
         from ecomintent_batch.training.evaluation_set import read_evaluation_set
     found = evaluate_model(
-        read_evaluation_set(file, text_column=text_column, label_column=label_column),
+        read_evaluation_set(file, text_column=text_column, intent_column=intent_column, by=by),
         model=model, engine=engine.value, device=device, threshold=threshold, hourly_price=hourly_price,
     )  # fmt: skip
     written = write_evaluation(found, out) if out else []
@@ -104,3 +160,35 @@ def evaluate(
     print_evaluation(found)
     for path in written:
         typer.echo(f"  {path}")
+
+
+def export(
+    checkpoint: Annotated[str, typer.Argument(help="Trained model: folder or Hugging Face id.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="New folder for the model to ship.", show_default=False)],
+    calibrate_on: Annotated[
+        str, typer.Option(help="Labelled tickets that fit the temperature; never trained on.")
+    ] = "corpus:dev",
+    parity_on: Annotated[
+        str | None,
+        typer.Option(help="Labelled tickets of the parity gate. [default: those of --calibrate-on]", show_default=False),
+    ] = None,
+    min_agreement: Annotated[float, typer.Option(help="Share of them that int8 must label like fp32.")] = 0.995,
+    test: Annotated[
+        list[str] | None, typer.Option(help="Further labelled tickets for the card; repeatable.", show_default=False)
+    ] = None,
+    language: Annotated[
+        list[str] | None, typer.Option(help="ISO 639-1 code that the model knows; repeatable. [default: en]", show_default=False)
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Make a trained model ready to ship: ONNX int8 behind a parity gate, calibration, model card."""
+    with needs_extra("train"):
+        from ecomintent_batch.training.export import ExportOptions, export_model
+    options = ExportOptions(
+        checkpoint=checkpoint, out=out, calibrate_on=calibrate_on, parity_on=parity_on, min_agreement=min_agreement,
+        tests=tuple(test or ()), languages=tuple(language or ("en",)),
+    )  # fmt: skip
+    measured = export_model(options, lambda text: typer.echo(text))
+    for name, found in measured["sets"].items():
+        typer.echo(f"{name}: {found['accuracy']:.2%} of {found['tickets']:,} tickets right, calibration error {found['ece']:.3f}")
+    typer.echo(f"Model  {out}")

@@ -13,8 +13,8 @@ def verify(
     out: Annotated[Path, typer.Option(help="Folder with the outputs.")] = Path("ecomintent-out"),
 ) -> None:
     """Read a committed run again, and prove that it is whole: files, checksums, rows, columns, sums."""
-    from ecomintent_batch.runs import read_manifest
-    from ecomintent_batch.verify import find_run, verify_run
+    from ecomintent_batch.runs import find_run, read_manifest
+    from ecomintent_batch.verify import verify_run
 
     folder = find_run(out, run_id)
     findings = verify_run(folder)

@@ -59,7 +59,7 @@ def load_engine(
         engine = (
             "torch" if device.startswith("cuda") or not model.onnx_file.exists() or (device == "auto" and _has_cuda()) else "onnx"
         )
-    threads = threads or _cores()
+    threads = threads or count_cores()
     if engine == "onnx":
         if device.startswith("cuda"):
             raise DeviceError(f"--engine onnx: expected --device cpu, found {device}; use --engine torch on a GPU")
@@ -73,7 +73,7 @@ def load_engine(
     return TorchEngine(model, device=pick_device(device), threads=threads, max_batch_tokens=max_batch_tokens)
 
 
-def _cores() -> int:
+def count_cores() -> int:
     """Return the cores that this process may use (a container's or a taskset's share)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -87,4 +87,4 @@ def _has_cuda() -> bool:
     return torch.cuda.is_available()
 
 
-__all__ = ["Engine", "Logits", "ModelFolder", "load_engine", "open_model"]
+__all__ = ["Engine", "Logits", "ModelFolder", "count_cores", "load_engine", "open_model"]

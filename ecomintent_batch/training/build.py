@@ -21,7 +21,7 @@ from ecomintent_batch.clean import clean_message, has_words
 from ecomintent_batch.engines import ModelFolder, open_model
 from ecomintent_batch.errors import OutputError, SourceError, UsageError
 from ecomintent_batch.files import flush_to_disk, sha256_of, write_json, write_parquet
-from ecomintent_batch.training.dataset import CORPUS
+from ecomintent_batch.training.corpus_files import CORPUS
 from ecomintent_batch.training.labelled_sources import (
     BITEXT_ON_THE_HUB,
     SPLITS,
@@ -29,6 +29,7 @@ from ecomintent_batch.training.labelled_sources import (
     read_file,
     read_hub,
     read_processed,
+    read_public,
     read_realistic,
 )
 from ecomintent_batch.training.leakage import audit_splits, fold_text
@@ -47,6 +48,7 @@ class DatasetOptions:
     files: tuple[str, ...] = ()
     from_hub: tuple[str, ...] = ()
     processed: Path | None = None
+    public: Path | None = None
     extra: tuple[str, ...] = ()
     text_column: str | None = None
     intent_column: str | None = None
@@ -91,6 +93,7 @@ def build_dataset(options: DatasetOptions, out: Path) -> dict[str, Any]:
     rows = road.step("capped", _cap_intents(rows, options.cap, options.seed))
     splits = _split(rows, options.seed)
     splits["train"] = _weigh(splits["train"], weights, options.seed)
+    unlabelled = _gather_unlabelled(sources, rows)
     if splits["train"].is_empty():
         raise UsageError("--weight: expected rows to train on, found none left")
     # The copies that a weight over 1 makes come behind, so that places of the audit are places of the file.
@@ -104,13 +107,14 @@ def build_dataset(options: DatasetOptions, out: Path) -> dict[str, Any]:
         "unmapped_labels": dict(list(unmapped.items())[:_SHOWN_LABELS]),
         "duplicates_with_another_intent": conflicts,
         "splits": {name: frame.height for name, frame in splits.items()},
+        "unlabelled": unlabelled.height,
         "intents": {
             intent: {name: frame.filter(intent=intent).height for name, frame in splits.items()} for intent in taxonomy.intents
         },
         "tokens": _measure_tokens(model, pl.concat(unique.values())["text"].to_list()),
         "leakage": {"near_from": options.near, "between": audit_splits(unique, options.near)},
     }
-    _publish(splits, report, out)
+    _publish(splits | ({"unlabelled": unlabelled} if unlabelled.height else {}), report, out)
     return report
 
 
@@ -129,8 +133,8 @@ class _Road:
 
 def _checked(options: DatasetOptions, out: Path) -> dict[str, float]:
     """Refuse what cannot work before anything is read, and return the weights by source."""
-    if not (options.files or options.from_hub or options.processed or options.extra or options.corpus):
-        raise UsageError("dataset: expected FILES, --from-hub, --processed, --extra or --corpus, found none of them")
+    if not (options.files or options.from_hub or options.processed or options.public or options.extra or options.corpus):
+        raise UsageError("dataset: expected FILES, --from-hub, --processed, --public, --extra or --corpus, found none of them")
     if (options.text_column or options.intent_column) and not options.extra:
         raise UsageError("--text-column and --intent-column: expected an --extra file whose columns they name, found none")
     if not 0 <= options.min_length <= options.max_length:
@@ -161,6 +165,7 @@ def _read_sources(options: DatasetOptions) -> list[Labelled]:
     # A taxonomy of one's own seldom has the nine intents of the corpus.
     if options.corpus or (options.corpus is None and options.map is None and CORPUS.is_dir()):
         found += reversed(read_realistic())
+    found += read_public(options.public) if options.public else []
     found += [read_file(file) for file in options.files]
     hub = [one for name in options.from_hub for one in (BITEXT_ON_THE_HUB if name == "bitext" else (name,))]
     found += [read_hub(dataset) for dataset in hub]
@@ -171,10 +176,14 @@ def _read_sources(options: DatasetOptions) -> list[Labelled]:
 def _map_labels(rows: pl.DataFrame, taxonomy: Taxonomy) -> tuple[pl.DataFrame, dict[str, int]]:
     """Return the rows with their intents, and how many each unknown label cost, the dearest first."""
     intents = {label: taxonomy.find(label) for label in rows["label"].unique()}
-    mapped = rows.with_columns(intent=pl.col("label").replace_strict(intents, return_dtype=pl.String))
+    second = {label: taxonomy.find(label) for label in rows["second_label"].unique() if label is not None}
+    mapped = rows.with_columns(
+        intent=pl.col("label").replace_strict(intents, return_dtype=pl.String),
+        second_intent=pl.col("second_label").replace_strict(second, default=None, return_dtype=pl.String),
+    )
     unmapped = mapped.filter(pl.col("intent").is_null())["label"].value_counts()
     return (
-        mapped.drop_nulls("intent").select("text", "intent", "source", "split"),
+        mapped.drop_nulls("intent").select("text", "intent", "second_intent", "source", "split"),
         dict(unmapped.sort(["count", "label"], descending=[True, False]).iter_rows()),
     )
 
@@ -228,7 +237,7 @@ def _split(rows: pl.DataFrame, seed: int) -> dict[str, pl.DataFrame]:
         train, rest = train_test_split(places, test_size=0.2, stratify=intents, random_state=seed)
         validation, test = train_test_split(rest, test_size=0.5, stratify=intents[rest], random_state=seed)
         parts = {name: free[np.sort(part)] for name, part in zip(SPLITS, (train, validation, test), strict=True)}
-    return {name: pl.concat([rows.filter(split=name), parts[name]]).select("text", "intent", "source") for name in SPLITS}
+    return {name: pl.concat([rows.filter(split=name), parts[name]]).drop("split") for name in SPLITS}
 
 
 def _weigh(train: pl.DataFrame, weights: dict[str, float], seed: int) -> pl.DataFrame:
@@ -245,6 +254,13 @@ def _weigh(train: pl.DataFrame, weights: dict[str, float], seed: int) -> pl.Data
                 drawn[rng.choice(mine, round(share[mine[0]] * len(mine)), replace=False)] = True
         copies.append(train.filter(drawn))
     return pl.concat(copies)
+
+
+def _gather_unlabelled(sources: list[Labelled], rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the messages without a label, each once, and none that is among the labelled rows of any split."""
+    known = {fold_text(text) for text in rows["text"]}
+    found = {fold_text(message): message for one in sources for message in (clean_message([text]) for text in one.unlabelled)}
+    return pl.DataFrame({"text": [message for key, message in found.items() if has_words(message) and key not in known]})
 
 
 def _count_tokens(model: ModelFolder, texts: list[str]) -> Any:

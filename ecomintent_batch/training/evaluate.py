@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, classification_report, confusion_matrix, f1_score
 
 from ecomintent_batch.batching import plan_batches, tokenise
+from ecomintent_batch.classify import is_multi_intent
 from ecomintent_batch.clean import clean_message
 from ecomintent_batch.engines import Engine, ModelFolder, load_engine, open_model
 from ecomintent_batch.errors import ModelError, UsageError
+from ecomintent_batch.published import PUBLISHED, SOURCE
 from ecomintent_batch.training.evaluation_set import EvaluationSet, match_labels
-from ecomintent_batch.training.published import PUBLISHED, SOURCE
 
 _BINS = 15
 _THRESHOLDS = 100
@@ -71,13 +72,16 @@ def evaluate_model(
     if failed:
         raise ModelError(f"{folder.name}: expected a score for every ticket, found none for {failed:,}; try --engine torch")
     tickets_per_s = len(matched.rows) / elapsed_s
+    probabilities = folder.to_probabilities(scored.logits)
     return {
         "source": tickets.name,
         "left_out": tickets.left_out,
         "model": folder.fingerprint(loaded.weights_file),
         "engine": loaded.description,
         "evaluated_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        **measure(folder.to_probabilities(scored.logits), folder.labels, scored.true, threshold),
+        **measure(probabilities, folder.labels, scored.true, threshold),
+        "by_group": measure_groups(probabilities, folder.labels, scored.true, matched.groups),
+        "two_asks": measure_two_asks(probabilities, scored.n_tokens, folder, matched),
         "latency_ms": latency,
         "throughput": {"elapsed_s": elapsed_s, "tickets_per_s": tickets_per_s},
         "cost": {"hourly_price_usd": hourly_price, "usd_per_1000_tickets": hourly_price / 3600 / tickets_per_s * 1000},
@@ -135,6 +139,35 @@ def measure(probabilities: NDArray[np.float32], labels: Sequence[str], true: Seq
         "confusion": {"labels": met, "counts": confusion_matrix(true, found, labels=met).tolist()},
         "reliability": bin_confidences(confidence, correct),
         "coverage": measure_coverage(confidence, correct, [i / _THRESHOLDS for i in range(_THRESHOLDS)]),
+    }
+
+
+def measure_groups(
+    probabilities: NDArray[np.float32], labels: Sequence[str], true: Sequence[str], groups: Sequence[str | None]
+) -> dict[str, dict[str, float]]:
+    """Return tickets and accuracy of each group, by name; nothing where there are none."""
+    right = np.array([labels[i] == intent for i, intent in zip(probabilities.argmax(axis=1), true, strict=True)])
+    names = np.array([group or "(none)" for group in groups], dtype=object)
+    return {
+        str(name): {"tickets": int((names == name).sum()), "accuracy": float(right[names == name].mean())}
+        for name in sorted(set(names))
+    }
+
+
+def measure_two_asks(
+    probabilities: NDArray[np.float32], n_tokens: NDArray[np.int32], model: ModelFolder, tickets: EvaluationSet
+) -> dict[str, float] | None:
+    """Return how often the dominant ask comes first, both are the first two, and the signal sees two; None without any."""
+    rows = [row for row, second in enumerate(tickets.seconds) if second]
+    if not rows:
+        return None
+    ranked = np.array(model.labels, dtype=object)[np.argsort(-probabilities, axis=1)]
+    both = [{*ranked[row, :2]} == {tickets.rows[row][1], tickets.seconds[row]} for row in rows]
+    return {
+        "tickets": len(rows),
+        "dominant_first": float(np.mean([ranked[row, 0] == tickets.rows[row][1] for row in rows])),
+        "both_in_two": float(np.mean(both)),
+        "seen_as_two": float(is_multi_intent(probabilities, n_tokens, model.calibration)[rows].mean()),
     }
 
 
@@ -200,6 +233,14 @@ def print_evaluation(found: dict[str, Any]) -> None:
         f"  Threshold:   {found['coverage_at_threshold']:.2%} of the tickets reach {found['threshold']:g}, "
         + ("none to be right" if sure is None else f"{sure:.2%} of them right")
     )
+    for name, group in found["by_group"].items():
+        print(f"  {name:<13}{group['accuracy']:.2%} of {group['tickets']:,} right")
+    if found["two_asks"]:
+        two = found["two_asks"]
+        print(
+            f"  Two asks:    dominant first in {two['dominant_first']:.1%} of {two['tickets']:,}, both in the first two "
+            f"{two['both_in_two']:.1%}, seen as two {two['seen_as_two']:.1%}"
+        )
     print(
         f"  Latency:     p50 {latency['p50']:.1f} ms, p95 {latency['p95']:.1f} ms, p99 {latency['p99']:.1f} ms, "
         f"one ticket at a time ({latency['tickets']})"

@@ -1,7 +1,10 @@
-"""Labelled texts of one place → rows of text, label, source and split: files, the hub, a processed split, the corpus."""
+"""Labelled texts of one place → rows of text, labels, source and split: files, the hub, a processed split, the corpus, …"""
 
 from __future__ import annotations
 
+import json
+import random
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +15,7 @@ from ecomintent_batch.columns import list_names
 from ecomintent_batch.errors import ColumnError, SourceError
 from ecomintent_batch.sources import open_source
 from ecomintent_batch.textfiles import Reject
-from ecomintent_batch.training.dataset import CORPUS, read_corpus
+from ecomintent_batch.training.corpus_files import CORPUS, read_corpus, read_two_asks
 
 SPLITS = ("train", "validation", "test")
 BITEXT_ON_THE_HUB = (
@@ -21,19 +24,30 @@ BITEXT_ON_THE_HUB = (
 )
 _TEXTS = ("utterance", "instruction", "text")
 _LABELS = ("intent", "label")
-SCHEMA = {"text": pl.String, "label": pl.String, "source": pl.String, "split": pl.String}
+_MAPS = Path(__file__).parent / "maps"
+_PER_INTENT = 250  # of a public set, so that card questions do not become what BILLING_DISPUTE means; twice that of OTHER
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Rows of one source: columns of `SCHEMA`, where `split` is null for rows that are yet to be split."""
+    """Rows of one source.
+
+    Attributes:
+        rows: text, label, second_label (of a ticket with two asks, else null), source, split (null: yet to be split).
+        unlabelled: texts without a label of use, for a teacher to label.
+    """
 
     rows: pl.DataFrame
     rejected: int = 0
+    unlabelled: tuple[str, ...] = ()
 
 
-def read_file(location: str, *, text_column: str | None = None, intent_column: str | None = None) -> Labelled:
+def read_file(
+    location: str, *, text_column: str | None = None, intent_column: str | None = None, by: str | None = None
+) -> Labelled:
     """Read text and label of a CSV, Parquet or JSON lines file, which may be a glob or a folder.
+
+    A column `second_intent` becomes the second label; `by` names one more column to read, as `by`.
 
     Raises:
         SourceError: the file cannot be read.
@@ -42,11 +56,17 @@ def read_file(location: str, *, text_column: str | None = None, intent_column: s
     source = open_source(location)
     text = _find_column(location, source.columns, text_column, _TEXTS, "the text")
     label = _find_column(location, source.columns, intent_column, _LABELS, "the intent")
+    wanted = {"text": text, "label": label}
+    if by is not None:
+        wanted["by"] = _find_column(location, source.columns, by, (), "what to tell apart by")
+    if "second_intent" in source.columns:
+        wanted["second_label"] = "second_intent"
     rejects: list[Reject] = []
-    pairs = [(batch.table[text], batch.table[label]) for batch in source.read([text, label], [text, label], rejects.append)]
-    texts = [value for column, _ in pairs for value in column.to_pylist()]
-    labels = [value for _, column in pairs for value in column.to_pylist()]
-    return Labelled(_frame(texts, labels, Path(location).name.partition(".")[0] or location), len(rejects))
+    columns = list(dict.fromkeys(wanted.values()))
+    tables = [batch.table for batch in source.read(columns, columns, rejects.append)]
+    read = {name: [value for table in tables for value in table[column].to_pylist()] for name, column in wanted.items()}
+    rows = _frame(read.pop("text"), read.pop("label"), Path(location).name.partition(".")[0] or location)
+    return Labelled(rows.with_columns(pl.Series(name, values, pl.String) for name, values in read.items()), len(rejects))
 
 
 def read_hub(dataset: str) -> Labelled:
@@ -87,15 +107,55 @@ def read_realistic() -> list[Labelled]:
     """
     if not CORPUS.is_dir():
         raise SourceError(f"{CORPUS}: expected the corpus, found none; use a checkout of the repository, or --no-corpus")
-    return [
-        Labelled(_frame([text for text, _ in rows], [intent for _, intent in rows], "corpus", split))
+    two = read_two_asks()
+    asks = _frame([row["text"] for row in two], [row["intent"] for row in two], "corpus", "train").with_columns(
+        second_label=pl.Series([row["second_intent"] for row in two], dtype=pl.String)
+    )
+    train, dev = (
+        _frame([text for text, _ in rows], [intent for _, intent in rows], "corpus", split)
         for split, rows in (("train", read_corpus("train")), ("validation", read_corpus("dev")))
-    ]
+    )
+    return [Labelled(pl.concat([train, asks])), Labelled(dev)]
+
+
+def read_public(folder: Path) -> list[Labelled]:
+    """Read the train queries of Banking77 and CLINC150 under a folder, by `maps/`; the test queries stay unseen.
+
+    A query whose label is not in the map, or that is one too many of its intent, is unlabelled.
+
+    Raises:
+        SourceError: the folder lacks `banking77/train.csv` or `clinc150/data_full.json`, as published.
+    """
+    try:
+        banking = pl.read_csv(folder / "banking77" / "train.csv").select("text", "category").rows()
+        clinc = json.loads((folder / "clinc150" / "data_full.json").read_text(encoding="utf-8"))
+        queries = {"banking77": banking, "clinc150": [*map(tuple, clinc["train"] + clinc["oos_train"])]}
+    except (OSError, ValueError, KeyError, pl.exceptions.PolarsError) as error:
+        raise SourceError(
+            f"{folder}: expected banking77/train.csv and clinc150/data_full.json as published, found: {type(error).__name__}"
+        ) from None
+    return [_map_public(name, rows) for name, rows in queries.items()]
+
+
+def _map_public(name: str, rows: Sequence[tuple[str, ...]]) -> Labelled:
+    table = tomllib.loads((_MAPS / f"{name}.toml").read_text(encoding="utf-8"))
+    intent_of = {label: intent for intent, labels in table.items() for label in labels}
+    counts = dict.fromkeys(table, 0)
+    labelled, unlabelled = [], []
+    for text, label in random.Random(0).sample(rows, len(rows)):  # noqa: S311 - a training set, not a secret
+        intent = intent_of.get(label)
+        if intent is None or counts[intent] >= _PER_INTENT * (2 if intent == "OTHER" else 1):
+            unlabelled.append(text)
+            continue
+        counts[intent] += 1
+        labelled.append((text, intent))
+    texts, intents = zip(*labelled, strict=True)
+    return Labelled(_frame(texts, intents, name, "train"), unlabelled=tuple(unlabelled))
 
 
 def _frame(texts: Sequence[str | None], labels: Sequence[str | None], source: str, split: str | None = None) -> pl.DataFrame:
     rows = pl.DataFrame({"text": texts, "label": labels}, schema={"text": pl.String, "label": pl.String})
-    return rows.with_columns(source=pl.lit(source), split=pl.lit(split, pl.String))
+    return rows.with_columns(second_label=pl.lit(None, pl.String), source=pl.lit(source), split=pl.lit(split, pl.String))
 
 
 def _find_column(name: str, columns: Sequence[str], named: str | None, usual: Sequence[str], what: str) -> str:

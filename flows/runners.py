@@ -1,0 +1,67 @@
+"""Where the shards of a run are classified: in the flow's own process, in one process a core, or on a Ray cluster.
+
+All three run the same task over the same paths. What a shard takes and gives can travel, and no result depends on where.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
+
+from ecomintent_batch.engines import count_cores
+from ecomintent_batch.errors import UsageError
+from ecomintent_batch.runs import RunFolder
+from ecomintent_batch.settings import RunSettings
+
+Runner = Literal["inline", "process", "ray"]
+
+
+@contextmanager
+def open_runner(runner: Runner, settings: RunSettings, ray_address: str | None) -> Iterator[TaskRunner[Any]]:
+    """Yield the task runner that the shards are mapped over; what it started is gone when this is left."""
+    if runner == "ray":
+        with _join_ray(settings, ray_address) as cluster:
+            yield cluster
+    elif runner == "process":
+        with ProcessPoolTaskRunner(max_workers=max(1, count_cores() // (settings.threads or 1))) as processes:
+            yield processes
+    else:
+        # Two: a shard is cleaned and tokenised while the one before it is scored, and two are held in memory.
+        inline: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=2)
+        with inline:
+            yield inline
+
+
+def fit_to_runner(runner: Runner, settings: RunSettings, folder: RunFolder) -> tuple[RunSettings, RunFolder]:
+    """Return settings and folder as a shard needs them elsewhere: absolute paths, one thread, the one GPU it is given."""
+    if runner == "inline":
+        return settings, folder
+    changes: dict[str, Any] = {"threads": settings.threads or 1}
+    if settings.model and Path(settings.model).exists():
+        changes["model"] = str(Path(settings.model).absolute())
+    if runner == "ray" and settings.device.startswith("cuda"):
+        changes["device"] = "cuda"  # Ray shows a task its own GPU only, whatever the number
+    return settings.model_copy(update=changes), RunFolder(folder.out.absolute(), folder.run_id)
+
+
+@contextmanager
+def _join_ray(settings: RunSettings, address: str | None) -> Iterator[TaskRunner[Any]]:
+    try:
+        import ray
+        from prefect_ray import RayTaskRunner
+        from prefect_ray.context import remote_options
+    except ModuleNotFoundError:
+        raise UsageError("runner ray: expected prefect-ray, found none; pip install 'ecomintent-batch[ray]'") from None
+    # The logs of the shards reach Prefect from where they run; Ray's copy on the flow's terminal would be a second one.
+    cluster = RayTaskRunner(address=address, init_kwargs={"log_to_driver": False})
+    with cluster:
+        share: dict[str, Any] = {"num_cpus": settings.threads or 1}
+        if ray.cluster_resources().get("GPU") and settings.device != "cpu":
+            # Without max_calls Ray ends the process of a GPU task behind it, and each shard would load the model.
+            share |= {"num_gpus": 1, "max_calls": 0}
+        with remote_options(**share):
+            yield cluster
