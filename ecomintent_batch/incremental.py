@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from ecomintent_batch.clean import clean_messages, hash_message
 from ecomintent_batch.errors import RunStateError
+from ecomintent_batch.objectstore import SCHEME, open_for_reading
 from ecomintent_batch.schema import TEXT_PREFIX
 from ecomintent_batch.sources import first_line, literal_glob
 
@@ -121,6 +122,8 @@ def _find_staying(earlier: Earlier, candidates: Path) -> Any:
     ) as connection:
         connection.execute("SET enable_external_file_cache = false")
         connection.execute("SET preserve_insertion_order = false")
+        if any(file.startswith(SCHEME) for file in earlier.files):
+            open_for_reading(connection)
         query = _STAYS if earlier.files else f"SELECT row_number FROM ({_NEWEST}) ORDER BY row_number"  # noqa: S608 - of this file
         try:
             return connection.execute(query, values).fetchnumpy()["row_number"]

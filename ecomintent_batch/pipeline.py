@@ -38,6 +38,7 @@ from ecomintent_batch.errors import OutputError, RunStateError
 from ecomintent_batch.extract import Extraction, ReadPlan, check_rejects, extract_shards, plan_reading, read_extraction
 from ecomintent_batch.files import sha256_of
 from ecomintent_batch.incremental import Earlier, newest_committed
+from ecomintent_batch.objectstore import Store, list_manifests, publish_run
 from ecomintent_batch.report import sum_up_run
 from ecomintent_batch.runs import (
     Manifest,
@@ -49,6 +50,7 @@ from ecomintent_batch.runs import (
     find_interrupted,
     finish_published,
     finish_run,
+    forget_run,
     has_part,
     list_parts,
     list_runs,
@@ -178,6 +180,7 @@ def _pick_up_or_start(settings: RunSettings, plan: Plan, progress: Progress) -> 
         progress.note(f"run {manifest['run_id']} was published before a crash: its manifest is in place now")
     for manifest in list_unsummarised(out):
         sum_up_run(RunFolder(out, manifest["run_id"]), manifest, progress.warn)
+    publish(settings, progress)
     if folder is not None:
         progress.note(f"resuming run {folder.run_id}")
         return folder, True
@@ -243,7 +246,8 @@ def extract(job: Job, progress: Progress, loaded: LoadedModel | None = None) -> 
 def _look_back(job: Job, progress: Progress, loaded: LoadedModel | None) -> tuple[Earlier, datetime | None]:
     """Return the predictions that committed runs have made, and the time of the first ticket to read."""
     settings, model, read_from = job.settings, None, None
-    manifests = list_runs(settings.out)
+    place = settings.publish_to or str(settings.out)
+    manifests = list_manifests(Store(place)) if settings.publish_to else list_runs(settings.out)
     if settings.backfill:  # then every ticket may be one to label again, however old
         model = (loaded or _load_once(settings, job.folder.run_id)).fingerprint
     elif job.plan.picked.time_is_named and job.plan.time_sql is None and job.source.kind not in ("csv", "jsonl"):
@@ -251,7 +255,7 @@ def _look_back(job: Job, progress: Progress, loaded: LoadedModel | None) -> tupl
         read_from = newest - timedelta(days=settings.lag_days) if newest else None
         if read_from:
             progress.note(f"reading tickets from {read_from:%Y-%m-%d %H:%M} on")
-    files = list_parts(settings.out, manifests)
+    files = list_parts(place, manifests)
     progress.note(f"leaving out what {len(manifests):,} committed runs have classified")
     return Earlier(files, model, settings.raw_text), read_from
 
@@ -273,7 +277,21 @@ def classify_one(settings: RunSettings, folder: RunFolder, shard: Path) -> PartS
 def finish_job(job: Job, stats: Sequence[PartStats], progress: Progress) -> RunResult:
     """Commit the parts, and write the summaries."""
     manifest = commit(job, stats)
-    return RunResult(manifest, summarise(job, progress), job.folder)
+    summary = summarise(job, progress)
+    publish(job.settings, progress)
+    return RunResult(manifest, summary, job.folder)
+
+
+def publish(settings: RunSettings, progress: Progress) -> None:
+    """Publish the runs that are committed in the local folder of an object store, and keep no parts of them there."""
+    if settings.publish_to is None:
+        return
+    store = Store(settings.publish_to)
+    for manifest in list_runs(settings.out):
+        folder = RunFolder(settings.out, manifest["run_id"])
+        publish_run(store, folder.out, folder.run_id)
+        progress.note(f"run {folder.run_id} is published to {store.url}")
+        forget_run(folder)
 
 
 def commit(job: Job, stats: Sequence[PartStats]) -> Manifest:

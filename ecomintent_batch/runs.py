@@ -290,9 +290,16 @@ def list_runs(out: Path) -> list[Manifest]:
     return [read_manifest(file) for file in sorted((out / "runs").glob("*.json"))]
 
 
-def list_parts(out: Path, manifests: Sequence[Manifest]) -> list[str]:
-    """Return the files of the parts that some manifests list."""
-    return [str(RunFolder(out, found["run_id"]).predictions / part["file"]) for found in manifests for part in found["parts"]]
+def list_parts(out: str, manifests: Sequence[Manifest]) -> list[str]:
+    """Return the files, or URLs, of the parts that some manifests list."""
+    return [f"{out}/predictions/run_id={found['run_id']}/{part['file']}" for found in manifests for part in found["parts"]]
+
+
+def forget_run(folder: RunFolder) -> None:
+    """Remove what a store has now from the local folder, the manifest last: until then it would be published again."""
+    shutil.rmtree(folder.predictions, ignore_errors=True)
+    folder.rejects.unlink(missing_ok=True)
+    folder.manifest.unlink()
 
 
 def find_run(out: Path, run_id: str | None = None) -> RunFolder:

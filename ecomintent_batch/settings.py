@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ecomintent_batch.alerts import parse_alert
 from ecomintent_batch.errors import UsageError, hide_password
+from ecomintent_batch.objectstore import as_url, work_folder
 
 Columns = Annotated[tuple[str, ...], NoDecode]  # in the environment `channel,brand`, not JSON
 EngineName = Literal["auto", "torch", "onnx", "stub"]
@@ -35,7 +36,8 @@ class RunSettings(BaseSettings):
         description="File, glob, folder, .duckdb file, or postgresql:// URL without its password.",
         json_schema_extra=_NO_PASSWORD,
     )
-    out: Path = Field(Path("ecomintent-out"), description="Folder that holds the outputs of all runs.")
+    out: Path = Field(Path("ecomintent-out"), description="Folder, or s3:// URL, that holds the outputs of all runs.")
+    publish_to: str | None = Field(None, description="Where the runs of out are published; an s3:// URL as out sets it.")
     table: str | None = Field(None, description="Table of a database source.")
     query: str | None = Field(None, description="One SELECT over a database source.")
     id_column: str | None = Field(None, description="Column with the ticket's id; found by its name when unset.")
@@ -94,6 +96,12 @@ class RunSettings(BaseSettings):
     @field_serializer("source", when_used="json")
     def _hide_password(self, value: str) -> str:
         return hide_password(value)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _make_runs_of_a_url_locally(cls, values: Any) -> Any:
+        url = as_url(str(values.get("out", ""))) if isinstance(values, dict) else None
+        return {**values, "out": work_folder(url), "publish_to": url} if url else values
 
     @model_validator(mode="after")
     def _table_or_query(self) -> Self:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, Protocol
 
 import duckdb
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 
 from ecomintent_batch.columns import list_names
 from ecomintent_batch.errors import ColumnError, SourceError, UsageError, hide_password
+from ecomintent_batch.objectstore import SCHEME, Store, load_extension, open_for_reading
 from ecomintent_batch.textfiles import READ_ERRORS, DelimitedFile, JsonLinesFile, Reject, Row, detect_dialect
 
 Kind = Literal["csv", "jsonl", "parquet", "duckdb", "postgres"]
@@ -29,7 +31,7 @@ _SUFFIXES: dict[str, Kind] = {
 _KINDS_OF_FOLDERS = ("csv", "jsonl", "parquet")
 _DEFAULT_SCHEMAS = ("main", "public")
 _BATCH_ROWS = 8192
-_WHAT_IS_READ = ".csv .tsv .jsonl (also .gz) .parquet .duckdb or postgresql://"
+_WHAT_IS_READ = ".csv .tsv .jsonl (also .gz) .parquet .duckdb postgresql:// or s3://"
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Batch:
     file: str = ""
 
 
+StoredFile = tuple[str, int, str]  # URL, bytes, time of its last change
 Since = tuple[str, datetime]  # a column of times, and the earliest of them to read
 
 
@@ -86,6 +89,10 @@ def open_source(
     """
     scheme, is_url, _ = location.partition("://")
     if is_url:
+        if scheme == "s3" and (table or query):
+            raise UsageError(f"--table and --query: expected a database, found {location}")
+        if scheme == "s3":
+            return _open_stored(location, encoding, delimiter)
         if scheme not in ("postgres", "postgresql"):
             raise SourceError(f"{scheme}://…: expected {_WHAT_IS_READ}, found a URL of another kind; export it to a file")
         return _open_database("postgres", location, table, query)
@@ -314,6 +321,47 @@ class ParquetSource(_DuckDBSource):
         return _file_fingerprint(self.files)
 
 
+class StoredParquet(_DuckDBSource):
+    """Parquet files of an object store, read where they are."""
+
+    kind: Kind = "parquet"
+
+    def __init__(self, name: str, connection: duckdb.DuckDBPyConnection, files: Sequence[StoredFile]) -> None:
+        self._files = files
+        listed = ", ".join("'" + literal_glob(file[0]).replace("'", "''") + "'" for file in files)
+        super().__init__(name, connection, f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)")
+
+    def fingerprint(self) -> list[Any]:
+        return [list(file) for file in self._files]
+
+
+class StoredText(TextSource):
+    """Text files of an object store, fetched into a private folder for as long as they are read."""
+
+    def __init__(self, kind: Kind, name: str, files: Sequence[StoredFile], encoding: str | None, delimiter: str | None) -> None:
+        self._stored, self._folder = files, TemporaryDirectory(prefix="ecomintent-source-")
+        root = Path(self._folder.name)
+        bucket, fetched = name.removeprefix(SCHEME).partition("/")[0], []
+        for url, *_ in files:
+            key = url.removeprefix(f"{SCHEME}{bucket}/")
+            path = root / bucket / key
+            Store(f"{SCHEME}{bucket}").download(key, path)
+            fetched.append(path)
+        super().__init__(kind, name, fetched, encoding, delimiter)
+
+    def fingerprint(self) -> list[Any]:
+        return [[list(file) for file in self._stored], self.encoding, self.delimiter]
+
+    def read(
+        self, columns: Sequence[str], as_text: Sequence[str], reject: Callable[[Reject], None], since: Since | None = None
+    ) -> Iterator[Batch]:
+        def shown(file: str) -> str:
+            return SCHEME + file.removeprefix(f"{self._folder.name}/")
+
+        for batch in super().read(columns, as_text, lambda found: reject(replace(found, file=shown(found.file))), since):
+            yield replace(batch, file=shown(batch.file))
+
+
 class DatabaseSource(_DuckDBSource):
     """A table of a database, or one SELECT over it; the database is opened read-only."""
 
@@ -323,6 +371,23 @@ class DatabaseSource(_DuckDBSource):
 
     def _clean(self, reason: str) -> str:
         return reason.replace(self._location, self.name)
+
+
+def _open_stored(url: str, encoding: str | None, delimiter: str | None) -> Source:
+    """Open files of an object store: one, a glob, or all of a folder."""
+    connection = duckdb.connect()
+    open_for_reading(connection)
+    pattern = f"{url}*" if url.endswith("/") else url
+    try:
+        listed = "SELECT filename, size, last_modified::VARCHAR FROM read_blob(?) WHERE size > 0 ORDER BY filename"
+        files: list[StoredFile] = connection.execute(listed, [pattern]).fetchall()
+    except duckdb.Error as error:
+        raise SourceError(f"{url}: expected objects that can be read, found: {first_line(error)}") from None
+    kinds = {_kind_of(Path(name)) for name, *_ in files}
+    if len(kinds) != 1 or kinds == {"duckdb"}:
+        raise SourceError(f"{url}: expected text or Parquet files of one kind, found {', '.join(sorted(kinds)) or 'none'}")
+    kind = kinds.pop()
+    return StoredParquet(url, connection, files) if kind == "parquet" else StoredText(kind, url, files, encoding, delimiter)
 
 
 def _open_database(kind: Kind, location: str, table: str | None, query: str | None) -> DatabaseSource:
@@ -355,7 +420,7 @@ def _connect_postgres(location: str, name: str) -> duckdb.DuckDBPyConnection:
         raise SourceError(f"{name}: expected / @ % in a password as %2F %40 %25, found one as it is; or set PGPASSWORD instead")
     connection = duckdb.connect()
     try:
-        _load_postgres_extension(connection)
+        load_extension(connection, "postgres_scanner")
     except (duckdb.Error, OSError) as error:
         raise SourceError(
             f"{name}: expected DuckDB's postgres extension, found: {first_line(error)}; pip install 'ecomintent-batch[warehouse]'"
@@ -367,17 +432,6 @@ def _connect_postgres(location: str, name: str) -> duckdb.DuckDBPyConnection:
         reason = first_line(error).replace(location, name).removeprefix(f'Unable to connect to Postgres at "{name}": ')
         raise SourceError(f"{name}: expected a Postgres server that lets this user in, found: {reason}") from None
     return connection
-
-
-def _load_postgres_extension(connection: duckdb.DuckDBPyConnection) -> None:
-    """Load the extension from the wheel of the `warehouse` extra, from DuckDB's own folder otherwise."""
-    from importlib.util import find_spec
-
-    spec = find_spec("duckdb_extension_postgres_scanner")
-    found = None
-    if spec is not None and spec.origin is not None:
-        found = next(Path(spec.origin).parent.rglob(f"v{duckdb.__version__}/postgres_scanner.duckdb_extension"), None)
-    connection.load_extension(str(found) if found else "postgres_scanner")
 
 
 def _checked_select(connection: duckdb.DuckDBPyConnection, query: str) -> str:

@@ -15,6 +15,7 @@ import duckdb
 from ecomintent_batch.alerts import Alert, check_alerts, lowest_z, parse_alert
 from ecomintent_batch.errors import OutputError
 from ecomintent_batch.files import write_json
+from ecomintent_batch.objectstore import as_url, open_for_reading
 from ecomintent_batch.runs import Manifest, RunFolder, list_runs
 
 if TYPE_CHECKING:
@@ -50,7 +51,10 @@ def open_views(out: Path, variables: Mapping[str, str | list[str] | None] | None
     connection = duckdb.connect()
     connection.execute("SET enable_external_file_cache = false")  # it would hold whatever was read of the parts
     connection.execute("SET TimeZone = 'UTC'")  # days of times with a zone must not depend on the machine
-    plain = re.sub(r"([*?\[])", r"[\1]", str(out))  # an OUT named `run[1]` is no glob
+    url = as_url(str(out))
+    if url:
+        open_for_reading(connection)
+    plain = url or re.sub(r"([*?\[])", r"[\1]", str(out))  # an OUT named `run[1]` is no glob
     for name, value in {"out": plain, "run_id": None, **(variables or {})}.items():
         connection.execute(f"SET VARIABLE {name} = ?", [value])
     for statement in connection.extract_statements(read_sql("views")):

@@ -145,14 +145,15 @@ def print_result(result: RunResult) -> None:
             f"{performance['elapsed_s']:.1f} s, {performance['tickets_per_s']:,.0f} tickets/s, "
             f"{performance['padding_ratio']:.1%} padding, {result.manifest['engine']}."
         )
+    place, run_id = result.manifest["settings"].get("publish_to") or result.folder.out, result.folder.run_id
     if counts["rejects"]:
-        console.print(f"Rejects      {result.folder.rejects}", soft_wrap=True)
-    console.print(f"Predictions  {result.folder.predictions}", soft_wrap=True)
-    console.print(f"Summaries    {result.folder.summaries}", soft_wrap=True)
+        console.print(f"Rejects      {place}/rejects/run_id={run_id}.parquet", soft_wrap=True)
+    console.print(f"Predictions  {place}/predictions/run_id={run_id}", soft_wrap=True)
+    console.print(f"Summaries    {place}/summaries/run_id={run_id}", soft_wrap=True)
     report = result.folder.summaries / "report.html"
     if report.exists():
         console.print(f"Report       {report}", soft_wrap=True)
-    glob = f"{result.folder.out}/predictions/*/*.parquet".replace("'", "''")
+    glob = f"{place}/predictions/*/*.parquet".replace("'", "''")
     query = f"SELECT intent, count(*) FROM '{glob}' GROUP BY ALL"  # noqa: S608 - shown, not run
     console.print(f'Query        duckdb -c "{query}"', soft_wrap=True)
 

@@ -128,6 +128,7 @@ def summarise(job: Job) -> None:
     for alert in summary.alerts:
         _Log().warn(f"alert: {alert.message}")
     tell_alerts(job.folder, summary)
+    pipeline.publish(job.settings, _Log())
 
 
 @flow(

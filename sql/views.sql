@@ -8,12 +8,29 @@
 -- Columns: predictions and latest_predictions as in the README, with `run_id` from the folder's name; rejects run_id, file,
 --   line, row_number, column, error; runs run_id, started_at, finished_at, source, model, engine, counts, settings, performance
 
+-- On an object store a run has no moment at which all its parts appear, so there the parts are those that manifests list,
+-- as they were when this file was read; in a folder they are what is there.
+SET VARIABLE listed_parts = (
+    SELECT list(getvariable('out') || '/predictions/run_id=' || run_id || '/' || part.file ORDER BY run_id, part.file)
+    FROM (
+        SELECT run_id, unnest(parts) AS part
+        FROM read_json(
+            getvariable('out') || '/runs/' || coalesce(getvariable('run_id')::VARCHAR, '*') || '.json',
+            columns = {'run_id': 'VARCHAR', 'parts': 'STRUCT(file VARCHAR)[]'}, maximum_object_size = 67108864
+        )
+        WHERE starts_with(getvariable('out'), 's3://')
+    )
+);
+
 -- A run_id narrows the files that are read, so that a query of one run costs the same among thousands, and columns of
 -- other runs, whose types may differ, are left out of it.
 CREATE OR REPLACE VIEW predictions AS
 SELECT *
 FROM read_parquet(
-    getvariable('out') || '/predictions/run_id=' || coalesce(getvariable('run_id')::VARCHAR, '*') || '/part-*.parquet',
+    coalesce(
+        getvariable('listed_parts'),
+        [getvariable('out') || '/predictions/run_id=' || coalesce(getvariable('run_id')::VARCHAR, '*') || '/part-*.parquet']
+    ),
     union_by_name = true, hive_partitioning = true, hive_types = {'run_id': VARCHAR}
 );
 

@@ -120,7 +120,11 @@ CASES: dict[str, tuple[Case, int, str]] = {
     "Parquet that is not UTF-8": (badly_encoded_parquet, 1, "t.parquet: cannot be read: Invalid string encoding"),
     "torn gzip": (file(gzip.compress(GOOD.encode() * 99)[:-20], "t.csv.gz"), 1, "found: Compressed file ended before"),
     "a workbook": (file(b"PK\x03\x04\0\0\0\0", "t.csv"), 1, "expected text, found an Excel workbook or a zip archive; export"),
-    "another ending": (file(GOOD, "t.docx"), 1, "t.docx: expected .csv .tsv .jsonl (also .gz) .parquet .duckdb or postgresql://"),
+    "another ending": (
+        file(GOOD, "t.docx"),
+        1,
+        "t.docx: expected .csv .tsv .jsonl (also .gz) .parquet .duckdb postgresql:// or s3://",
+    ),
     "folder without tickets": (folder_without_tickets, 1, "photos: expected a folder with ticket files"),
     "JSON that is no lines": (file('[\n{"id": 1}\n]\n', "t.jsonl"), 1, "expected a column with the text, found id"),
     "unknown encoding": (file(GOOD, "t.csv", "--encoding", "nope"), 1, "cannot be read as nope (LookupError)"),

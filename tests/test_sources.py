@@ -27,7 +27,8 @@ import typer.testing
 
 from ecomintent_batch.cli import app
 from ecomintent_batch.errors import ColumnError, EcomIntentError, SourceError, UsageError
-from ecomintent_batch.sources import Source, _load_postgres_extension, open_source
+from ecomintent_batch.objectstore import load_extension
+from ecomintent_batch.sources import Source, open_source
 from ecomintent_batch.textfiles import Reject
 
 TICKETS = pa.table({"ticket_id": ["001", "002", "003"], "body": ["where is it", None, "thanks"]})
@@ -195,7 +196,7 @@ def test_text_files_with_other_columns_do_not_mix(tmp_path: Path) -> None:
         open_source(str(tmp_path))
 
 
-@pytest.mark.parametrize("location", ["~nobody-of-this-name/t.csv", "s3://bucket/t.csv", "jdbc:postgresql://u:pass@h/db"])
+@pytest.mark.parametrize("location", ["~nobody-of-this-name/t.csv", "gs://bucket/t.csv", "jdbc:postgresql://u:pass@h/db"])
 def test_locations_of_other_kinds(location: str) -> None:
     """URLs that are not read, and homes that do not exist, are errors without a password in them."""
     with pytest.raises(SourceError, match=r"^(?!.*pass)"):
@@ -383,7 +384,7 @@ def wait_for(server_at: str) -> None:
 def execute(server_at: str, *statements: str) -> None:
     """Run statements as the owner of the server."""
     with duckdb.connect() as connection:
-        _load_postgres_extension(connection)
+        load_extension(connection, "postgres_scanner")
         connection.execute(f"ATTACH 'postgresql://shop:{IN_URL}@{server_at}' AS server (TYPE postgres)")
         for statement in statements:
             connection.execute("CALL postgres_execute('server', ?)", [statement])

@@ -13,9 +13,11 @@ def runs(
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifests as JSON on stdout.")] = False,
 ) -> None:
     """List the committed runs."""
+    from ecomintent_batch.objectstore import Store, as_url, list_manifests
     from ecomintent_batch.runs import list_runs
 
-    manifests = list_runs(out)
+    url = as_url(str(out))
+    manifests = list_manifests(Store(url)) if url else list_runs(out)
     if as_json:
         import json
 

@@ -13,16 +13,22 @@ def verify(
     out: Annotated[Path, typer.Option(help="Folder with the outputs.")] = Path("ecomintent-out"),
 ) -> None:
     """Read a committed run again, and prove that it is whole: files, checksums, rows, columns, sums."""
+    from tempfile import TemporaryDirectory
+
+    from ecomintent_batch.objectstore import Store, as_url, fetch_run
     from ecomintent_batch.runs import find_run, read_manifest
     from ecomintent_batch.verify import verify_run
 
-    folder = find_run(out, run_id)
-    findings = verify_run(folder)
+    with TemporaryDirectory(prefix="ecomintent-verify-") as fetched:
+        if url := as_url(str(out)):
+            out, run_id = Path(fetched), fetch_run(Store(url), run_id, Path(fetched))
+        folder = find_run(out, run_id)
+        findings = [finding.replace(fetched, url or fetched) for finding in verify_run(folder)]
+        counts = {} if findings else read_manifest(folder.manifest)["counts"]
     for finding in findings:
         typer.echo(finding)
     if findings:
         raise typer.Exit(1)
-    counts = read_manifest(folder.manifest)["counts"]
     typer.echo(
         f"run {folder.run_id} is whole: {counts['source_rows']:,} source rows = {counts['predictions']:,} predictions "
         f"+ {counts['rejects']:,} rejects + {counts['skipped']:,} skipped"

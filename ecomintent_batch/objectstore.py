@@ -1,0 +1,196 @@
+"""Object stores that speak S3: sources are read from them, and committed runs are published to them.
+
+A store has no rename, so a run is made in a local folder and published by uploads: parts, rejects and summaries under keys
+that hold its id, then the manifest, put only if it is not there. Until then no reader of manifests sees it; a crash in
+between costs another upload of the same bytes. Credentials, region and endpoint are those of the usual AWS_* environment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ecomintent_batch.errors import OutputError, RunStateError, SourceError
+
+SCHEME = "s3://"
+_EXTRA = "pip install 'ecomintent-batch[s3]'"
+
+
+def load_extension(connection: Any, name: str) -> None:
+    """Load a DuckDB extension from its wheel, from DuckDB's own folder where there is none."""
+    from importlib.metadata import version
+    from importlib.util import find_spec
+
+    spec = find_spec(f"duckdb_extension_{name}")
+    found = None
+    if spec is not None and spec.origin is not None:
+        found = next(Path(spec.origin).parent.rglob(f"v{version('duckdb')}/{name}.duckdb_extension"), None)
+    connection.load_extension(str(found) if found else name)
+
+
+def open_for_reading(connection: Any) -> None:
+    """Let a DuckDB connection read s3:// paths.
+
+    Raises:
+        SourceError: the extension or boto3 is not installed, or there are no credentials.
+    """
+    try:
+        load_extension(connection, "httpfs")
+    except Exception as error:  # duckdb's errors; it is not imported for a check of its kind
+        raise SourceError(f"s3://…: expected DuckDB's httpfs extension, found: {type(error).__name__}; {_EXTRA}") from None
+    session = _session()
+    credentials = session.get_credentials()
+    if credentials is None:
+        raise SourceError("s3://…: expected credentials, found none; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    frozen = credentials.get_frozen_credentials()
+    options = {"KEY_ID": frozen.access_key, "SECRET": frozen.secret_key, "REGION": session.region_name or "us-east-1"}
+    if frozen.token:
+        options["SESSION_TOKEN"] = frozen.token
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if endpoint:
+        scheme, _, host = endpoint.rstrip("/").rpartition("://")
+        options |= {"ENDPOINT": host, "URL_STYLE": "path", "USE_SSL": str(scheme != "http").lower()}
+    listed = ", ".join(f"{name} '" + value.replace("'", "''") + "'" for name, value in options.items())
+    connection.execute(f"CREATE OR REPLACE SECRET objectstore (TYPE s3, {listed})")
+
+
+def _session() -> Any:
+    try:
+        import boto3
+    except ModuleNotFoundError:
+        raise SourceError(f"s3://…: expected boto3 to be installed, found it missing; {_EXTRA}") from None
+    return boto3.Session()
+
+
+@dataclass(frozen=True)
+class Store:
+    """A bucket and a prefix in it, by their URL."""
+
+    url: str
+
+    @cached_property
+    def _client(self) -> Any:
+        return _session().client("s3")
+
+    @property
+    def bucket(self) -> str:
+        """The bucket of the URL."""
+        return self.url.removeprefix(SCHEME).partition("/")[0]
+
+    def _key(self, name: str) -> str:
+        prefix = self.url.removeprefix(SCHEME).partition("/")[2].strip("/")
+        return f"{prefix}/{name}" if prefix else name
+
+    def list_names(self, folder: str) -> list[str]:
+        """Return the names under a folder, relative to the URL, in their order."""
+        try:
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self._key(folder))
+            keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+        except Exception as error:  # botocore's kinds are many, and hold the request
+            raise OutputError(f"{self.url}: expected a bucket that can be listed, found: {_reason(error)}") from None
+        return sorted(key.removeprefix(self._key("")) for key in keys)
+
+    def read(self, name: str) -> bytes:
+        """Return the bytes of one object."""
+        try:
+            return bytes(self._client.get_object(Bucket=self.bucket, Key=self._key(name))["Body"].read())
+        except Exception as error:
+            raise RunStateError(f"{self.url}/{name}: expected an object, found: {_reason(error)}") from None
+
+    def download(self, name: str, path: Path) -> None:
+        """Fetch one object into a file."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._client.download_file(self.bucket, self._key(name), str(path))
+        except Exception as error:
+            raise SourceError(f"{self.url}/{name}: expected an object, found: {_reason(error)}") from None
+
+    def upload(self, path: Path, name: str) -> None:
+        """Put a file, whatever its size."""
+        try:
+            self._client.upload_file(str(path), self.bucket, self._key(name))
+        except Exception as error:
+            raise OutputError(
+                f"{self.url}/{name}: expected a bucket that can be written, found: {_reason(error)}; run the same command again"
+            ) from None
+
+    def put_if_absent(self, name: str, body: bytes) -> bool:
+        """Put an object where there is none, and tell whether it was put."""
+        try:
+            self._client.put_object(Bucket=self.bucket, Key=self._key(name), Body=body, IfNoneMatch="*")
+        except Exception as error:
+            if _reason(error) in ("PreconditionFailed", "ConditionalRequestConflict"):
+                return False
+            raise OutputError(
+                f"{self.url}/{name}: expected a bucket that can be written, found: {_reason(error)}; run the same command again"
+            ) from None
+        return True
+
+
+def publish_run(store: Store, out: Path, run_id: str) -> None:
+    """Publish a run that is committed in a local folder; its manifest comes last, and only where there is none.
+
+    Raises:
+        OutputError: the bucket cannot be written, or another run of this id is there.
+    """
+    manifest = out / "runs" / f"{run_id}.json"
+    for path in _files_of(out, run_id):
+        store.upload(path, str(path.relative_to(out)))
+    body = manifest.read_bytes()
+    name = f"runs/{run_id}.json"
+    if not store.put_if_absent(name, body) and store.read(name) != body:
+        raise OutputError(f"{store.url}/{name}: expected no manifest of this run, found another one; start afresh with --new")
+
+
+def _files_of(out: Path, run_id: str) -> Iterator[Path]:
+    # Where a crash has removed some of them already, the store has them.
+    for folder in (out / "predictions" / f"run_id={run_id}", out / "summaries" / f"run_id={run_id}"):
+        yield from sorted(path for path in folder.rglob("*") if path.is_file())
+    rejects = out / "rejects" / f"run_id={run_id}.parquet"
+    yield from [rejects] if rejects.exists() else []
+
+
+def list_manifests(store: Store) -> list[dict[str, Any]]:
+    """Return the manifests of the runs that are published, oldest first."""
+    return [json.loads(store.read(name)) for name in store.list_names("runs/") if name.endswith(".json")]
+
+
+def fetch_run(store: Store, run_id: str, folder: Path) -> str:
+    """Fetch a run, the newest for `latest`, into a folder that looks like a local OUT; return its id."""
+    names = [name for name in store.list_names("runs/") if name.endswith(".json")]
+    if run_id == "latest" and names:
+        run_id = Path(names[-1]).stem
+    if f"runs/{run_id}.json" not in names:
+        raise RunStateError(
+            f"{store.url}: expected a committed run {run_id}, found {len(names)} others; see ecomintent-batch runs"
+        )
+    wanted = [f"runs/{run_id}.json", f"rejects/run_id={run_id}.parquet", *store.list_names(f"predictions/run_id={run_id}/")]
+    for name in wanted:
+        store.download(name, folder / name)
+    return run_id
+
+
+def work_folder(url: str) -> Path:
+    """Return the local folder in which the runs of a URL are made: private, the same for every run of it."""
+    import hashlib
+
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "ecomintent-batch" / hashlib.sha256(url.encode()).hexdigest()[:16]
+
+
+def as_url(location: str) -> str | None:
+    """Return an s3:// URL as it was meant, also where pathlib has folded its slashes; None for anything else."""
+    match = re.match(r"s3:/+(?=[^/])", location)
+    return SCHEME + location[match.end() :].rstrip("/") if match else None
+
+
+def _reason(error: Exception) -> str:
+    """Return the code of a store's answer, or the kind of an error: its text may hold keys."""
+    response = getattr(error, "response", None) or {}
+    return str(response.get("Error", {}).get("Code") or type(error).__name__)
