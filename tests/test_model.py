@@ -28,24 +28,26 @@ def test_labels_are_the_nine_in_order(model):
     assert tuple(model.labels) == INTENTS
 
 
-def test_realistic_tickets_are_right(model, engine):
-    """Accuracy, calibration, and accuracy over the threshold, on the dev split."""
-    scored = score_labelled(model, engine, read_corpus("dev"))
+@pytest.mark.parametrize("split", ["dev", "test"])
+def test_realistic_tickets_are_right(model, engine, split):
+    """Accuracy, calibration, and accuracy over the threshold, on the split that chose and on the one held out."""
+    scored = score_labelled(model, engine, read_corpus(split))
     probabilities = model.to_probabilities(scored.logits)
     correct = np.array([INTENTS[i] == true for i, true in zip(probabilities.argmax(axis=1), scored.true, strict=True)])
     confidence = probabilities.max(axis=1)
-    assert correct.mean() >= 0.92
+    assert correct.mean() >= 0.93
     assert expected_calibration_error(confidence, correct) <= 0.05
     assert correct[confidence >= 0.70].mean() >= 0.95
 
 
-def test_two_asks_are_found_as_often_as_we_say(model, engine):
+@pytest.mark.parametrize("name", ["two_intents", "two_intents_test"])
+def test_two_asks_are_found_as_often_as_we_say(model, engine, name):
     """Dominant ask first, both among the first two, and the signal for a second reader."""
-    rows = read_jsonl("two_intents")
+    rows = read_jsonl(name)
     scored = score_labelled(model, engine, [(row["text"], row["intent"]) for row in rows])
     probabilities = model.to_probabilities(scored.logits)
     ranked = np.array(INTENTS)[np.argsort(-probabilities, axis=1)]
     both = [{*found[:2]} == {row["intent"], row["second_intent"]} for found, row in zip(ranked, rows, strict=True)]
-    assert np.mean(ranked[:, 0] == [row["intent"] for row in rows]) >= 0.64
-    assert np.mean(both) >= 0.75
-    assert is_multi_intent(probabilities, scored.n_tokens, model.calibration).mean() >= 0.40
+    assert np.mean(ranked[:, 0] == [row["intent"] for row in rows]) >= 0.74
+    assert np.mean(both) >= 0.85
+    assert is_multi_intent(probabilities, scored.n_tokens, model.calibration).mean() >= 0.62
