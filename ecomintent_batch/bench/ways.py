@@ -53,7 +53,7 @@ def load_way(way: Way, model: str | None, device: str, threads: int | None) -> s
     folder = open_model(model)
     maker = {"pipeline": _load_pipeline, "onnx": _load_onnx, "engine": _load_engine}[way.kind]
     _ready["way"], description = maker(way, folder, device, threads)
-    _ready["way"](["warm up"] * 64)
+    _ready["way"](["warm up"] * 8)
     return description
 
 

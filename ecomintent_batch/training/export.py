@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ecomintent_batch.batching import collate, plan_batches, tokenise
 from ecomintent_batch.classify import multi_intent_features
+from ecomintent_batch.clean import clean_message
 from ecomintent_batch.engines import ModelFolder, load_engine, open_model
 from ecomintent_batch.errors import ModelError, OutputError, UsageError
 from ecomintent_batch.files import flush_to_disk, write_json, write_text
@@ -27,6 +30,8 @@ from ecomintent_batch.training.model_card import render_card
 MIN_AGREEMENT = 0.995
 _OPSET = 18
 _THRESHOLD = 0.70
+_SMOOTHING = 0.85  # 0.7 and 0.85 did equally well, 0.5 worse, on models of the nine intents
+_SAMPLE_BATCH_TOKENS = 4096
 
 
 @dataclass(frozen=True)
@@ -58,8 +63,9 @@ def export_model(options: ExportOptions, note: Callable[[str], None] = print) ->
     with _whole_folder(options.out) as folder:
         note("quantising")
         network = snap_weights(_load_network(checkpoint.path))
-        export_onnx_int8(network, folder)
         write_fp16(network, checkpoint.path, folder)
+        messages = [clean_message([text]) for text, _ in sets[options.calibrate_on].rows]
+        export_onnx_int8(smooth_activations(network, checkpoint, messages), folder)
         model = open_model(str(folder))
         agreement = measure_agreement(model, sets[parity_on])
         note(f"int8 and fp32 agree on {agreement:.2%} of {parity_on}")
@@ -89,6 +95,64 @@ def snap_weights(network: Any) -> Any:
     return network
 
 
+def smooth_activations(network: Any, model: ModelFolder, messages: Sequence[str]) -> Any:
+    """Shrink the widest inputs of the layers behind the activation function, and widen their weights by as much.
+
+    One scale serves all inputs of a layer when they are quantised, so a few wide ones leave few steps to the others
+    (SmoothQuant, Xiao et al., 2023). The products stay what they are; one multiplication is added for each such layer.
+    """
+    down = {name: layer for name, layer in network.named_modules() if _projects_down(name, layer)}
+    widest = _measure_inputs(network, down, model, messages)
+    for name, layer in down.items():
+        weights = layer.weight.abs().amax(dim=0).clamp(min=1e-5)
+        scale = widest[name].clamp(min=1e-5) ** _SMOOTHING / weights ** (1 - _SMOOTHING)
+        scale = (scale / scale.median()).clamp(0.05, 50).detach()
+        owner, _, attribute = name.rpartition(".")
+        setattr(network.get_submodule(owner), attribute, Smoothed(layer, scale))
+    return network
+
+
+class Smoothed(torch.nn.Module):
+    """A linear layer of wider weights behind the inverse of their scale."""
+
+    def __init__(self, layer: torch.nn.Linear, scale: torch.Tensor) -> None:
+        super().__init__()
+        self.layer = layer
+        self.layer.weight.data *= scale
+        self.inverse = torch.nn.Buffer(1 / scale)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return what the layer gave before."""
+        outputs: torch.Tensor = self.layer(inputs * self.inverse)
+        return outputs
+
+
+def _projects_down(name: str, layer: Any) -> bool:
+    return isinstance(layer, torch.nn.Linear) and layer.in_features > layer.out_features and "classifier" not in name
+
+
+def _measure_inputs(network: Any, layers: dict[str, Any], model: ModelFolder, messages: Sequence[str]) -> dict[str, torch.Tensor]:
+    """Return the largest absolute value of each input of some layers, over some messages."""
+    widest: dict[str, torch.Tensor] = {}
+
+    def watch(name: str) -> Callable[[Any, Any], None]:
+        def see(layer: Any, inputs: Any) -> None:
+            found = inputs[0].abs().reshape(-1, inputs[0].shape[-1]).amax(dim=0)
+            widest[name] = torch.maximum(widest[name], found) if name in widest else found
+
+        return see
+
+    hooks = [layer.register_forward_pre_hook(watch(name)) for name, layer in layers.items()]
+    encodings = tokenise(model.tokenizer, messages, model.max_length)
+    with torch.inference_mode():
+        for batch in plan_batches(encodings.lengths, _SAMPLE_BATCH_TOKENS):
+            ids, mask = map(torch.from_numpy, collate(encodings, batch, model.pad_id))
+            network(input_ids=ids, attention_mask=mask)
+    for hook in hooks:
+        hook.remove()
+    return widest
+
+
 def export_onnx_int8(network: Any, target: Path) -> Path:
     """Write `onnx/model_int8.onnx` under `target`, and return its path.
 
@@ -113,8 +177,8 @@ def export_onnx_fp32(checkpoint: Path, onnx_file: Path) -> None:
 
 
 def write_fp16(network: Any, checkpoint: Path, target: Path) -> None:
-    """Write config, tokenizer and half-precision safetensors into `target`; the network is in half precision then."""
-    network.half().save_pretrained(target)
+    """Write config, tokenizer and half-precision safetensors into `target`."""
+    copy.deepcopy(network).half().save_pretrained(target)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(checkpoint / name, target / name)
     (target / "model.safetensors").chmod(0o644)
