@@ -60,7 +60,8 @@ def test_the_manifest_says_where_the_time_went(settings):
     performance = run_job(settings).manifest["performance"]
     assert set(performance["stages_s"]) == {"extract", "prepare", "score", "write", "commit"}
     assert all(0 <= seconds <= performance["elapsed_s"] for seconds in performance["stages_s"].values())
-    assert performance["tokens_per_s"] > 0
+    # On a fast machine the stub takes less than the millisecond to which seconds are rounded.
+    assert performance["tokens_per_s"] is None or performance["tokens_per_s"] > 0
 
 
 def test_the_manifest_says_how_the_run_was_made(settings):
