@@ -274,6 +274,8 @@ def finish_published(out: Path, but: RunFolder | None = None) -> list[Manifest]:
         folder = RunFolder(out, staging.name)
         if folder.manifest.exists():
             shutil.rmtree(staging, ignore_errors=True)  # committed: the crash came while tidying up
+        elif not folder.predictions.exists() and not (staging / "plan.json").exists():
+            shutil.rmtree(staging, ignore_errors=True)  # the crash came before there was a plan, or behind dropping it
         elif folder != but and (manifest := finish_run(folder)):
             finished.append(manifest)
     return finished

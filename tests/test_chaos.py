@@ -23,7 +23,7 @@ from ecomintent_batch.runs import RunFolder, list_runs
 from ecomintent_batch.settings import RunSettings
 from ecomintent_batch.verify import verify_run
 
-TICKETS, SHARD_ROWS, KILLS = 12_000, 600, 35
+TICKETS, SHARD_ROWS, KILLS = 12_000, 600, 30
 
 pytestmark = pytest.mark.slow
 
@@ -73,13 +73,14 @@ def start(source: Path, out: Path, model: Path, *flags: str, **options: Any) -> 
     return subprocess.Popen([*command, "--shard-rows", str(SHARD_ROWS)], env=environment, text=True, **streams, **options)
 
 
-def wait_for_parts(process: subprocess.Popen[str], out: Path) -> None:
-    """Wait until a run has written its first part."""
+def wait_for(process: subprocess.Popen[str], out: Path, names: str) -> float:
+    """Wait until a run has written a file, and return the time of the monotonic clock."""
     deadline = time.monotonic() + 120
-    while not list(out.glob("staging/*/parts/*.parquet")):
+    while not list(out.glob(names)):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.005)
+    return time.monotonic()
 
 
 def rows_of(folder: RunFolder) -> pa.Table:
@@ -116,14 +117,14 @@ def test_killed_at_any_moment_nothing_is_lost_twice_or_half_seen(
         source=str(source), out=tmp_path / "whole", model=str(tiny_model), engine="stub", shard_rows=SHARD_ROWS
     )
     reference = rows_of(run_job(settings).folder)
-    began = time.monotonic()
-    start(source, tmp_path / "timed", tiny_model).communicate(timeout=300)
-    whole_s = time.monotonic() - began
+    process, began = start(source, tmp_path / "timed", tiny_model), time.monotonic()
+    begins_s, ends_s = (wait_for(process, tmp_path / "timed", name) - began for name in ("staging/*/plan.json", "runs/*.json"))
+    process.communicate(timeout=300)
     chance = random.Random(20261124)  # noqa: S311 - moments, not secrets
     killed = {"at work": 0, "published": 0, "before or behind": 0}
     while killed["at work"] + killed["published"] < KILLS:
         process = start(source, out, tiny_model)
-        time.sleep(chance.uniform(0.5, 1.1) * whole_s)
+        time.sleep(chance.uniform(0.9 * begins_s, 1.05 * ends_s))
         process.kill()
         process.communicate(timeout=60)
         if process.returncode == 0:
@@ -167,7 +168,7 @@ def test_out_removed_while_a_job_works(tmp_path: Path, tiny_model: Path) -> None
     """One line and exit code 1, not a traceback; the same command makes OUT anew."""
     source, out = write_tickets(tmp_path / "tickets.csv", 30_000), tmp_path / "out"
     process = start(source, out, tiny_model)
-    wait_for_parts(process, out)
+    wait_for(process, out, "staging/*/parts/*.parquet")
     out.rename(tmp_path / "gone")
     shutil.rmtree(tmp_path / "gone", ignore_errors=True)
     _, error = process.communicate(timeout=300)

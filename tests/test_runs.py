@@ -247,6 +247,13 @@ def test_an_interrupted_run_without_a_part_is_in_nobodys_way(settings):
     assert list(settings.out.glob("staging/*")) == []
 
 
+def test_a_folder_without_a_plan_is_swept_away(settings):
+    """A crash in the moment in which a run begins leaves nothing that anybody could go on with."""
+    (settings.out / "staging" / "20200101T000000000000Z-aaaaaa" / "parts").mkdir(parents=True)
+    run_job(settings)
+    assert list(settings.out.glob("staging/*")) == []
+
+
 def test_a_run_of_another_source_leaves_it_alone(settings, tmp_path, stub_settings):
     """Two sources may share OUT: a run of one starts and commits while the other waits to be resumed."""
     interrupted = interrupt(settings)
