@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +14,8 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from ecomintent_batch.errors import OutputError
 
 
 @contextmanager
@@ -29,6 +33,40 @@ def whole_file(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
         raise
     flush_to_disk(path.parent)
+
+
+def check_new_folder(out: Path) -> None:
+    """Refuse a folder that has something in it.
+
+    Raises:
+        OutputError: it has, or it is a file.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OutputError(f"{out}: expected a new or empty folder, found something in it; choose another --out")
+
+
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `out` that takes its name on a clean exit.
+
+    Raises:
+        OutputError: `out` is there already and not empty, or cannot be written.
+    """
+    check_new_folder(out)
+    parent = out.absolute().parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=parent))
+        try:
+            yield building
+            building.chmod(0o755)
+            building.rename(out)
+        except BaseException:
+            shutil.rmtree(building, ignore_errors=True)
+            raise
+        flush_to_disk(parent)
+    except OSError as error:
+        raise OutputError(f"{out}: expected a folder that can be written, found: {error.strerror}") from None
 
 
 def flush_to_disk(path: Path) -> None:

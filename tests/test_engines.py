@@ -17,6 +17,7 @@ from ecomintent_batch.batching import collate, plan_batches, tokenise
 from ecomintent_batch.classify import ClassifyOptions, label_shard, prepare_shard, score_shard
 from ecomintent_batch.clean import clean_message
 from ecomintent_batch.engines import ModelFolder, load_engine, open_model
+from ecomintent_batch.engines.first_token import read_first_token_only
 from ecomintent_batch.engines.onnx_cpu import OnnxEngine
 from ecomintent_batch.engines.stub import StubEngine
 from ecomintent_batch.engines.torch_any import TorchEngine, pick_device
@@ -73,6 +74,23 @@ def test_torch_equals_the_forward_of_transformers(architecture, tmp_path):
         inputs = fast(message, truncation=True, max_length=model.max_length, return_tensors="pt", return_token_type_ids=False)
         with torch.inference_mode():
             np.testing.assert_allclose(logits, reference(**inputs).logits[0].numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize(("architecture", "tokens"), [("bert", 1), ("distilbert", 7), ("roberta", 7)])
+def test_the_last_layer_of_a_bert_computes_the_first_token_alone(architecture, tokens, tmp_path):
+    """A padded batch gives the logits that it gave before, from one token of the last layer where the network is a BERT."""
+    from transformers import AutoModelForSequenceClassification
+
+    folder = save_tiny_model(tmp_path / architecture, architecture, NINE)
+    network = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    ids, mask = torch.randint(5, 20, (3, 7)), torch.ones((3, 7), dtype=torch.int64)
+    mask[1, 4:] = 0
+    with torch.inference_mode():
+        before = network(input_ids=ids, attention_mask=mask).logits
+        found = read_first_token_only(network)(input_ids=ids, attention_mask=mask, output_hidden_states=False)
+        last = getattr(network, architecture)(input_ids=ids, attention_mask=mask).last_hidden_state
+    torch.testing.assert_close(found.logits, before)
+    assert last.shape[1] == tokens
 
 
 @pytest.mark.parametrize("max_tokens", [8, 100, 100_000])

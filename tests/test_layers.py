@@ -19,7 +19,7 @@ ROOMS: dict[str, tuple[str, str]] = {
     "objectstore": ("boto3", "errors"),
     "settings": ("pydantic pydantic_settings", "errors alerts objectstore"),
     "schema": ("pyarrow", ""),
-    "files": ("pyarrow", ""),
+    "files": ("pyarrow", "errors"),
     "columns": ("", "errors"),
     "textfiles": ("", "errors"),
     "times": ("duckdb pyarrow", "errors"),

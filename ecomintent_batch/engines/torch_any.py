@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ecomintent_batch.batching import Encodings, Int64, collate, make_loader
+from ecomintent_batch.engines.first_token import read_first_token_only
 from ecomintent_batch.engines.model_folder import ModelFolder
 from ecomintent_batch.engines.splitting import score_pieces
 from ecomintent_batch.errors import DeviceError, ModelError
@@ -61,7 +62,7 @@ class TorchEngine:
                 f"{model.name}: expected weights for every layer, found none for {', '.join(sorted(found['missing_keys'])[:3])}; "
                 "fine-tune it as a classifier first"
             )
-        self._model: Any = loaded.to(device).eval()
+        self._model: Any = read_first_token_only(loaded.to(device).eval())
         self._device, self._pad_id, self._labels = device, model.pad_id, len(model.labels)
         self.max_batch_tokens = max_batch_tokens or (65_536 if on_cuda else 2048)
         self.description = f"torch {str(dtype).removeprefix('torch.')} on {device}" + ("" if on_cuda else f", {threads} threads")

@@ -6,8 +6,6 @@ they are mapped, normalised and deduplicated like all others, but neither filter
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,8 +17,8 @@ from sklearn.model_selection import train_test_split
 from ecomintent_batch.batching import tokenise
 from ecomintent_batch.clean import clean_message, has_words
 from ecomintent_batch.engines import ModelFolder, open_model
-from ecomintent_batch.errors import OutputError, SourceError, UsageError
-from ecomintent_batch.files import flush_to_disk, sha256_of, write_json, write_parquet
+from ecomintent_batch.errors import SourceError, UsageError
+from ecomintent_batch.files import check_new_folder, sha256_of, whole_folder, write_json, write_parquet
 from ecomintent_batch.training.corpus_files import CORPUS
 from ecomintent_batch.training.labelled_sources import (
     BITEXT_ON_THE_HUB,
@@ -114,7 +112,10 @@ def build_dataset(options: DatasetOptions, out: Path) -> dict[str, Any]:
         "tokens": _measure_tokens(model, pl.concat(unique.values())["text"].to_list()),
         "leakage": {"near_from": options.near, "between": audit_splits(unique, options.near)},
     }
-    _publish(splits | ({"unlabelled": unlabelled} if unlabelled.height else {}), report, out)
+    with whole_folder(out) as folder:
+        for name, frame in (splits | ({"unlabelled": unlabelled} if unlabelled.height else {})).items():
+            write_parquet(frame.to_arrow(), folder / f"{name}.parquet")
+        write_json(report, folder / "report.json")
     return report
 
 
@@ -145,8 +146,7 @@ def _checked(options: DatasetOptions, out: Path) -> dict[str, float]:
         raise UsageError(f"--near: expected a similarity over 0 and up to 1, found {options.near:g}")
     if not 0 <= options.seed < 2**32:
         raise UsageError(f"--seed: expected 0 to {2**32 - 1}, found {options.seed}")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError(f"{out}: expected a new or empty folder, found something in it; choose another --out")
+    check_new_folder(out)
     weights = {}
     for given in options.weights:
         name, _, number = given.rpartition("=")
@@ -284,22 +284,3 @@ def _measure_tokens(model: ModelFolder, texts: list[str]) -> dict[str, Any]:
         "suggested_max_length": suggested,
         "cut_at_suggested": int((lengths > suggested).sum()),
     }
-
-
-def _publish(splits: dict[str, pl.DataFrame], report: dict[str, Any], out: Path) -> None:
-    """Write all files into a folder beside `out`, and rename it."""
-    try:
-        out.absolute().parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.absolute().parent))
-        try:
-            for name, frame in splits.items():
-                write_parquet(frame.to_arrow(), folder / f"{name}.parquet")
-            write_json(report, folder / "report.json")
-            folder.chmod(0o755)
-            folder.rename(out)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        flush_to_disk(out.absolute().parent)
-    except OSError as error:
-        raise OutputError(f"{out}: expected a folder that can be written, found: {error.strerror}") from None
