@@ -9,8 +9,8 @@ from pathlib import Path
 import duckdb
 
 from ecomintent_batch.errors import UsageError
-from ecomintent_batch.runs import Manifest, find_run, list_runs
-from ecomintent_batch.summarise import kept_time, open_views, read_sql, sql_folder
+from ecomintent_batch.runs import Manifest, pick_run
+from ecomintent_batch.summarise import kept_time, list_committed, open_views, read_sql, sql_folder
 
 _PARAMETER = re.compile(r"getvariable\('(\w+)'\)")
 _OF_VIEWS = ("out", "run_id", "latest")
@@ -28,16 +28,17 @@ def run_query(
     """Run a query by its name, or a file, over one run or all; of all, each ticket counts once unless `every_run`.
 
     Raises:
-        UsageError: no such query, file, run or parameter, or one that is needed is missing.
+        UsageError: no such query, file or parameter, or one that is needed is missing.
+        RunStateError: no such run.
     """
     text, given = _read_query(name), dict(_split(one) for one in sets)
     known = sorted(set(_PARAMETER.findall(text)) - set(_OF_VIEWS))
     for parameter in given:
         if parameter not in known:
             raise UsageError(f"--set {parameter}: expected a parameter of {name}, which has {', '.join(known) or 'none'}")
-    manifests = list_runs(out)
+    manifests = list_committed(out)
     if run_id is not None:
-        find_run(out, run_id)
+        run_id = pick_run(str(out), [run["run_id"] for run in manifests], run_id)
     latest = run_id is None and not every_run and len(manifests) > 1
     usual = _usual_columns([run for run in manifests if run_id in (None, run["run_id"])])
     variables = {parameter: given.get(parameter, usual.get(parameter)) for parameter in known}

@@ -310,11 +310,19 @@ def find_run(out: Path, run_id: str | None = None) -> RunFolder:
     Raises:
         RunStateError: there is no such run.
     """
-    committed = sorted(file.stem for file in (out / "runs").glob("*.json"))
+    return RunFolder(out, pick_run(str(out), sorted(file.stem for file in (out / "runs").glob("*.json")), run_id))
+
+
+def pick_run(out: str, committed: Sequence[str], run_id: str | None = None) -> str:
+    """Return the id of a committed run, oldest first they are; of the newest for None and `latest`.
+
+    Raises:
+        RunStateError: there is no such run.
+    """
     if run_id in (None, LATEST) and committed:
-        return RunFolder(out, committed[-1])
-    if run_id in committed:
-        return RunFolder(out, run_id)
+        return committed[-1]
+    if run_id is not None and run_id in committed:
+        return run_id
     found = f"{len(committed)} others, the newest {committed[-1]}" if committed else "no committed runs"
     raise RunStateError(
         f"{out}: expected a committed run{f' {run_id}' if run_id else ''}, found {found}; see ecomintent-batch runs"

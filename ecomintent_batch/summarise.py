@@ -15,7 +15,7 @@ import duckdb
 from ecomintent_batch.alerts import Alert, check_alerts, lowest_z, parse_alert
 from ecomintent_batch.errors import OutputError
 from ecomintent_batch.files import write_json
-from ecomintent_batch.objectstore import as_url, open_for_reading
+from ecomintent_batch.objectstore import Store, as_url, list_manifests, open_for_reading
 from ecomintent_batch.runs import Manifest, RunFolder, list_runs
 
 if TYPE_CHECKING:
@@ -44,6 +44,12 @@ def sql_folder() -> Path:
 def read_sql(name: str) -> str:
     """Return the text of one SQL file."""
     return (sql_folder() / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def list_committed(out: Path) -> list[Manifest]:
+    """Return the manifests of the committed runs of a folder or an s3:// URL, oldest first."""
+    url = as_url(str(out))
+    return list_manifests(Store(url)) if url else list_runs(out)
 
 
 def open_views(out: Path, variables: Mapping[str, str | list[str] | None] | None = None) -> duckdb.DuckDBPyConnection:

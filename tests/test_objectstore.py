@@ -130,6 +130,11 @@ def test_a_run_is_published_with_its_manifest_last(client, job, tmp_path):
     assert run_id in cli.invoke(app, ["runs", "--out", f"s3://{BUCKET}/out"]).output
     done = cli.invoke(app, ["verify", "latest", "--out", f"s3://{BUCKET}/out"])
     assert (done.exit_code, done.output.split(" = ")[1].split()[0]) == (0, "5")
+    for options in ([], ["--run", run_id], ["--run", "latest"]):
+        done = cli.invoke(app, ["query", "volume_by_intent", "--out", f"s3://{BUCKET}/out", "--format", "csv", *options])
+        assert sum(int(line.split(",")[1]) for line in done.output.splitlines()[1:]) == 5
+    done = cli.invoke(app, ["query", "volume_by_intent", "--out", f"s3://{BUCKET}/out", "--run", "none"])
+    assert "expected a committed run none, found 1 others" in done.output
     assert views().sql("SELECT count(*), count(DISTINCT run_id) FROM predictions").fetchone() == (5, 1)
     assert views(run_id).sql("SELECT count(*) FROM latest_predictions").fetchone() == (5,)
     assert open_views(Path(f"s3://{BUCKET}/out")).sql("SELECT source FROM runs").fetchone() == (source,)

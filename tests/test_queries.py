@@ -237,6 +237,13 @@ def test_a_wrong_question_is_answered_in_one_line(tmp_path, name, sets, run_id, 
     assert "\n" not in str(raised.value)
 
 
+def test_the_newest_run_has_a_name_of_its_own(tmp_path):
+    """`latest` is the newest run, as it is for `verify` and `review`."""
+    put(tmp_path, "r1", tickets("WISMO", 1, MONDAY))
+    put(tmp_path, "r2", tickets("OTHER", 3, MONDAY))
+    assert [row[:2] for row in run_query("volume_by_intent", tmp_path, run_id="latest").fetchall()] == [("OTHER", 3)]
+
+
 def call(*arguments: str) -> subprocess.CompletedProcess[bytes]:
     """Run `ecomintent-batch query` in a process of its own."""
     return subprocess.run([sys.executable, "-m", "ecomintent_batch", "query", *arguments], capture_output=True, check=False)

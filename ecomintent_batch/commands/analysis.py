@@ -25,7 +25,7 @@ def query(
     ] = None,
     sets: Annotated[list[str] | None, typer.Option("--set", help="name=value of a parameter; repeatable.")] = None,
     out: Annotated[Path, typer.Option(help="Folder with the outputs.")] = Path("ecomintent-out"),
-    run: Annotated[str | None, typer.Option(help="One run. [default: all committed runs]", show_default=False)] = None,
+    run: Annotated[str | None, typer.Option(help="One run, or 'latest'. [default: all of them]", show_default=False)] = None,
     every_run: Annotated[
         bool, typer.Option("--every-run", help="Count a ticket once for each run that labelled it, not by its newest only.")
     ] = False,

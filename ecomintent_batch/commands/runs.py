@@ -13,11 +13,9 @@ def runs(
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifests as JSON on stdout.")] = False,
 ) -> None:
     """List the committed runs."""
-    from ecomintent_batch.objectstore import Store, as_url, list_manifests
-    from ecomintent_batch.runs import list_runs
+    from ecomintent_batch.summarise import list_committed
 
-    url = as_url(str(out))
-    manifests = list_manifests(Store(url)) if url else list_runs(out)
+    manifests = list_committed(out)
     if as_json:
         import json
 

@@ -33,7 +33,7 @@ class FirstTokenLayer(torch.nn.Module):
         first, attention = hidden[:, :1], self.layer.attention.self
 
         def heads(projected: torch.Tensor) -> torch.Tensor:
-            return projected.unflatten(-1, (attention.num_attention_heads, -1)).transpose(1, 2)
+            return projected.view(*projected.shape[:2], -1, attention.attention_head_size).transpose(1, 2)
 
         context = scaled_dot_product_attention(
             heads(attention.query(first)),
