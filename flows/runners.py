@@ -1,18 +1,20 @@
-"""Where the shards of a run are classified: in the flow's own process, in one process a core, or on a Ray cluster.
+"""Where the shards of a run are classified: in the flow's own process, in one process a core or GPU, or on a Ray cluster.
 
 All three run the same task over the same paths. What a shard takes and gives can travel, and no result depends on where.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import current_process
 from pathlib import Path
 from typing import Any, Literal
 
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 
-from ecomintent_batch.engines import count_cores
+from ecomintent_batch.engines import count_cores, count_gpus
 from ecomintent_batch.errors import UsageError
 from ecomintent_batch.runs import RunFolder
 from ecomintent_batch.settings import RunSettings
@@ -27,13 +29,22 @@ def open_runner(runner: Runner, settings: RunSettings, ray_address: str | None) 
         with _join_ray(settings, ray_address) as cluster:
             yield cluster
     elif runner == "process":
-        with ProcessPoolTaskRunner(max_workers=max(1, count_cores() // (settings.threads or 1))) as processes:
+        gpus = 0 if settings.device == "cpu" else 1 if ":" in settings.device else count_gpus()
+        workers = gpus or max(1, count_cores() // (settings.threads or 1))
+        with ProcessPoolTaskRunner(max_workers=workers, initializer=keep_one_gpu, initargs=(gpus,)) as processes:
             yield processes
     else:
         # Two: a shard is cleaned and tokenised while the one before it is scored, and two are held in memory.
         inline: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=2)
         with inline:
             yield inline
+
+
+def keep_one_gpu(gpus: int) -> None:
+    """Leave one of several GPUs to this worker of a pool: the one of its number, so that no two share one."""
+    if gpus > 1:
+        names = (os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(gpus)))).split(",")
+        os.environ["CUDA_VISIBLE_DEVICES"] = names[int(current_process().name.rpartition("-")[2]) % len(names)]
 
 
 def fit_to_runner(runner: Runner, settings: RunSettings, folder: RunFolder) -> tuple[RunSettings, RunFolder]:

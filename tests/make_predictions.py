@@ -72,7 +72,8 @@ def make_run(out: Path, run: int, tickets: int) -> RunFolder:
     folder.rejects.parent.mkdir(exist_ok=True)
     pq.write_table(REJECTS.empty_table(), folder.rejects)
     folder.manifest.parent.mkdir(exist_ok=True)
-    folder.manifest.write_text(json.dumps(describe_run(folder.run_id, run, tickets)))
+    parts = [{"file": part.name, "rows": pq.read_metadata(part).num_rows} for part in sorted(folder.predictions.iterdir())]
+    folder.manifest.write_text(json.dumps({**describe_run(folder.run_id, run, tickets), "parts": parts}))
     return folder
 
 
@@ -86,7 +87,8 @@ def describe_run(run_id: str, run: int, tickets: int) -> dict[str, object]:
             "id": "ticket_id", "text": ["body"], "time": "created_at",
             "kept": {"created_at": "created_at", "channel": "channel", "customer_id": "customer_id"},
         },
-        "model": f"model-{run}", "engine": "onnx int8 on cpu, 2 threads", "settings": {"by": ["channel"], "threshold": 0.7},
+        "model": f"model-{run}", "engine": "onnx int8 on cpu, 2 threads",
+        "settings": {"by": ["channel"], "threshold": 0.7, "keep_text": False},
         "counts": {
             "source_rows": tickets, "predictions": tickets, "rejects": 0, "skipped": 0, "by_status": {"ok": tickets},
         },

@@ -20,7 +20,7 @@ from ecomintent_batch.engines import ModelFolder, load_engine, open_model
 from ecomintent_batch.engines.first_token import read_first_token_only
 from ecomintent_batch.engines.onnx_cpu import OnnxEngine
 from ecomintent_batch.engines.stub import StubEngine
-from ecomintent_batch.engines.torch_any import TorchEngine, pick_device
+from ecomintent_batch.engines.torch_any import TorchEngine, find_budget, pick_device
 from ecomintent_batch.errors import DeviceError, ModelError
 from ecomintent_batch.files import write_parquet
 
@@ -151,6 +151,26 @@ def test_out_of_memory_halves_the_batch(tiny):
     np.testing.assert_allclose(
         score(engine, tiny, MESSAGES), score(load_engine(tiny, engine="torch", device="cpu"), tiny, MESSAGES), atol=1e-5
     )
+
+
+@pytest.mark.parametrize(("rates", "expected"), [
+    ([100, 190, 350, 360, 900], 400),  # stops growing
+    ([100, 190, 350, None, 900], 400),  # memory ends
+    ([100, 190, 350, 600, 1000, 5000], 1600),  # so far and no further
+    ([None], 100),
+])  # fmt: skip
+def test_the_budget_is_doubled_while_it_pays(rates, expected):
+    """Each doubling has to gain a twentieth."""
+    asked = []
+
+    def measure_rate(tokens: int) -> float:
+        asked.append(tokens)
+        if (rate := rates[len(asked) - 1]) is None:
+            raise torch.OutOfMemoryError
+        return rate
+
+    assert find_budget(measure_rate, 100, 1600) == expected
+    assert asked == [100 * 2**i for i in range(len(asked))]
 
 
 def test_a_row_that_never_fits_is_an_error_and_the_rest_labelled(tiny, tmp_path):

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -33,6 +35,7 @@ from ecomintent_batch.runs import RunFolder, lock_out, read_manifest
 from ecomintent_batch.settings import RunSettings
 from flows import classify_tickets as module
 from flows.classify_tickets import classify_shard, classify_tickets, main
+from flows.runners import keep_one_gpu
 
 TICKETS = ROOT / "sample_data" / "tickets.csv"
 SHARDS = ["shard-00000", "shard-00001", "shard-00002"]
@@ -360,6 +363,24 @@ def test_shards_travel_to_other_processes(tmp_path: Path) -> None:
     """The mapped task takes and gives only what can be pickled, so any task runner of Prefect can spread it."""
     folder = classify_tickets(settings_for(tmp_path, threads=2), runner="process")
     assert read_manifest(folder.manifest)["counts"]["predictions"] == 400
+
+
+def read_own_gpu(seconds: float) -> str:
+    """Return the GPUs that a worker of a pool may see, slowly, so that each worker answers once."""
+    time.sleep(seconds)
+    return os.environ["CUDA_VISIBLE_DEVICES"]
+
+
+@pytest.mark.parametrize(("visible", "expected"), [(None, ["0", "1"]), ("3,5", ["3", "5"])])
+def test_each_worker_of_a_pool_has_a_gpu_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, visible: str | None, expected: list[str]
+) -> None:
+    """Two workers on a machine with two GPUs see one each, of those that the flow may see."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with ProcessPoolExecutor(2, get_context("spawn"), keep_one_gpu, (2,)) as pool:
+        assert sorted(pool.map(read_own_gpu, [0.5, 0.5])) == expected
 
 
 def test_the_module_leaves_interrupts_to_python() -> None:

@@ -96,6 +96,19 @@ def test_a_training_that_was_stopped_goes_on(base, tmp_path):
         train_model(TrainOptions(str(data), tmp_path / "new", base_model=str(base), resume=True), lambda text: None)
 
 
+def test_a_folder_of_export_can_teach(tiny_model, tmp_path):
+    """Its weights are of half precision, and a CPU trains in bf16 or fp32."""
+    from transformers import AutoModelForSequenceClassification
+
+    half = Path(shutil.copytree(tiny_model, tmp_path / "half"))
+    AutoModelForSequenceClassification.from_pretrained(tiny_model).half().save_pretrained(half)
+    found, expected = (
+        label_softly(str(folder), ["refund the order"], NINE, torch.device("cpu"), tmp_path / folder.name, lambda line: None)
+        for folder in (half, tiny_model)
+    )
+    np.testing.assert_allclose(found, expected, atol=0.01)
+
+
 def test_a_student_learns_from_its_teacher(trained, base, tmp_path):
     """The teacher's probabilities stand in for labels; a teacher of other labels is refused."""
     import torch

@@ -37,6 +37,7 @@ class Measured:
 
     messages: str
     way: str
+    detail: str
     tickets: int
     tickets_per_s: float
     real_tokens_per_s: float
@@ -54,7 +55,7 @@ class Started:
 
     way: Way
     process: ProcessPoolExecutor
-    name: str
+    detail: str
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def run_bench(
             ceilings.append(_measure_ceilings(device, threads))
     ceiling = {kind: max(one.get(kind, 0.0) for one in ceilings) for kind in ceilings[0]}
     for name, taken in turns.items():
-        reference = next(took for started, took in taken if started.name == REFERENCE)
+        reference = next(took for started, took in taken if started.way.name == REFERENCE)
         measured += [_sum_up(folder, name, started, took, reference, ceiling) for started, took in taken]
     print("measuring the whole job", flush=True)
     for name, make in SETS.items():
@@ -158,7 +159,8 @@ def _sum_up(
     most = ceiling.get(started.way.ceiling)
     return Measured(
         name,
-        started.name,
+        started.way.name,
+        started.detail,
         sum(len(one.lengths) for one in took),
         round(rate(lambda one: len(one.lengths)), 1),
         round(rate(lambda one: float(one.lengths.sum()))),
@@ -181,28 +183,31 @@ def _measure_whole_job(
 ) -> Measured:
     job = measure_job(messages, engine, model, device, threads)
     tokens = int(tokenise(folder.tokenizer, messages, folder.max_length).lengths.sum())
-    way = "whole job" if engine == "auto" else f"whole job, {engine} engine"
+    way = "whole job" if engine == "auto" else f"whole job, {engine}"
     rate = round(len(messages) / job.elapsed_s, 1)
-    return Measured(name, way, len(messages), rate, round(tokens / job.elapsed_s), peak_rss_mb=job.peak_rss_mb)
+    detail = f"source to summaries, engine {engine}"
+    return Measured(name, way, detail, len(messages), rate, round(tokens / job.elapsed_s), peak_rss_mb=job.peak_rss_mb)
 
 
 def _compare(one: Measured, measured: Sequence[Measured], hourly_price: float | None) -> Measured:
     slow = next(other for other in measured if (other.messages, other.way) == (one.messages, REFERENCE))
-    cost = round(hourly_price / 3.6 / one.tickets_per_s, 5) if hourly_price is not None else None
+    cost = round(hourly_price / 3.6 / one.tickets_per_s, 7) if hourly_price is not None else None
     return replace(one, over_batch_64=round(one.tickets_per_s / slow.tickets_per_s, 2), cost_per_1000=cost)
 
 
 def _print_table(name: str, measured: Sequence[Measured]) -> None:
+    """Print a table of 80 columns at most."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(name, box=None, pad_edge=False, header_style="bold")
-    for heading in ("tickets", "tickets/s", "x", "tokens/s", "padding", "peak MB", "as fp32", "of ceiling", "cost/1,000"):
+    table = Table(name, box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold", collapse_padding=True)
+    with_cost = any(one.cost_per_1000 is not None for one in measured)
+    headings = ["tickets\n/s", "x", "tokens\n/s", "pad-\nding", "peak\nMB", "as\nfp32", "of\npeak", "USD per\n1,000"]
+    for heading in headings if with_cost else headings[:-1]:
         table.add_column(heading, justify="right", no_wrap=True)
     for one in measured:
         table.add_row(
             one.way,
-            f"{one.tickets:,}",
             f"{one.tickets_per_s:,.0f}",
             f"{one.over_batch_64:.1f}",
             f"{one.real_tokens_per_s:,.0f}",
@@ -210,9 +215,9 @@ def _print_table(name: str, measured: Sequence[Measured]) -> None:
             f"{one.peak_rss_mb:,}",
             _percent(one.agreement_with_fp32),
             _percent(one.share_of_ceiling),
-            "" if one.cost_per_1000 is None else f"{one.cost_per_1000:.5f}",
+            *([] if one.cost_per_1000 is None else [f"{one.cost_per_1000:.6f}"]),
         )
-    Console(highlight=False, width=150).print(table)
+    Console(highlight=False, width=80).print(table)
     print(flush=True)
 
 

@@ -49,7 +49,8 @@ def count_operations(folder: ModelFolder, lengths: NDArray[np.int64]) -> float:
     """Return the multiplications and additions, in thousands of millions, that a BERT-like model needs for some messages.
 
     Only the encoder's products count: four of hidden x hidden and two of hidden x intermediate a layer and token, and the two
-    of attention, which grow with the square of the length. 0 where the config has other names.
+    of attention, which grow with the square of the length; those that an engine leaves out count, too. 0 where the config has
+    other names.
     """
     c = folder.config
     hidden = int(c.get("hidden_size") or c.get("dim") or 0)

@@ -57,7 +57,9 @@ def load_engine(
         return StubEngine(model)
     if engine == "auto":
         engine = (
-            "torch" if device.startswith("cuda") or not model.onnx_file.exists() or (device == "auto" and _has_cuda()) else "onnx"
+            "torch"
+            if device.startswith("cuda") or not model.onnx_file.exists() or (device == "auto" and count_gpus())
+            else "onnx"
         )
     threads = threads or count_cores()
     if engine == "onnx":
@@ -78,13 +80,13 @@ def count_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _has_cuda() -> bool:
-    """Tell whether an NVIDIA driver is here, without paying a second for importing torch where there is none."""
+def count_gpus() -> int:
+    """Return the CUDA devices that torch sees, without paying a second for importing it where there is no NVIDIA driver."""
     if not any(os.path.exists(path) for path in ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg", "/proc/driver/nvidia/version")):  # noqa: PTH110 - device nodes
-        return False
+        return 0
     import torch
 
-    return torch.cuda.is_available()
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
-__all__ = ["Engine", "Logits", "ModelFolder", "count_cores", "load_engine", "open_model"]
+__all__ = ["Engine", "Logits", "ModelFolder", "count_cores", "count_gpus", "load_engine", "open_model"]

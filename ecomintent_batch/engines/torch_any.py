@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,10 @@ from ecomintent_batch.engines.first_token import read_first_token_only
 from ecomintent_batch.engines.model_folder import ModelFolder
 from ecomintent_batch.engines.splitting import score_pieces
 from ecomintent_batch.errors import DeviceError, ModelError
+
+_LEAST_ON_CUDA, _MOST_ON_CUDA = 16_384, 1_048_576
+_WIDTH = 64  # tokens of the messages that the budget is measured with
+_WORTH_DOUBLING = 1.05
 
 
 def pick_device(device: str) -> torch.device:
@@ -29,6 +34,26 @@ def pick_device(device: str) -> torch.device:
         if (found.index or 0) >= count:
             raise DeviceError(f"--device {device}: expected a CUDA device, found {count} of them; use --device cpu")
     return found
+
+
+def find_budget(measure_rate: Callable[[int], float], least: int, most: int) -> int:
+    """Double a budget of tokens a batch until throughput stops growing or memory ends, and return the best.
+
+    Args:
+        measure_rate: returns the tokens a second of a batch of so many tokens; may raise `torch.OutOfMemoryError`.
+    """
+    best, best_rate = least, 0.0
+    budget = least
+    while budget <= most:
+        try:
+            rate = measure_rate(budget)
+        except torch.OutOfMemoryError:
+            break
+        if rate < _WORTH_DOUBLING * best_rate:
+            break
+        best, best_rate = budget, rate
+        budget *= 2
+    return best
 
 
 class TorchEngine:
@@ -64,7 +89,9 @@ class TorchEngine:
             )
         self._model: Any = read_first_token_only(loaded.to(device).eval())
         self._device, self._pad_id, self._labels = device, model.pad_id, len(model.labels)
-        self.max_batch_tokens = max_batch_tokens or (65_536 if on_cuda else 2048)
+        self.max_batch_tokens = max_batch_tokens or 2048
+        if on_cuda and max_batch_tokens is None:
+            self.max_batch_tokens = find_budget(self._measure_rate, _LEAST_ON_CUDA, _MOST_ON_CUDA)
         self.description = f"torch {str(dtype).removeprefix('torch.')} on {device}" + ("" if on_cuda else f", {threads} threads")
         self.weights_file = weights[0].name
 
@@ -91,6 +118,17 @@ class TorchEngine:
             if self._device.type == "cuda":
                 torch.cuda.empty_cache()
             raise
+
+    def _measure_rate(self, tokens: int) -> float:
+        """Return the tokens a second of a batch of so many."""
+        ids = torch.zeros((tokens // _WIDTH, _WIDTH), dtype=torch.int64, device=self._device)
+        with torch.inference_mode():
+            for _ in range(2):  # the first one warms up
+                torch.cuda.synchronize(self._device)
+                started = time.perf_counter()
+                self._forward(ids, torch.ones_like(ids))
+                torch.cuda.synchronize(self._device)
+        return tokens / (time.perf_counter() - started)
 
     def _forward(self, input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Return the logits of one batch, shape (rows, labels), float32."""

@@ -45,7 +45,10 @@ def _score(model: ModelFolder, messages: Sequence[str], device: torch.device, no
     """Return logits; in half precision where the device has it, which is three times as fast and good enough to teach."""
     from transformers import AutoModelForSequenceClassification
 
-    network: Any = AutoModelForSequenceClassification.from_pretrained(model.path, use_safetensors=True, trust_remote_code=False)
+    # In fp32 whatever the file holds: of a folder that `export` wrote, that is fp16, which autocast on a CPU does not take.
+    network: Any = AutoModelForSequenceClassification.from_pretrained(
+        model.path, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
+    )
     network = network.to(device).eval()
     encodings = tokenise(model.tokenizer, messages, model.max_length)
     batches = plan_batches(encodings.lengths, _BATCH_TOKENS)
