@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from conftest import NINE, save_tiny_model
 from safetensors.torch import load_file, save_file
 
