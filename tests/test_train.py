@@ -112,7 +112,6 @@ def test_a_folder_of_export_can_teach(tiny_model, tmp_path):
 
 def test_a_student_learns_from_its_teacher(trained, base, tmp_path):
     """The teacher's probabilities stand in for labels; a teacher of other labels is refused."""
-    import torch
 
     data, teacher = trained
     lines: list[str] = []
@@ -152,6 +151,26 @@ def test_a_ticket_with_two_asks_shares_its_target(tmp_path):
     assert len(joined) > 10
     assert not any("template" in text for text in joined)
     assert np.allclose(np.sort(found.targets[len(rows) :], axis=1)[:, -2:], [0.38, 0.62])
+
+
+def test_typos_are_one_slip_in_one_word(tmp_path):
+    """Half of the texts come once more, with their target, one letter more, fewer or other; placeholders stay whole."""
+    source = tmp_path / "own.csv"
+    rows = [("refund my order {{Order Number}} by mail", "REFUND"), ("cannot log in as me@example.com today", "LOGIN")]
+    pl.DataFrame(rows * 30, schema=["text", "intent"], orient="row").write_csv(source)
+    plain, found = (
+        read_training_set(str(source), labels=None, dev=None, joined_share=0, typo_share=share, seed=3) for share in (0, 0.5)
+    )
+    added = found.texts[len(plain.texts) :]
+    assert found.texts[: len(plain.texts)] == plain.texts
+    assert len(added) == len(plain.texts) // 2
+    intent_of = {text: found.labels[row.argmax()] for text, row in zip(plain.texts, plain.targets, strict=True)}
+    for text, target in zip(added, found.targets[len(plain.texts) :], strict=True):
+        (original,) = (before for before in intent_of if found.labels[target.argmax()] == intent_of[before])
+        assert text != original
+        assert abs(len(text) - len(original)) <= 1
+        assert "{{Order Number}}" in text or "me@example.com" in text
+        assert sum(a != b for a, b in zip(text.split(), original.split(), strict=True)) == 1
 
 
 def test_batches_of_like_length_hold_every_row_once():
@@ -199,6 +218,7 @@ def test_export_refuses_what_quantising_breaks(base, tmp_path):
 
 @pytest.mark.parametrize(("changes", "flag"), [
     ({"epochs": 0}, "--epochs"), ({"learning_rate": 5.0}, "--learning-rate"), ({"teacher_share": 1.5}, "--teacher-share"),
+    ({"typo_share": 2}, "--typo-share"),
 ])  # fmt: skip
 def test_what_cannot_be_is_refused_first(changes, flag, tmp_path):
     """Before anything is read."""

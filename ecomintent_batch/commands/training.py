@@ -100,6 +100,7 @@ def train(
     joined_share: Annotated[
         float, typer.Option(help="Tickets with two asks made of two, as a share of the realistic ones.")
     ] = 0.15,
+    typo_share: Annotated[float, typer.Option(help="Texts that come once more with a typo, as a share of all.")] = 0.0,
     precision: Annotated[Precision, typer.Option(help="auto: half where the device has it.")] = Precision.auto,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
@@ -112,8 +113,8 @@ def train(
     options = TrainOptions(
         data=data, out=out, base_model=base_model or BASE_MODEL, init_from=init_from, dev=dev, teacher=teacher,
         teacher_share=teacher_share, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, max_length=max_length,
-        joined_share=joined_share, precision=precision.value,
-        device=device, resume=resume, seed=seed,
+        joined_share=joined_share, typo_share=typo_share, precision=precision.value, device=device,
+        resume=resume, seed=seed,
     )  # fmt: skip
     report = train_model(options, lambda text: typer.echo(text))
     best = max(epoch["f1_weighted"] for epoch in report["epochs"])

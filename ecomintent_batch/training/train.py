@@ -62,6 +62,7 @@ class TrainOptions:
     learning_rate: float = 1e-4
     max_length: int | None = None
     joined_share: float = 0.15
+    typo_share: float = 0.0
     precision: str = "auto"
     device: str = "auto"
     resume: bool = False
@@ -85,6 +86,7 @@ def train_model(options: TrainOptions, note: Callable[[str], None] = print) -> d
         labels=given.labels if given else None,
         dev=options.dev,
         joined_share=options.joined_share,
+        typo_share=options.typo_share,
         seed=options.seed,
     )
     set_seed(options.seed)
@@ -218,6 +220,7 @@ def _check(options: TrainOptions) -> None:
         ("--learning-rate", options.learning_rate, 1e-9, 1),
         ("--teacher-share", options.teacher_share, 0, 1),
         ("--joined-share", options.joined_share, 0, 10),
+        ("--typo-share", options.typo_share, 0, 1),
         ("--max-length", options.max_length or 8, 8, _LONGEST * 16),
     ):
         if not least <= value <= most:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,8 @@ _FIRST_SHARE = 0.62  # of the target of a ticket with two asks, to the dominant 
 _JOINERS = (" ", "\n", " Also, ", " And ", "\n\nAnother thing: ", " btw ", "\n\nOn another order: ", " One more thing, ")
 _JOINED_CHARS = 300  # of each of two tickets that are made one, at most
 _DEV_SHARE = 0.1
+_KEYS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
+_WORD = re.compile(r"(?<![\w{@#/.])[A-Za-z]{4,}(?![\w}@/.])")  # no placeholder, no part of an address
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class TrainingSet:
 
 
 def read_training_set(
-    location: str, *, labels: Sequence[str] | None, dev: str | None, joined_share: float, seed: int
+    location: str, *, labels: Sequence[str] | None, dev: str | None, joined_share: float, typo_share: float = 0.0, seed: int
 ) -> TrainingSet:
     """Read a folder that `dataset` made, or a labelled file.
 
@@ -51,6 +54,7 @@ def read_training_set(
         dev: labelled file or `corpus:dev`; None for the realistic dev split where the labels are the nine intents,
             else the validation split of the folder, or a tenth of the file.
         joined_share: tickets made of two of different intents, as a share of the realistic rows (of all where there are none).
+        typo_share: texts that come once more with a typo, as a share of all.
 
     Raises:
         SourceError: it cannot be read.
@@ -58,7 +62,9 @@ def read_training_set(
     """
     folder = Path(location)
     if not folder.is_dir():
-        return _read_own_file(location, labels, dev, joined_share, seed)
+        own_file = _read_own_file(location, labels, dev, joined_share, seed)
+        texts, targets = _add_typos(own_file.texts, own_file.targets, typo_share, seed)
+        return replace(own_file, texts=texts, targets=targets)
     try:
         report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
         train = pl.read_parquet(folder / "train.parquet")
@@ -76,6 +82,7 @@ def read_training_set(
     # Templates glued together say nothing of how a customer changes the subject: where there are realistic ones, only those.
     of_corpus = np.flatnonzero((train["source"] == "corpus").to_numpy())
     texts, targets = _add_joined(texts, targets, of_corpus if len(of_corpus) else np.arange(len(texts)), joined_share, seed)
+    texts, targets = _add_typos(texts, targets, typo_share, seed)
     return TrainingSet(
         used,
         texts,
@@ -139,3 +146,26 @@ def _add_joined(
             joined.append(texts[first] + rng.choice(_JOINERS) + texts[second])
             shared.append(_FIRST_SHARE * targets[first] + (1 - _FIRST_SHARE) * targets[second])
     return texts + joined, np.concatenate([targets, np.array(shared, np.float32).reshape(-1, targets.shape[1])])
+
+
+def _add_typos(texts: list[str], targets: Targets, share: float, seed: int) -> tuple[list[str], Targets]:
+    """Add a share of the texts once more, one slip of the keyboard in each."""
+    rng = random.Random(seed)  # noqa: S311 - a training set, not a secret
+    chosen = rng.sample(range(len(texts)), int(share * len(texts)))
+    slipped = {row: _slip(texts[row], rng) for row in chosen}
+    rows = [row for row, text in slipped.items() if text != texts[row]]
+    return texts + [slipped[row] for row in rows], np.concatenate([targets, targets[rows]])
+
+
+def _slip(text: str, rng: random.Random) -> str:
+    """Drop, double, swap or mistake one letter of one word of four or more."""
+    words = list(_WORD.finditer(text))
+    if not words:
+        return text
+    word = rng.choice(words)
+    place = rng.randrange(word.start(), word.end() - 1)
+    one, two = text[place], text[place + 1]
+    row = next(keys for keys in _KEYS if one.lower() in keys)
+    near = row[max(0, row.index(one.lower()) - 1) : row.index(one.lower()) + 2].replace(one.lower(), "")
+    put = rng.choice(["", one + one, two + one, rng.choice(near), one + rng.choice(near)])
+    return text[:place] + put + text[place + (2 if put == two + one else 1) :]
