@@ -145,12 +145,12 @@ def test_a_ticket_with_two_asks_shares_its_target(tmp_path):
     found = read_training_set(str(folder), labels=None, dev=None, joined_share=2.0, seed=0)
     assert found.dev.name == "corpus:dev"
     both = found.targets[found.texts.index("both")]
-    assert (both[0], both[8]) == pytest.approx((0.62, 0.38))
+    assert (both[0], both[8]) == pytest.approx((0.75, 0.25))
     assert found.targets.sum(axis=1) == pytest.approx(1)
     joined = found.texts[len(rows) :]
     assert len(joined) > 10
     assert not any("template" in text for text in joined)
-    assert np.allclose(np.sort(found.targets[len(rows) :], axis=1)[:, -2:], [0.38, 0.62])
+    assert np.allclose(np.sort(found.targets[len(rows) :], axis=1)[:, -2:], [0.25, 0.75])
 
 
 def test_typos_are_one_slip_in_one_word(tmp_path):

@@ -270,7 +270,8 @@ def _teach(
     soft = label_softly(options.teacher, everything, data.labels, device, options.out / "checkpoints", note)
     of_labelled = soft[: len(messages)]
     agrees = of_labelled.argmax(axis=1) == data.targets.argmax(axis=1)
-    share = np.where(agrees, options.teacher_share, 0)[:, None]  # where the teacher is wrong, the label alone counts
+    # Where the teacher is wrong, the label alone counts, and where there are two asks: it does not know which is dominant.
+    share = np.where(agrees & (data.targets.max(axis=1) == 1), options.teacher_share, 0)[:, None]
     note(f"the teacher agrees with {agrees.mean():.2%} of the labels")
     mixed = share * of_labelled + (1 - share) * data.targets
     return everything, np.concatenate([mixed, soft[len(messages) :]]).astype(np.float32)

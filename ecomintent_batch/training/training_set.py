@@ -24,7 +24,7 @@ from ecomintent_batch.training.labelled_sources import read_file
 
 Targets = NDArray[np.float32]
 
-_FIRST_SHARE = 0.62  # of the target of a ticket with two asks, to the dominant one
+_FIRST_SHARE = 0.75  # of the target of a ticket with two asks, to the dominant one
 _JOINERS = (" ", "\n", " Also, ", " And ", "\n\nAnother thing: ", " btw ", "\n\nOn another order: ", " One more thing, ")
 _JOINED_CHARS = 300  # of each of two tickets that are made one, at most
 _DEV_SHARE = 0.1
