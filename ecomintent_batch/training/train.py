@@ -332,7 +332,7 @@ def _describe(options: TrainOptions, data: TrainingSet, n_texts: int, max_length
             {
                 "version": __version__,
                 "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
-                "options": {name: value for name, value in asdict(options).items() if value not in (None, False)},
+                "options": {name: value for name, value in asdict(options).items() if value is not None and value is not False},
                 "labels": data.labels,
                 "texts": n_texts,
                 "unlabelled": len(data.unlabelled) if options.teacher else 0,
