@@ -9,6 +9,7 @@ from pathlib import Path
 import duckdb
 
 from ecomintent_batch.errors import UsageError
+from ecomintent_batch.objectstore import as_url
 from ecomintent_batch.runs import Manifest, pick_run
 from ecomintent_batch.summarise import kept_time, list_committed, open_views, read_sql, sql_folder
 
@@ -38,7 +39,7 @@ def run_query(
             raise UsageError(f"--set {parameter}: expected a parameter of {name}, which has {', '.join(known) or 'none'}")
     manifests = list_committed(out)
     if run_id is not None:
-        run_id = pick_run(str(out), [run["run_id"] for run in manifests], run_id)
+        run_id = pick_run(as_url(str(out)) or str(out), [run["run_id"] for run in manifests], run_id)
     latest = run_id is None and not every_run and len(manifests) > 1
     usual = _usual_columns([run for run in manifests if run_id in (None, run["run_id"])])
     variables = {parameter: given.get(parameter, usual.get(parameter)) for parameter in known}

@@ -3,8 +3,9 @@
 --   when unset
 -- Grain: one row per message, the most frequent first; tickets without words are left out
 -- Columns: message_hash, tickets, intent (of the most of them), language, first_row and last_row (row numbers in the source)
+WITH
 -- What is counted is kept as numbers, so that the tickets are read once; the hash itself is looked up for the few that are shown.
-WITH said AS MATERIALIZED (
+said AS MATERIALIZED (
     SELECT hash(message_hash) AS short, intent::VARCHAR AS intent, row_number FROM tickets WHERE status <> 'empty'
 ),
 often AS (

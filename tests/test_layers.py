@@ -37,7 +37,7 @@ ROOMS: dict[str, tuple[str, str]] = {
     "verify": ("numpy pyarrow", "errors files runs schema"),
     "retention": ("", "errors files runs"),
     "summarise": ("duckdb polars", "errors alerts files objectstore runs"),
-    "queries": ("duckdb", "errors runs summarise"),
+    "queries": ("duckdb", "errors objectstore runs summarise"),
     "report": ("altair jinja2 polars vl_convert", "errors files published runs summarise"),
     "pipeline": (
         "",

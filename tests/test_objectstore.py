@@ -134,7 +134,7 @@ def test_a_run_is_published_with_its_manifest_last(client, job, tmp_path):
         done = cli.invoke(app, ["query", "volume_by_intent", "--out", f"s3://{BUCKET}/out", "--format", "csv", *options])
         assert sum(int(line.split(",")[1]) for line in done.output.splitlines()[1:]) == 5
     done = cli.invoke(app, ["query", "volume_by_intent", "--out", f"s3://{BUCKET}/out", "--run", "none"])
-    assert "expected a committed run none, found 1 others" in done.output
+    assert f"s3://{BUCKET}/out: expected a committed run none, found 1 others" in str(done.exception)
     assert views().sql("SELECT count(*), count(DISTINCT run_id) FROM predictions").fetchone() == (5, 1)
     assert views(run_id).sql("SELECT count(*) FROM latest_predictions").fetchone() == (5,)
     assert open_views(Path(f"s3://{BUCKET}/out")).sql("SELECT source FROM runs").fetchone() == (source,)

@@ -71,7 +71,8 @@ class Place:
     def run(self, command: str) -> str:
         """Run a command of the README, and return what it prints."""
         done = CliRunner().invoke(app, shlex.split(command)[1:])
-        assert done.exit_code == (3 if " --alert " in command else 0), f"{command}: {done.output}"
+        # Whether an alert of the README holds is the sample's matter; that it ends in 3 is in test_alerts.py.
+        assert done.exit_code in ((0, 3) if " --alert " in command else (0,)), f"{command}: {done.output}"
         return done.output
 
     def fill_in(self, sheet: str) -> None:
