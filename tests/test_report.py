@@ -17,6 +17,7 @@ from test_summarise import write_run
 from ecomintent_batch.pipeline import Progress, run_job
 from ecomintent_batch.report import write_report
 from ecomintent_batch.report.charts import COLOURS, bundle_script, colours_of
+from ecomintent_batch.report.page import show_usd
 from ecomintent_batch.summarise import summarise_run
 
 _FLAGS = [
@@ -80,6 +81,14 @@ def test_an_intent_has_one_colour_everywhere():
     assert len(set(COLOURS.values())) == 9
     assert colours_of(["OTHER", "WISMO"]) == {"OTHER": COLOURS["OTHER"], "WISMO": COLOURS["WISMO"]}
     assert set(colours_of([f"label {i}" for i in range(30)]).values()) == set(COLOURS.values()) - {COLOURS["OTHER"]}
+
+
+@pytest.mark.parametrize(
+    ("amount", "shown"), [(0.0, "0.0000"), (0.0256, "0.0256"), (0.000036, "0.000036"), (8.4e-6, "0.0000084")]
+)
+def test_a_cost_far_below_a_cent_is_not_nothing(amount: float, shown: str) -> None:
+    """A run on a CPU costs hundred-thousandths of a dollar for 1,000 tickets."""
+    assert show_usd(amount) == shown
 
 
 def test_the_page_says_what_was_counted(tmp_path):

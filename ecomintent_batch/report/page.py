@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def render_page(folder: RunFolder, manifest: Manifest, summary: Summary) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"count": _count, "percent": _percent, "points": _points, "clock": _clock}
+    environment.filters |= {"count": _count, "percent": _percent, "points": _points, "clock": _clock, "usd": show_usd}
     facts = gather_facts(folder, manifest, summary) if manifest["counts"]["predictions"] else None
     return environment.get_template("report.html").render(
         manifest=manifest,
@@ -97,6 +98,11 @@ def _percent(value: float | None) -> str:
 
 def _points(value: float) -> str:
     return f"{100 * value:+.1f} points".replace("-", "−")
+
+
+def show_usd(amount: float) -> str:
+    """Show two digits of what is far less than a cent."""
+    return f"{amount:.4f}" if amount >= 0.001 or not amount else f"{amount:.{1 - math.floor(math.log10(amount))}f}"
 
 
 def _clock(value: str) -> str:
