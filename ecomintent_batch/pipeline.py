@@ -208,7 +208,14 @@ class LoadedModel:
 
 def load_model(s: RunSettings, model: ModelFolder) -> LoadedModel:
     """Load the engine that the settings ask for."""
-    engine = load_engine(model, engine=s.engine, device=s.device, threads=s.threads, max_batch_tokens=s.max_batch_tokens)
+    engine = load_engine(
+        model,
+        engine=s.engine,
+        device=s.device,
+        threads=s.threads,
+        max_batch_tokens=s.max_batch_tokens,
+        compiled=s.compile,
+    )
     return LoadedModel(model, engine, model.fingerprint(engine.weights_file))
 
 

@@ -51,6 +51,7 @@ class RunSettings(BaseSettings):
     model: str | None = Field(None, description="Model folder or Hugging Face id; the embedded model when unset.")
     engine: EngineName = Field("auto", description="What computes the probabilities.")
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N.")
+    compile: bool = Field(False, description="Compile the torch engine first (torch.compile): a minute, for millions of tickets.")
     threads: int | None = Field(None, ge=1, description="CPU threads that score; all cores when unset.")
     threshold: float = Field(0.70, ge=0, le=1, description="Less confident tickets get the intent OTHER.")
     max_length: int | None = Field(None, ge=8, description="Tokens of a message that the model reads.")

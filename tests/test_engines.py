@@ -125,6 +125,26 @@ def test_int8_keeps_the_labels_of_fp32(sample):
     assert np.abs(int8 - fp32).mean() < 0.02
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler")
+def test_a_compiled_engine_gives_the_same(tiny):
+    """Batches of several shapes; the engine says that it is compiled."""
+    plain, compiled = (load_engine(tiny, engine="torch", device="cpu", threads=1, compiled=flag) for flag in (False, True))
+    np.testing.assert_allclose(
+        score(compiled, tiny, MESSAGES, max_tokens=64), score(plain, tiny, MESSAGES, max_tokens=64), atol=1e-4
+    )
+    assert compiled.description == "torch float32 compiled on cpu, 1 threads"
+
+
+def test_only_torch_can_be_compiled(tiny, tmp_path, monkeypatch):
+    """ONNX Runtime is refused; a machine without a compiler is told in one line."""
+    with pytest.raises(DeviceError, match="--compile: expected --engine torch, found onnx"):
+        load_engine(open_model(None), device="cpu", compiled=True)
+    monkeypatch.setattr(torch, "compile", lambda network, dynamic: lambda **inputs: 1 / 0)
+    with pytest.raises(ModelError, match=r"a C\+\+ compiler that torch.compile can use, found: ZeroDivisionError"):
+        load_engine(tiny, engine="torch", device="cpu", compiled=True)
+
+
 @pytest.mark.parametrize("engine", ["torch", "stub"])
 def test_advance_counts_every_message(tiny, engine):
     """Progress adds up to the messages, whatever the batches."""

@@ -37,6 +37,7 @@ def run(
         EngineChoice | None, typer.Option(help="What computes the probabilities. [default: auto]", show_default=False)
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. [default: auto]", show_default=False)] = None,
+    compile_: Annotated[bool, typer.Option("--compile", help="Compile the torch engine first: for millions of tickets.")] = False,
     threads: Annotated[int | None, typer.Option(help="CPU threads that score. [default: all cores]", show_default=False)] = None,
     threshold: Annotated[
         float | None, typer.Option(help="Less confident tickets get OTHER. [default: 0.70]", show_default=False)
@@ -89,6 +90,7 @@ def run(
         source=source, out=out, table=table, query=query, id_column=id_column, text_column=tuple(text_column or ()),
         time_column=time_column, time_format=time_format, keep=tuple(keep or ()), by=tuple(by or ()), encoding=encoding,
         delimiter=delimiter, model=model, engine=engine.value if engine else None, device=device, threads=threads,
+        compile=compile_ or None,
         threshold=threshold, max_length=max_length, max_batch_tokens=max_batch_tokens, shard_rows=shard_rows,
         max_reject_ratio=max_reject_ratio, dedupe=False if no_dedupe else None, any_language=any_language or None,
         raw_text=raw_text or None, keep_text=keep_text or None, resume=resume, lock_timeout=lock_timeout,

@@ -41,11 +41,15 @@ def load_engine(
     device: str = "auto",
     threads: int | None = None,
     max_batch_tokens: int | None = None,
+    compiled: bool = False,
 ) -> Engine:
     """Load a model into the engine asked for.
 
     `auto` takes torch on CUDA where there is one, ONNX Runtime on CPU where the folder has an int8 model, and torch on
     CPU otherwise.
+
+    Args:
+        compiled: let `torch.compile` compile the torch engine.
 
     Raises:
         DeviceError: the device is not there, or the engine cannot run on it.
@@ -62,6 +66,8 @@ def load_engine(
             else "onnx"
         )
     threads = threads or count_cores()
+    if compiled and engine != "torch":
+        raise DeviceError(f"--compile: expected --engine torch, found {engine}")
     if engine == "onnx":
         if device.startswith("cuda"):
             raise DeviceError(f"--engine onnx: expected --device cpu, found {device}; use --engine torch on a GPU")
@@ -72,7 +78,7 @@ def load_engine(
         return OnnxEngine(model, threads=threads, max_batch_tokens=max_batch_tokens)
     from ecomintent_batch.engines.torch_any import TorchEngine, pick_device
 
-    return TorchEngine(model, device=pick_device(device), threads=threads, max_batch_tokens=max_batch_tokens)
+    return TorchEngine(model, device=pick_device(device), threads=threads, max_batch_tokens=max_batch_tokens, compiled=compiled)
 
 
 def count_cores() -> int:

@@ -59,7 +59,15 @@ def find_budget(measure_rate: Callable[[int], float], least: int, most: int) -> 
 class TorchEngine:
     """Runs the safetensors weights of any sequence-classification checkpoint."""
 
-    def __init__(self, model: ModelFolder, *, device: torch.device, threads: int, max_batch_tokens: int | None = None) -> None:
+    def __init__(
+        self,
+        model: ModelFolder,
+        *,
+        device: torch.device,
+        threads: int,
+        max_batch_tokens: int | None = None,
+        compiled: bool = False,
+    ) -> None:
         from transformers import AutoModelForSequenceClassification
         from transformers.utils import logging
 
@@ -89,10 +97,13 @@ class TorchEngine:
             )
         self._model: Any = read_first_token_only(loaded.to(device).eval())
         self._device, self._pad_id, self._labels = device, model.pad_id, len(model.labels)
+        if compiled:
+            self._compile(model)
         self.max_batch_tokens = max_batch_tokens or 2048
         if on_cuda and max_batch_tokens is None:
             self.max_batch_tokens = find_budget(self._measure_rate, _LEAST_ON_CUDA, _MOST_ON_CUDA)
-        self.description = f"torch {str(dtype).removeprefix('torch.')} on {device}" + ("" if on_cuda else f", {threads} threads")
+        how = f"{str(dtype).removeprefix('torch.')}{' compiled' if compiled else ''}"
+        self.description = f"torch {how} on {device}" + ("" if on_cuda else f", {threads} threads")
         self.weights_file = weights[0].name
 
     def score(self, encodings: Encodings, batches: Sequence[Int64], advance: Any) -> Any:
@@ -118,6 +129,20 @@ class TorchEngine:
             if self._device.type == "cuda":
                 torch.cuda.empty_cache()
             raise
+
+    def _compile(self, model: ModelFolder) -> None:
+        """Compile the network for batches of any shape, and try it: what is missing shows here and not in the first shard."""
+        self._model = torch.compile(self._model, dynamic=True)
+        try:
+            for rows, tokens in ((2, 8), (3, 16)):
+                ids = torch.zeros((rows, tokens), dtype=torch.int64, device=self._device)
+                with torch.inference_mode():
+                    self._forward(ids, torch.ones_like(ids))
+        except Exception as error:  # torch raises its own kinds, none of them public
+            raise ModelError(
+                f"{model.name}: expected a network and a C++ compiler that torch.compile can use, found: {type(error).__name__}; "
+                "run without --compile"
+            ) from None
 
     def _measure_rate(self, tokens: int) -> float:
         """Return the tokens a second of a batch of so many."""
