@@ -20,7 +20,7 @@ messages AS (
     SELECT hash(message_hash) AS short, any_value(message_hash) AS message_hash, any_value(language) AS language
     FROM predictions
     WHERE hash(message_hash) IN (SELECT short FROM often)
-    GROUP BY short
+    GROUP BY hash(message_hash)
 )
 SELECT
     any_value(message_hash) AS message_hash,

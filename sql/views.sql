@@ -35,14 +35,15 @@ FROM read_parquet(
 );
 
 -- The newest run that classified a ticket wins, and of its rows the last one; a row without an id stands for itself. Ids of
--- runs sort by time, so that the place of a run and the row make one number that grows: half of the
--- time and memory of a window. Nothing is MATERIALIZED: columns that a query does not ask for are then not read.
+-- runs sort by time, so that the place of a run and the row make one number that grows: half of the time and memory of a window.
+-- Nothing is MATERIALIZED: columns that a query does not ask for are then not read.
 CREATE OR REPLACE VIEW latest_predictions AS
 WITH sorted AS NOT MATERIALIZED (
     SELECT list(DISTINCT run_id ORDER BY run_id) AS runs FROM predictions
 ),
 placed AS NOT MATERIALIZED (
-    SELECT ticket_id, (list_position(runs, run_id)::BIGINT << 40) + row_number AS place FROM predictions CROSS JOIN sorted
+    SELECT ticket_id, (list_position(sorted.runs, run_id)::BIGINT << 40) + row_number AS place
+    FROM predictions CROSS JOIN sorted
 ),
 newest AS (
     SELECT max(place) AS place FROM placed WHERE ticket_id IS NOT NULL GROUP BY ticket_id
@@ -52,7 +53,7 @@ newest AS (
 SELECT predictions.*
 FROM
     predictions CROSS JOIN sorted
-    SEMI JOIN newest ON (list_position(runs, run_id)::BIGINT << 40) + row_number = newest.place;
+    SEMI JOIN newest ON (list_position(sorted.runs, run_id)::BIGINT << 40) + row_number = newest.place;
 
 -- The branch that is not asked for is gone before anything is read.
 CREATE OR REPLACE VIEW tickets AS

@@ -244,6 +244,15 @@ def test_the_newest_run_has_a_name_of_its_own(tmp_path):
     assert [row[:2] for row in run_query("volume_by_intent", tmp_path, run_id="latest").fetchall()] == [("OTHER", 3)]
 
 
+def test_kept_columns_may_have_the_names_of_a_query(tmp_path):
+    """What a query calls a thing of its own is not mixed up with a kept column of that name."""
+    kept = {name: [f"{name} {i}" for i in range(3)] for name in ("runs", "place", "short")}
+    for run_id in ("r1", "r2"):
+        put(tmp_path, run_id, tickets("WISMO", 3, MONDAY), kept={"created_at": [MONDAY] * 3, **kept}, by=())
+    assert [row[:2] for row in run_query("volume_by_intent", tmp_path).fetchall()] == [("WISMO", 3)]
+    assert sum(row[1] for row in run_query("repeat_messages", tmp_path, sets=["min_tickets=1"]).fetchall()) == 3
+
+
 def call(*arguments: str) -> subprocess.CompletedProcess[bytes]:
     """Run `ecomintent-batch query` in a process of its own."""
     return subprocess.run([sys.executable, "-m", "ecomintent_batch", "query", *arguments], capture_output=True, check=False)
