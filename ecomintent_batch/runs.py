@@ -314,7 +314,7 @@ def find_run(out: Path, run_id: str | None = None) -> RunFolder:
 
 
 def pick_run(out: str, committed: Sequence[str], run_id: str | None = None) -> str:
-    """Return the id of a committed run, oldest first they are; of the newest for None and `latest`.
+    """Return the id of one of the committed runs, which come oldest first; of the newest for None and `latest`.
 
     Raises:
         RunStateError: there is no such run.

@@ -8,11 +8,9 @@ cluster of one machine with one core does, and one of two: the time is that of t
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from argparse import ArgumentParser
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect_server import prefect_server
+from prefect_server import prefect_server, ray_cluster
 
 from ecomintent_batch.bench.messages import make_short
 from ecomintent_batch.runs import read_manifest
@@ -61,9 +59,11 @@ def main() -> None:
         )
         seconds = {}
         for machines in (1, 2, 1, 2):
-            with _cluster(server, machines) as address:
+            with ray_cluster(server, machines) as cluster:
                 out = home / f"ray-{machines}-{len(list(home.iterdir()))}"
-                _time(server, home, "python", "-c", _FLOW, str(source), str(out), "ray", address, str(max(1, tickets // 20)))
+                _time(
+                    server, home, "python", "-c", _FLOW, str(source), str(out), "ray", cluster.address, str(max(1, tickets // 20))
+                )
             (manifest,) = (out / "runs").iterdir()
             seconds.setdefault(machines, []).append(read_manifest(manifest)["performance"]["elapsed_s"])
             print(f"Ray, {machines} of one core: {seconds[machines][-1]:.1f} s", flush=True)
@@ -76,25 +76,6 @@ def _time(server: Any, home: Path, *command: str) -> float:
     if process.wait():
         sys.exit((home / "measured.log").read_text()[-2000:])
     return time.perf_counter() - started
-
-
-@contextmanager
-def _cluster(server: Any, machines: int) -> Any:
-    import ray
-    from ray.cluster_utils import Cluster
-
-    os.environ |= {
-        name: server.env[name] for name in ("PYTHONPATH", "DO_NOT_TRACK", "RAY_USAGE_STATS_ENABLED") if name in server.env
-    }
-    machine = {"num_cpus": 1, "num_gpus": 0}
-    cluster = Cluster(initialize_head=True, head_node_args={**machine, "include_dashboard": False})
-    for _ in range(machines - 1):
-        cluster.add_node(**machine)
-    try:
-        yield cluster.address
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
 
 
 if __name__ == "__main__":

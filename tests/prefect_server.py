@@ -17,6 +17,7 @@ from uuid import UUID
 
 import httpx
 import psutil
+import pytest
 from conftest import ROOT
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import ArtifactFilter, LogFilter, LogFilterFlowRunId
@@ -146,3 +147,23 @@ def _answers(url: str) -> bool:
         return httpx.get(f"{url}/health", timeout=2).is_success
     except httpx.HTTPError:
         return False
+
+
+@contextmanager
+def ray_cluster(server: Server, machines: int) -> Iterator[Any]:
+    """Yield a Ray cluster of machines of one core each, as processes of this one, that know the server's environment."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("PYTHONPATH", "DO_NOT_TRACK", "RAY_USAGE_STATS_ENABLED"):
+            patch.setenv(name, server.env[name])
+        machine = {"num_cpus": 1, "num_gpus": 0}
+        cluster = Cluster(initialize_head=True, head_node_args={**machine, "include_dashboard": False})
+        for _ in range(machines - 1):
+            cluster.add_node(**machine)
+        try:
+            yield cluster
+        finally:
+            ray.shutdown()
+            cluster.shutdown()

@@ -136,7 +136,7 @@ def test_a_compiled_engine_gives_the_same(tiny):
     assert compiled.description == "torch float32 compiled on cpu, 1 threads"
 
 
-def test_only_torch_can_be_compiled(tiny, tmp_path, monkeypatch):
+def test_only_torch_can_be_compiled(tiny, monkeypatch):
     """ONNX Runtime is refused; a machine without a compiler is told in one line."""
     with pytest.raises(DeviceError, match="--compile: expected --engine torch, found onnx"):
         load_engine(open_model(None), device="cpu", compiled=True)

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import write_tickets
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect_server import Server, prefect_server, wait_until
+from prefect_server import Server, prefect_server, ray_cluster, wait_until
 
 from ecomintent_batch.errors import UsageError
 from ecomintent_batch.pipeline import run_job
@@ -56,18 +56,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def cluster(server: Server) -> Iterator[Any]:
     """A head and a second machine, as processes of this one."""
     pytest.importorskip("prefect_ray", reason="needs the extra `ray`")
-    import ray
-    from ray.cluster_utils import Cluster
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("PYTHONPATH", "DO_NOT_TRACK", "RAY_USAGE_STATS_ENABLED"):
-            patch.setenv(name, server.env[name])
-        machine = {"num_cpus": 1, "num_gpus": 0}
-        cluster = Cluster(initialize_head=True, head_node_args={**machine, "include_dashboard": False})
-        cluster.add_node(**machine)
+    with ray_cluster(server, machines=2) as cluster:
         yield cluster
-        ray.shutdown()
-        cluster.shutdown()
 
 
 def workers_of_ray() -> list[psutil.Process]:

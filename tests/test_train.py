@@ -112,7 +112,6 @@ def test_a_folder_of_export_can_teach(tiny_model, tmp_path):
 
 def test_a_student_learns_from_its_teacher(trained, base, tmp_path):
     """The teacher's probabilities stand in for labels; a teacher of other labels is refused."""
-
     data, teacher = trained
     lines: list[str] = []
     soft = label_softly(

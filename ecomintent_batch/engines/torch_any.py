@@ -99,9 +99,9 @@ class TorchEngine:
         self._device, self._pad_id, self._labels = device, model.pad_id, len(model.labels)
         if compiled:
             self._compile(model)
-        self.max_batch_tokens = max_batch_tokens or 2048
-        if on_cuda and max_batch_tokens is None:
-            self.max_batch_tokens = find_budget(self._measure_rate, _LEAST_ON_CUDA, _MOST_ON_CUDA)
+        self.max_batch_tokens = max_batch_tokens or (
+            find_budget(self._measure_rate, _LEAST_ON_CUDA, _MOST_ON_CUDA) if on_cuda else 2048
+        )
         how = f"{str(dtype).removeprefix('torch.')}{' compiled' if compiled else ''}"
         self.description = f"torch {how} on {device}" + ("" if on_cuda else f", {threads} threads")
         self.weights_file = weights[0].name
@@ -135,9 +135,7 @@ class TorchEngine:
         self._model = torch.compile(self._model, dynamic=True)
         try:
             for rows, tokens in ((2, 8), (3, 16)):
-                ids = torch.zeros((rows, tokens), dtype=torch.int64, device=self._device)
-                with torch.inference_mode():
-                    self._forward(ids, torch.ones_like(ids))
+                self._try(rows, tokens)
         except Exception as error:  # torch raises its own kinds, none of them public
             raise ModelError(
                 f"{model.name}: expected a network and a C++ compiler that torch.compile can use, found: {type(error).__name__}; "
@@ -146,14 +144,18 @@ class TorchEngine:
 
     def _measure_rate(self, tokens: int) -> float:
         """Return the tokens a second of a batch of so many."""
-        ids = torch.zeros((tokens // _WIDTH, _WIDTH), dtype=torch.int64, device=self._device)
-        with torch.inference_mode():
-            for _ in range(2):  # the first one warms up
-                torch.cuda.synchronize(self._device)
-                started = time.perf_counter()
-                self._forward(ids, torch.ones_like(ids))
-                torch.cuda.synchronize(self._device)
+        for _ in range(2):  # the first one warms up
+            torch.cuda.synchronize(self._device)
+            started = time.perf_counter()
+            self._try(tokens // _WIDTH, _WIDTH)
+            torch.cuda.synchronize(self._device)
         return tokens / (time.perf_counter() - started)
+
+    @torch.inference_mode()
+    def _try(self, rows: int, tokens: int) -> None:
+        """Score a batch of no meaning."""
+        ids = torch.zeros((rows, tokens), dtype=torch.int64, device=self._device)
+        self._forward(ids, torch.ones_like(ids))
 
     def _forward(self, input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Return the logits of one batch, shape (rows, labels), float32."""

@@ -60,11 +60,14 @@ def read_training_set(
         SourceError: it cannot be read.
         ColumnError: a label that the model to go on from does not have.
     """
+    read = _read_folder if Path(location).is_dir() else _read_own_file
+    found = read(location, labels, dev, joined_share, seed)
+    texts, targets = _add_typos(found.texts, found.targets, typo_share, seed)
+    return replace(found, texts=texts, targets=targets)
+
+
+def _read_folder(location: str, labels: Sequence[str] | None, dev: str | None, joined_share: float, seed: int) -> TrainingSet:
     folder = Path(location)
-    if not folder.is_dir():
-        own_file = _read_own_file(location, labels, dev, joined_share, seed)
-        texts, targets = _add_typos(own_file.texts, own_file.targets, typo_share, seed)
-        return replace(own_file, texts=texts, targets=targets)
     try:
         report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
         train = pl.read_parquet(folder / "train.parquet")
@@ -82,7 +85,6 @@ def read_training_set(
     # Templates glued together say nothing of how a customer changes the subject: where there are realistic ones, only those.
     of_corpus = np.flatnonzero((train["source"] == "corpus").to_numpy())
     texts, targets = _add_joined(texts, targets, of_corpus if len(of_corpus) else np.arange(len(texts)), joined_share, seed)
-    texts, targets = _add_typos(texts, targets, typo_share, seed)
     return TrainingSet(
         used,
         texts,
