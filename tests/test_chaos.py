@@ -34,13 +34,17 @@ from pathlib import Path
 out, views, expected = sys.argv[1], Path(sys.argv[2]).read_text(), int(sys.argv[3])
 glob = f"{out}/predictions/*/*.parquet"
 by_duckdb = f"SELECT run_id, count(*), count(DISTINCT row_number) FROM read_parquet('{glob}') GROUP BY ALL"
+def connect():
+    connection = duckdb.connect()
+    connection.execute("SET enable_progress_bar = false")  # it would be printed
+    return connection
 def ask_duckdb():
-    return duckdb.connect().execute(by_duckdb).fetchall()
+    return connect().execute(by_duckdb).fetchall()
 def ask_polars():
     rows = pl.scan_parquet(glob, hive_partitioning=True).select("run_id", "row_number")
     return rows.group_by("run_id").agg(pl.len().alias("n"), pl.col("row_number").n_unique()).collect().rows()
 def ask_view():
-    connection = duckdb.connect()
+    connection = connect()
     connection.execute("SET VARIABLE out = ?", [out])
     for statement in connection.extract_statements(views)[:3]:  # the list of parts, and the two views
         connection.execute(statement)
@@ -74,13 +78,19 @@ def start(source: Path, out: Path, model: Path, *flags: str, **options: Any) -> 
 
 
 def wait_for(process: subprocess.Popen[str], out: Path, names: str) -> float:
-    """Wait until a run has written a file, and return the time of the monotonic clock."""
+    """Wait until a run has written a file, and return when, in seconds."""
     deadline = time.monotonic() + 120
     while not list(out.glob(names)):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.005)
     return time.monotonic()
+
+
+def written_in(out: Path) -> dict[str, set[tuple[str, int]]]:
+    """Return the manifests and the files of work, each with the time of its last change."""
+    names = {"runs": "runs/*.json", "staging": "staging/**/*"}
+    return {part: {(str(path), path.stat().st_mtime_ns) for path in out.glob(name)} for part, name in names.items()}
 
 
 def rows_of(folder: RunFolder) -> pa.Table:
@@ -117,23 +127,30 @@ def test_killed_at_any_moment_nothing_is_lost_twice_or_half_seen(
         source=str(source), out=tmp_path / "whole", model=str(tiny_model), engine="stub", shard_rows=SHARD_ROWS
     )
     reference = rows_of(run_job(settings).folder)
-    process, began = start(source, tmp_path / "timed", tiny_model), time.monotonic()
-    begins_s, ends_s = (wait_for(process, tmp_path / "timed", name) - began for name in ("staging/*/plan.json", "runs/*.json"))
+    process = start(source, tmp_path / "timed", tiny_model)
+    begins, ends = (wait_for(process, tmp_path / "timed", name) for name in ("staging/*/plan.json", "runs/*.json"))
     process.communicate(timeout=300)
     chance = random.Random(20261124)  # noqa: S311 - moments, not secrets
-    killed = {"at work": 0, "published": 0, "before or behind": 0}
-    while killed["at work"] + killed["published"] < KILLS:
+    killed = dict.fromkeys(("at work", "published", "committed", "too early"), 0)
+    for _ in range(5 * KILLS):
+        before, parts_left = written_in(out), TICKETS // SHARD_ROWS - len(list(out.glob("staging/*/receipts/*.json")))
         process = start(source, out, tiny_model)
-        time.sleep(chance.uniform(0.9 * begins_s, 1.05 * ends_s))
+        if chance.random() < 0.9:  # the others may be killed before they have begun
+            while written_in(out) == before and process.poll() is None:
+                time.sleep(0.005)
+        time.sleep(chance.uniform(0, (ends - begins) * parts_left / (TICKETS // SHARD_ROWS)))
         process.kill()
         process.communicate(timeout=60)
-        if process.returncode == 0:
-            continue
-        assert process.returncode == -9
+        assert process.returncode in (0, -9)
+        after = written_in(out)
         staged = [RunFolder(out, folder.name) for folder in out.glob("staging/*")]
         assert len(staged) <= 1
-        published = [folder for folder in staged if folder.predictions.exists()]
-        killed["published" if published else "at work" if staged else "before or behind"] += 1
+        committed, worked = len(after["runs"]) > len(before["runs"]), after["staging"] != before["staging"]
+        published = any(folder.predictions.exists() for folder in staged)
+        killed["committed" if committed else "published" if published else "at work" if worked else "too early"] += 1
+        if killed["at work"] + killed["published"] == KILLS:
+            break
+    assert killed["at work"] + killed["published"] == KILLS, killed
     process = start(source, out, tiny_model)
     assert process.communicate(timeout=300) == ("", "")
     seen = reader()
