@@ -8,8 +8,9 @@
 -- Columns: predictions and latest_predictions as in the README, with `run_id` from the folder's name; rejects run_id, file,
 --   line, row_number, column, error; runs run_id, started_at, finished_at, source, model, engine, counts, settings, performance
 
--- On an object store a run has no moment at which all its parts appear, so there the parts are those that manifests list,
--- as they were when this file was read; in a folder they are what is there.
+-- The parts that manifests list as this file is read: a run committed while a query looks at OUT twice would be in one half of
+-- it only. Read this file again to see later runs. One run's folder appears whole, so that alone it needs no list; on an
+-- object store parts appear one by one, and the list is all there is.
 SET VARIABLE listed_parts = (
     SELECT list(getvariable('out') || '/predictions/run_id=' || run_id || '/' || part.file ORDER BY run_id, part.file)
     FROM (
@@ -18,17 +19,26 @@ SET VARIABLE listed_parts = (
             getvariable('out') || '/runs/' || coalesce(getvariable('run_id')::VARCHAR, '*') || '.json',
             columns = {'run_id': 'VARCHAR', 'parts': 'STRUCT(file VARCHAR)[]'}, maximum_object_size = 67108864
         )
-        WHERE starts_with(getvariable('out'), 's3://')
+        WHERE getvariable('run_id') IS NULL OR starts_with(getvariable('out'), 's3://')
     )
 );
 
 -- A run_id narrows the files that are read, so that a query of one run costs the same among thousands, and columns of
--- other runs, whose types may differ, are left out of it.
+-- other runs, whose types may differ, are left out of it. Files of another OUT than the list's are what is there.
 CREATE OR REPLACE VIEW predictions AS
 SELECT *
 FROM read_parquet(
     coalesce(
-        getvariable('listed_parts'),
+        nullif(
+            list_filter(
+                getvariable('listed_parts'),
+                lambda part: starts_with(
+                    part,
+                    getvariable('out') || '/predictions/run_id=' || coalesce(getvariable('run_id')::VARCHAR || '/', '')
+                )
+            ),
+            []
+        ),
         [getvariable('out') || '/predictions/run_id=' || coalesce(getvariable('run_id')::VARCHAR, '*') || '/part-*.parquet']
     ),
     union_by_name = true, hive_partitioning = true, hive_types = {'run_id': VARCHAR}

@@ -12,6 +12,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import polars as pl
 import pytest
 from test_report import describe
@@ -19,6 +20,7 @@ from test_summarise import write_run
 
 from ecomintent_batch.errors import RunStateError, UsageError
 from ecomintent_batch.queries import list_queries, run_query
+from ecomintent_batch.summarise import open_views
 
 MONDAY = datetime(2026, 9, 7)
 
@@ -108,6 +110,24 @@ def test_review_queue(tmp_path):
     assert queue == [("unsure", "2", 2, 0.2), ("unsure", "1", 1, 0.4), ("close", "3", 3, 0.07)]
     assert len(ask(tmp_path, "review_queue", "max_rows=1")) == 1
     assert [row[1] for row in ask(tmp_path, "review_queue", "margin=0.9")] == ["2", "1", "3", "0"]
+
+
+def test_a_run_that_is_committed_meanwhile(tmp_path):
+    """What views.sql saw when it was read is what every query of that connection counts, until it is read again."""
+    put(tmp_path, "r1", tickets("WISMO", 2, MONDAY))
+    connection = open_views(tmp_path)
+    put(tmp_path, "r2", tickets("OTHER", 3, MONDAY))
+    counts = "SELECT run_id, count(*) FROM {} GROUP BY ALL ORDER BY ALL"
+    for view in ("predictions", "latest_predictions"):
+        assert connection.sql(counts.format(view)).fetchall() == [("r1", 2)]
+    connection.execute("SET VARIABLE run_id = 'r2'")
+    assert connection.sql(counts.format("predictions")).fetchall() == [("r2", 3)]
+    again = open_views(tmp_path)
+    assert again.sql(counts.format("predictions")).fetchall() == [("r1", 2), ("r2", 3)]
+    assert again.sql(counts.format("latest_predictions")).fetchall() == [("r2", 3)]
+    again.execute("SET VARIABLE out = ?", [str(tmp_path / "elsewhere")])
+    with pytest.raises(duckdb.IOException, match="elsewhere"):
+        again.sql("FROM predictions")
 
 
 def test_multi_intent_pairs(tmp_path):
