@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from typing import Any
 from ecomintent_batch.errors import OutputError, RunStateError, SourceError
 
 SCHEME = "s3://"
+_URL_FILE = "url"
+_REQUESTS_AT_ONCE = 16
 _EXTRA = "pip install 'ecomintent-batch[s3]'"
 
 
@@ -69,6 +72,15 @@ def _session() -> Any:
 
 
 @dataclass(frozen=True)
+class StoredObject:
+    """An object by its name relative to a URL."""
+
+    name: str
+    n_bytes: int
+    modified: datetime
+
+
+@dataclass(frozen=True)
 class Store:
     """A bucket and a prefix in it, by their URL."""
 
@@ -87,14 +99,28 @@ class Store:
         prefix = self.url.removeprefix(SCHEME).partition("/")[2].strip("/")
         return f"{prefix}/{name}" if prefix else name
 
-    def list_names(self, folder: str) -> list[str]:
-        """Return the names under a folder, relative to the URL, in their order."""
+    def list_objects(self, folder: str) -> list[StoredObject]:
+        """Return the objects under a folder in the order of their names."""
         try:
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self._key(folder))
-            keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+            entries = [entry for page in pages for entry in page.get("Contents", ())]
         except Exception as error:  # botocore's kinds are many, and hold the request
             raise OutputError(f"{self.url}: expected a bucket that can be listed, found: {_reason(error)}") from None
-        return sorted(key.removeprefix(self._key("")) for key in keys)
+        found = [
+            StoredObject(entry["Key"].removeprefix(self._key("")), entry["Size"], entry["LastModified"]) for entry in entries
+        ]
+        return sorted(found, key=lambda entry: entry.name)
+
+    def list_names(self, folder: str) -> list[str]:
+        """Return the names under a folder, relative to the URL, in their order."""
+        return [entry.name for entry in self.list_objects(folder)]
+
+    def delete(self, name: str) -> None:
+        """Remove one object, if it is there."""
+        try:
+            self._client.delete_object(Bucket=self.bucket, Key=self._key(name))
+        except Exception as error:
+            raise OutputError(f"{self.url}/{name}: expected an object that may be removed, found: {_reason(error)}") from None
 
     def read(self, name: str) -> bytes:
         """Return the bytes of one object."""
@@ -140,25 +166,30 @@ def publish_run(store: Store, out: Path, run_id: str) -> None:
         OutputError: the bucket cannot be written, or another run of this id is there.
     """
     manifest = out / "runs" / f"{run_id}.json"
-    for path in _files_of(out, run_id):
-        store.upload(path, str(path.relative_to(out)))
+    # Where a crash has removed some of them already, the store has them.
+    publish_folder(store, out, f"predictions/run_id={run_id}")
+    publish_folder(store, out, f"summaries/run_id={run_id}")
+    rejects = f"rejects/run_id={run_id}.parquet"
+    if (out / rejects).exists():
+        store.upload(out / rejects, rejects)
     body = manifest.read_bytes()
     name = f"runs/{run_id}.json"
     if not store.put_if_absent(name, body) and store.read(name) != body:
         raise OutputError(f"{store.url}/{name}: expected no manifest of this run, found another one; start afresh with --new")
 
 
-def _files_of(out: Path, run_id: str) -> Iterator[Path]:
-    # Where a crash has removed some of them already, the store has them.
-    for folder in (out / "predictions" / f"run_id={run_id}", out / "summaries" / f"run_id={run_id}"):
-        yield from sorted(path for path in folder.rglob("*") if path.is_file())
-    rejects = out / "rejects" / f"run_id={run_id}.parquet"
-    yield from [rejects] if rejects.exists() else []
+def publish_folder(store: Store, out: Path, folder: str) -> None:
+    """Upload the files of one folder of a local OUT under the same names."""
+    for path in sorted((out / folder).rglob("*")):
+        if path.is_file():
+            store.upload(path, path.relative_to(out).as_posix())
 
 
 def list_manifests(store: Store) -> list[dict[str, Any]]:
     """Return the manifests of the runs that are published, oldest first."""
-    return [json.loads(store.read(name)) for name in store.list_names("runs/") if name.endswith(".json")]
+    names = [name for name in store.list_names("runs/") if name.endswith(".json")]
+    with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
+        return list(map(json.loads, pool.map(store.read, names)))
 
 
 def fetch_run(store: Store, run_id: str, folder: Path) -> str:
@@ -174,6 +205,20 @@ def fetch_run(store: Store, run_id: str, folder: Path) -> str:
     for name in wanted:
         store.download(name, folder / name)
     return run_id
+
+
+def stand_for(folder: Path, url: str) -> None:
+    """Note in a local folder that its runs are published to a URL, so that what looks back from it looks there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _URL_FILE).write_text(url + "\n", encoding="utf-8")
+
+
+def url_of(out: Path) -> str | None:
+    """Return the URL at which the runs of an OUT are: of one that is a URL, or a local folder that stands for one."""
+    if url := as_url(str(out)):
+        return url
+    noted = out / _URL_FILE
+    return noted.read_text(encoding="utf-8").strip() if noted.is_file() else None
 
 
 def work_folder(url: str) -> Path:

@@ -38,7 +38,7 @@ from ecomintent_batch.errors import OutputError, RunStateError
 from ecomintent_batch.extract import Extraction, ReadPlan, check_rejects, extract_shards, plan_reading, read_extraction
 from ecomintent_batch.files import sha256_of
 from ecomintent_batch.incremental import Earlier, newest_committed
-from ecomintent_batch.objectstore import Store, list_manifests, publish_run
+from ecomintent_batch.objectstore import Store, list_manifests, publish_run, stand_for
 from ecomintent_batch.report import sum_up_run
 from ecomintent_batch.runs import (
     Manifest,
@@ -143,6 +143,8 @@ def plan_job(settings: RunSettings, progress: Progress) -> Job:
         RunStateError: an interrupted run of this source has parts already, and was planned otherwise.
     """
     _share_heaps()
+    if settings.publish_to:
+        stand_for(settings.out, settings.publish_to)
     model = open_model(settings.model)
     check_intents([parse_alert(text) for text in settings.alert], model.labels)
     source = open_source(

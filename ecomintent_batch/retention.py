@@ -2,30 +2,37 @@
 
 A committed run goes in an order in which every reader sees all of it or nothing: the manifest first, for those who read
 what manifests list, then its predictions by one rename, then the rest. OUT must be locked: nothing here is of a job at work.
+An object store has no lock, so what no manifest speaks for there is left alone for a day: somebody may be uploading it.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ecomintent_batch.errors import RunStateError
 from ecomintent_batch.files import flush_to_disk
-from ecomintent_batch.runs import RunFolder, drop_run, read_manifest
+from ecomintent_batch.objectstore import Store, StoredObject, list_manifests, url_of
+from ecomintent_batch.runs import Manifest, RunFolder, drop_run, read_manifest
 
+_OF_RUN = re.compile(r"(?:runs/|\w+/run_id=)([^/]+?)(?:/.+|\.json|\.parquet)$")
+_UPLOADING = timedelta(days=1)
 _PLACES = ("predictions/run_id=*", "rejects/run_id=*.parquet", "summaries/run_id=*")
 
 
 @dataclass(frozen=True)
 class Leftover:
-    """Something that may go: where it is, and what it is."""
+    """Something that may go: where it is, and what it is; in a store, the names of its objects."""
 
     path: Path
     what: str
     n_bytes: int
+    objects: tuple[str, ...] = ()
 
 
 def list_leftovers(out: Path, older_than_days: float | None = None) -> list[Leftover]:
@@ -48,6 +55,32 @@ def remove_leftover(out: Path, leftover: Leftover) -> None:
         leftover.path.unlink(missing_ok=True)
 
 
+def list_stored_leftovers(store: Store, older_than_days: float | None = None) -> list[Leftover]:
+    """Return what `clean` would remove of a store: what no manifest speaks for, and committed runs older than so many days."""
+    now, by_run = datetime.now(UTC), dict[str, list[StoredObject]]()
+    before = None if older_than_days is None else now - timedelta(days=older_than_days)
+    for place in ("runs/", "predictions/", "rejects/", "summaries/"):
+        for entry in store.list_objects(place):
+            if match := _OF_RUN.match(entry.name):
+                by_run.setdefault(match[1], []).append(entry)
+    committed = {manifest["run_id"]: manifest for manifest in list_manifests(store)}
+    found = []
+    for run_id, entries in sorted(by_run.items()):
+        names, n_bytes = tuple(entry.name for entry in entries), sum(entry.n_bytes for entry in entries)
+        if run_id not in committed and f"runs/{run_id}.json" not in names:
+            if max(entry.modified for entry in entries) < now - _UPLOADING:
+                found.append(Leftover(Path(f"run_id={run_id}"), "objects of a run without a manifest", n_bytes, names))
+        elif before and (finished := _finished(committed.get(run_id, {}))) and finished < before:
+            found.append(Leftover(Path(f"runs/{run_id}.json"), f"a run of {finished:%Y-%m-%d}", n_bytes, names))
+    return found
+
+
+def remove_stored_leftover(store: Store, leftover: Leftover) -> None:
+    """Remove one of them; of a committed run the manifest first: from then on no reader of manifests sees it."""
+    for name in leftover.objects:
+        store.delete(name)
+
+
 def _find_abandoned(out: Path) -> Iterator[tuple[Path, str]]:
     for staging in sorted((out / "staging").iterdir()):
         folder = RunFolder(out, staging.name)
@@ -62,22 +95,30 @@ def _find_strays(out: Path) -> Iterator[tuple[Path, str]]:
     """Yield temporary files, and what no manifest speaks for, neither in its place nor in staging."""
     for place in ("runs", "rejects", "summaries", "predictions/*", "summaries/*"):
         yield from ((path, "a temporary file") for path in sorted(out.glob(f"{place}/*.tmp")))
+    published = url_of(out) is not None
     for place in _PLACES:
         for path in sorted(out.glob(place)):
             run_id = path.name.removeprefix("run_id=").removesuffix(".parquet")
             folder = RunFolder(out, run_id)
-            if path.suffix != ".tmp" and not folder.manifest.exists() and not folder.staging.exists():
+            kept = path.parent.name == "summaries" and published  # a store has the rest of the run
+            if path.suffix != ".tmp" and not kept and not folder.manifest.exists() and not folder.staging.exists():
                 yield path, f"{path.parent.name} of a run without a manifest"
 
 
 def _find_old_runs(out: Path, before: datetime) -> Iterator[tuple[Path, str]]:
     for file in sorted((out / "runs").glob("*.json")):
-        try:
-            finished = datetime.fromisoformat(read_manifest(file)["finished_at"])
-        except (RunStateError, KeyError, ValueError):
-            continue  # `verify` tells of it; nothing is removed whose age cannot be known
-        if finished < before:
-            yield file, f"a run of {finished:%Y-%m-%d}"
+        with suppress(RunStateError):  # `verify` tells of it
+            finished = _finished(read_manifest(file))
+            if finished and finished < before:
+                yield file, f"a run of {finished:%Y-%m-%d}"
+
+
+def _finished(manifest: Manifest) -> datetime | None:
+    """Return when a run was committed; None where that cannot be known, and then nothing of it is removed."""
+    try:
+        return datetime.fromisoformat(manifest["finished_at"])
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _size_of(path: Path) -> int:

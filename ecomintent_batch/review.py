@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from ecomintent_batch.clean import clean_message
 from ecomintent_batch.errors import SourceError, UsageError
 from ecomintent_batch.files import whole_file, write_json
-from ecomintent_batch.runs import Manifest, RunFolder, find_run, read_manifest
+from ecomintent_batch.runs import Manifest
 from ecomintent_batch.schema import probability_column
 from ecomintent_batch.sources import open_source
-from ecomintent_batch.summarise import kept_time, neutralise_formulas, open_views, read_sql
+from ecomintent_batch.summarise import find_committed, kept_time, neutralise_formulas, open_views, read_sql, read_summary
 
 if TYPE_CHECKING:
     import polars as pl
@@ -83,9 +83,8 @@ def export_review(
         raise UsageError(f"{sheet}: expected a name that ends in .csv or .xlsx, found {sheet.suffix or 'no ending'}")
     if sheet.exists():
         raise UsageError(f"{sheet}: expected a new file, found one that may hold labels; give another name")
-    folder = find_run(out, run_id)
-    manifest = read_manifest(folder.manifest)
-    rows = _add_messages(_choose(out, manifest, sizes, seed), folder, manifest, source)
+    manifest = find_committed(out, run_id)
+    rows = _add_messages(_choose(out, manifest, sizes, seed), out, manifest, source)
     rows = neutralise_formulas(_arrange(rows))
     with whole_file(sheet) as temporary:
         if sheet.suffix.lower() == ".csv":
@@ -133,10 +132,8 @@ def import_review(out: Path, sheet: Path, into: Path) -> Review:
 
 def _choose(out: Path, manifest: Manifest, sizes: Mapping[str, int], seed: int) -> pl.DataFrame:
     """Return the tickets of the four slices."""
-    import polars as pl
-
-    unusual_days = RunFolder(out, manifest["run_id"]).summaries / "unusual_days.parquet"
-    days = pl.read_parquet(unusual_days).select("day", "intent").rows() if unusual_days.exists() else []
+    unusual = read_summary(out, manifest["run_id"], "unusual_days")
+    days = [] if unusual is None else unusual.select("day", "intent").rows()
     variables: dict[str, str | list[str] | None] = {name: str(size) for name, size in sizes.items()}
     variables |= {"of_run": manifest["run_id"], "time_column": kept_time(manifest), "seed": str(seed)}
     variables["unusual"] = [f"{day} {intent}" for day, intent in days]
@@ -146,12 +143,12 @@ def _choose(out: Path, manifest: Manifest, sizes: Mapping[str, int], seed: int) 
     return rows
 
 
-def _add_messages(rows: pl.DataFrame, folder: RunFolder, manifest: Manifest, source: str | None) -> pl.DataFrame:
+def _add_messages(rows: pl.DataFrame, out: Path, manifest: Manifest, source: str | None) -> pl.DataFrame:
     """Add what people need to read: from the predictions where they hold it, else from the source."""
     import polars as pl
 
     if manifest["settings"]["keep_text"]:
-        messages = _read_messages(folder, rows["row_number"].to_list())
+        messages = _read_messages(out, manifest["run_id"], rows["row_number"].to_list())
     elif source is not None:
         messages = _read_source(source, manifest, dict(rows.select("row_number", "ticket_id").iter_rows()))
     else:
@@ -160,8 +157,8 @@ def _add_messages(rows: pl.DataFrame, folder: RunFolder, manifest: Manifest, sou
     return rows.with_columns(pl.Series("message", texts, dtype=pl.String))
 
 
-def _read_messages(folder: RunFolder, row_numbers: list[int]) -> dict[int, str]:
-    connection = open_views(folder.out, {"run_id": folder.run_id})
+def _read_messages(out: Path, run_id: str, row_numbers: list[int]) -> dict[int, str]:
+    connection = open_views(out, {"run_id": run_id})
     query = "SELECT row_number, message FROM predictions WHERE row_number IN (SELECT unnest(?))"
     found = connection.execute(query, [row_numbers]).fetchall()
     connection.close()
@@ -229,8 +226,7 @@ def _join_predictions(out: Path, sheet: Path, rows: pl.DataFrame) -> pl.DataFram
     run_ids = rows["run_id"].unique().to_list()
     if len(run_ids) != 1:
         raise SourceError(f"{sheet}: expected tickets of one run, found {len(run_ids)}; import each sheet by itself")
-    folder = find_run(out, run_ids[0])
-    connection = open_views(out, {"run_id": folder.run_id})
+    connection = open_views(out, {"run_id": find_committed(out, run_ids[0])["run_id"]})
     columns = connection.sql("SELECT * FROM predictions LIMIT 0").columns
     numbers = [int(value) for value in rows["row_number"] if re.fullmatch(r"\d+", value)]
     query = "SELECT row_number::VARCHAR AS row_number, top_intent AS said FROM predictions WHERE row_number IN (SELECT unnest(?))"

@@ -298,7 +298,10 @@ def list_parts(out: str, manifests: Sequence[Manifest]) -> list[str]:
 
 
 def forget_run(folder: RunFolder) -> None:
-    """Remove what a store has now from the local folder, the manifest last: until then it would be published again."""
+    """Remove what a store has now from the local folder, the manifest last: until then it would be published again.
+
+    The summaries stay: people look at the report, and the next run compares itself with them.
+    """
     shutil.rmtree(folder.predictions, ignore_errors=True)
     folder.rejects.unlink(missing_ok=True)
     folder.manifest.unlink()

@@ -6,7 +6,7 @@ import re
 import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +15,8 @@ import duckdb
 from ecomintent_batch.alerts import Alert, check_alerts, lowest_z, parse_alert
 from ecomintent_batch.errors import OutputError
 from ecomintent_batch.files import write_json
-from ecomintent_batch.objectstore import Store, as_url, list_manifests, open_for_reading
-from ecomintent_batch.runs import Manifest, RunFolder, list_runs
+from ecomintent_batch.objectstore import Store, as_url, list_manifests, open_for_reading, url_of
+from ecomintent_batch.runs import Manifest, RunFolder, list_parts, list_runs, pick_run
 
 if TYPE_CHECKING:
     import polars as pl
@@ -47,9 +47,24 @@ def read_sql(name: str) -> str:
 
 
 def list_committed(out: Path) -> list[Manifest]:
-    """Return the manifests of the committed runs of a folder or an s3:// URL, oldest first."""
-    url = as_url(str(out))
-    return list_manifests(Store(url)) if url else list_runs(out)
+    """Return the manifests of the committed runs of a folder or an s3:// URL, oldest first.
+
+    Of a local folder that stands for a URL: those there, and those not yet published.
+    """
+    url = url_of(out)
+    published = list_manifests(Store(url)) if url else []
+    here = [] if as_url(str(out)) else list_runs(out)
+    return list({manifest["run_id"]: manifest for manifest in [*published, *here]}.values())
+
+
+def find_committed(out: Path, run_id: str | None = None) -> Manifest:
+    """Return the manifest of a committed run of a folder or an s3:// URL, of the newest for None and `latest`.
+
+    Raises:
+        RunStateError: there is no such run.
+    """
+    manifests = {manifest["run_id"]: manifest for manifest in list_committed(out)}
+    return manifests[pick_run(as_url(str(out)) or str(out), list(manifests), run_id)]
 
 
 def open_views(out: Path, variables: Mapping[str, str | list[str] | None] | None = None) -> duckdb.DuckDBPyConnection:
@@ -60,8 +75,7 @@ def open_views(out: Path, variables: Mapping[str, str | list[str] | None] | None
     url = as_url(str(out))
     if url:
         open_for_reading(connection)
-    plain = url or re.sub(r"([*?\[])", r"[\1]", str(out))  # an OUT named `run[1]` is no glob
-    for name, value in {"out": plain, "run_id": None, **(variables or {})}.items():
+    for name, value in {"out": url or _unglobbed(str(out)), "run_id": None, **(variables or {})}.items():
         connection.execute(f"SET VARIABLE {name} = ?", [value])
     for statement in connection.extract_statements(read_sql("views")):
         try:
@@ -108,7 +122,7 @@ def open_history(folder: RunFolder, manifest: Manifest) -> duckdb.DuckDBPyConnec
     The variable `since` is the newest day of the run before it of the same source, NULL for the first.
     """
     before, time_column = find_run_before(folder, manifest), kept_time(manifest)
-    since = newest_day(before) if before else None
+    since = newest_day(RunFolder(folder.out, before["run_id"])) if before else None
     variables: dict[str, str | list[str] | None] = {
         "run_id": folder.run_id,
         "time_column": time_column,
@@ -118,8 +132,14 @@ def open_history(folder: RunFolder, manifest: Manifest) -> duckdb.DuckDBPyConnec
     connection = open_views(folder.out, variables)
     if since is None or time_column is None or not manifest["settings"].get("incremental"):
         return connection
-    parts = [str(part) for run in _same_source(folder.out, manifest) for part in sorted(run.predictions.glob("part-*.parquet"))]
-    recent = duckdb.ColumnExpression(time_column) >= duckdb.ConstantExpression(since - timedelta(weeks=_WEEKS_BACK))
+    first_day = since - timedelta(weeks=_WEEKS_BACK)
+    # A run before that day has no ticket from behind it.
+    runs = [run for run in _same_source(folder.out, manifest) if datetime.fromisoformat(run["started_at"]).date() >= first_day]
+    places = [_place_of(folder.out, run) for run in runs]
+    if any(map(as_url, places)):
+        open_for_reading(connection)
+    parts = [part for place, run in zip(places, runs, strict=True) for part in list_parts(place, [run])]
+    recent = duckdb.ColumnExpression(time_column) >= duckdb.ConstantExpression(first_day)
     try:
         relation = connection.read_parquet(parts, union_by_name=True, hive_partitioning=True).filter(recent)
         relation.create_view("predictions", replace=True)
@@ -129,20 +149,51 @@ def open_history(folder: RunFolder, manifest: Manifest) -> duckdb.DuckDBPyConnec
     return connection
 
 
-def find_run_before(folder: RunFolder, manifest: Manifest) -> RunFolder | None:
-    """Return the newest earlier run of the same source that has its summaries still."""
-    earlier = [run for run in _same_source(folder.out, manifest) if run.run_id < folder.run_id]
-    return next((run for run in reversed(earlier) if (run.summaries / "volume_by_intent.parquet").exists()), None)
+def find_run_before(folder: RunFolder, manifest: Manifest) -> Manifest | None:
+    """Return the newest earlier run of the same source that has its summaries still; they are in the folder then."""
+    for run in reversed(_same_source(folder.out, manifest)):
+        if run["run_id"] != folder.run_id and _has_volumes(RunFolder(folder.out, run["run_id"])):
+            return run
+    return None
+
+
+def _has_volumes(run: RunFolder) -> bool:
+    """Tell whether the volumes of a run are here, or come from where it is published."""
+    volumes, url = run.summaries / "volume_by_intent.parquet", url_of(run.out)
+    if url and not volumes.exists():
+        store, place = Store(url), run.summaries.relative_to(run.out).as_posix()
+        names = {f"{place}/volume_by_intent_per_day.parquet", f"{place}/volume_by_intent.parquet"}
+        for name in sorted(names.intersection(store.list_names(f"{place}/")), reverse=True):  # what tells comes last
+            store.download(name, run.out / name)
+    return volumes.exists()
+
+
+def add_change(volumes: pl.DataFrame, out: Path, before: Manifest) -> pl.DataFrame:
+    """Add the tickets and the share that each intent had in an earlier run, and by how much its share has changed."""
+    import polars as pl
+
+    earlier = pl.read_parquet(RunFolder(out, before["run_id"]).summaries / "volume_by_intent.parquet")
+    earlier = earlier.select("intent", tickets_before="tickets", share_before="share")
+    both = volumes.join(earlier, on="intent", how="full", coalesce=True, maintain_order="left_right")
+    counted = both.with_columns(pl.col("tickets", "share", "tickets_before", "share_before").fill_null(0))
+    return counted.with_columns(share_change=pl.col("share") - pl.col("share_before"))
+
+
+def read_summary(out: Path, run_id: str, name: str) -> pl.DataFrame | None:
+    """Return one summary table of a run of a folder or an s3:// URL; None where the run has none of that name."""
+    import polars as pl
+
+    file = f"summaries/run_id={run_id}/{name}.parquet"
+    if url := as_url(str(out)):
+        store = Store(url)
+        return pl.read_parquet(store.read(file)) if file in store.list_names(file) else None
+    return pl.read_parquet(out / file) if (out / file).exists() else None
 
 
 def newest_day(folder: RunFolder) -> date | None:
     """Return the last day that the summaries of a run know."""
-    import polars as pl
-
-    table = folder.summaries / "volume_by_intent_per_day.parquet"
-    if not table.exists():
-        return None
-    newest = pl.read_parquet(table)["day"].max()
+    table = read_summary(folder.out, folder.run_id, "volume_by_intent_per_day")
+    newest = None if table is None else table["day"].max()
     return newest if isinstance(newest, date) else None
 
 
@@ -152,13 +203,24 @@ def kept_time(manifest: Manifest) -> str | None:
     return None if columns["time"] is None else columns["kept"].get(columns["time"])
 
 
-def _same_source(out: Path, manifest: Manifest) -> list[RunFolder]:
+def _same_source(out: Path, manifest: Manifest) -> list[Manifest]:
     """Return the runs of a source up to one of them, oldest first, without those that found nothing new."""
     return [
-        RunFolder(out, run["run_id"])
-        for run in list_runs(out)
+        run
+        for run in list_committed(out)
         if run["source"] == manifest["source"] and run["run_id"] <= manifest["run_id"] and run["counts"]["predictions"]
     ]
+
+
+def _place_of(out: Path, run: Manifest) -> str:
+    """Return where the parts of a run are: here, or else where it is published."""
+    url = url_of(out)
+    return url if url and not RunFolder(out, run["run_id"]).predictions.exists() else _unglobbed(str(out))
+
+
+def _unglobbed(path: str) -> str:
+    """Return a glob that matches one path: an OUT named `run[1]` is none."""
+    return re.sub(r"([*?\[])", r"[\1]", path)
 
 
 def _no_volumes() -> pl.DataFrame:

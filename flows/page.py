@@ -19,8 +19,8 @@ from prefect.events import emit_event
 from prefect.logging.loggers import flow_run_logger
 from prefect.runtime import flow_run as this_flow_run
 
-from ecomintent_batch.runs import RunFolder, list_runs
-from ecomintent_batch.summarise import Summary
+from ecomintent_batch.runs import Manifest, RunFolder, read_manifest
+from ecomintent_batch.summarise import Summary, add_change, find_run_before
 
 if TYPE_CHECKING:
     import polars as pl
@@ -47,9 +47,9 @@ def show_summary(folder: RunFolder, summary: Summary) -> None:
     from polars import selectors
 
     of_run = f"Run {folder.run_id}"
-    volumes, before = summary.tables["volume_by_intent"], find_run_before(folder)
+    volumes, before = summary.tables["volume_by_intent"], find_run_before(folder, read_manifest(folder.manifest))
     if before is not None:
-        volumes = add_change(volumes, before)
+        volumes = add_change(volumes, folder.out, before)
     rounded = volumes.with_columns(selectors.float().round(4))
     create_table_artifact(key="volume-by-intent", table=rounded.to_dicts(), description=of_run)
     report = folder.summaries / "report.html"
@@ -66,27 +66,6 @@ def tell_alerts(folder: RunFolder, summary: Summary) -> None:
     for alert in summary.alerts:
         resource = {"prefect.resource.id": f"ecomintent-batch.intent.{alert.intent}", "prefect.resource.name": alert.intent}
         emit_event("ecomintent-batch.alert", resource=resource, payload={"run_id": folder.run_id, **alert.to_dict()})
-
-
-def find_run_before(folder: RunFolder) -> RunFolder | None:
-    """Return the committed run of the same source that was made before this one and still has its summaries."""
-    runs = list_runs(folder.out)
-    source = next(run["source"] for run in runs if run["run_id"] == folder.run_id)
-    for run in reversed(runs):
-        earlier = RunFolder(folder.out, run["run_id"])
-        if run["run_id"] < folder.run_id and run["source"] == source and _volumes_file(earlier).exists():
-            return earlier
-    return None
-
-
-def add_change(volumes: pl.DataFrame, before: RunFolder) -> pl.DataFrame:
-    """Add the tickets and the share that each intent had in an earlier run, and by how much its share has changed."""
-    import polars as pl
-
-    earlier = pl.read_parquet(_volumes_file(before)).select("intent", tickets_before="tickets", share_before="share")
-    both = volumes.join(earlier, on="intent", how="full", coalesce=True, maintain_order="left_right")
-    counted = both.with_columns(pl.col("tickets", "share", "tickets_before", "share_before").fill_null(0))
-    return counted.with_columns(share_change=pl.col("share") - pl.col("share_before"))
 
 
 def say_how_to_go_on(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
@@ -108,14 +87,10 @@ def describe_kept(out: Path) -> str:
     return f"run {folder.run_id} keeps {parts} parts in {folder.staging}, of {shards} shards{extracted}"
 
 
-def _volumes_file(folder: RunFolder) -> Path:
-    return folder.summaries / "volume_by_intent.parquet"
-
-
-def _describe_change(volumes: pl.DataFrame, before: RunFolder | None) -> str:
+def _describe_change(volumes: pl.DataFrame, before: Manifest | None) -> str:
     if before is None:
         return "\n## Change\n\nNo earlier run of this source to compare with.\n"
-    lines = [f"\n## Change against run {before.run_id}\n"]
+    lines = [f"\n## Change against run {before['run_id']}\n"]
     lines += ["| intent | tickets | before | share | before | change |", "|---|---:|---:|---:|---:|---:|"]
     lines += [
         f"| {row['intent']} | {row['tickets']:,} | {row['tickets_before']:,} "

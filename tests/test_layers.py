@@ -35,10 +35,10 @@ ROOMS: dict[str, tuple[str, str]] = {
     "classify": ("numpy pyarrow", "errors schema files clean language words batching engines"),
     "runs": ("pyarrow filelock", "errors schema files extract"),
     "verify": ("numpy pyarrow", "errors files runs schema"),
-    "retention": ("", "errors files runs"),
+    "retention": ("", "errors files objectstore runs"),
     "summarise": ("duckdb polars", "errors alerts files objectstore runs"),
     "queries": ("duckdb", "errors objectstore runs summarise"),
-    "report": ("altair jinja2 polars vl_convert", "errors files published runs summarise"),
+    "report": ("altair jinja2 polars vl_convert", "errors files objectstore published runs summarise"),
     "pipeline": (
         "",
         "__init__ errors objectstore settings schema files columns sources incremental extract clean language batching engines "

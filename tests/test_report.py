@@ -42,7 +42,7 @@ def describe(folder: Any, manifest: dict[str, Any], rows: int, **settings: Any) 
     """Return a whole manifest, written where the job writes it."""
     whole = {
         "run_id": folder.run_id, "source": "shop.csv", "started_at": "2026-11-02T04:00:00+00:00",
-        "finished_at": "2026-11-02T04:00:10+00:00", "model": "m", "engine": "e", "parts": ["part-00000.parquet"],
+        "finished_at": "2026-11-02T04:00:10+00:00", "model": "m", "engine": "e", "parts": [{"file": "part-00000.parquet"}],
         "reject_reasons": {}, "performance": {"elapsed_s": 36.0, "tickets_per_s": 10.0},
         "counts": {"source_rows": rows, "predictions": rows, "rejects": 0, "skipped": 0, "by_status": {"ok": rows}},
         "columns": manifest["columns"],

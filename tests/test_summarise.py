@@ -65,7 +65,7 @@ def write_run(
         "source": "s",
         "columns": columns,
         "settings": {"by": list(by)},
-        "parts": ["part-00000.parquet"],
+        "parts": [{"file": "part-00000.parquet"}],
     }
     return folder, manifest
 

@@ -58,13 +58,9 @@ def report(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Make the report of a run again, and print its path."""
-    from ecomintent_batch.report import write_report
-    from ecomintent_batch.runs import find_run, read_manifest
-    from ecomintent_batch.summarise import summarise_run
+    from ecomintent_batch.report import make_report_again
 
-    folder = find_run(out, run_id)
-    manifest = read_manifest(folder.manifest)
-    typer.echo(write_report(folder, manifest, summarise_run(folder, manifest)))
+    typer.echo(make_report_again(out, run_id))
 
 
 def _binary_stdout() -> BinaryIO:

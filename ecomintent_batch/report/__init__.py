@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ecomintent_batch.errors import EcomIntentError, without_text
 from ecomintent_batch.files import write_text
-from ecomintent_batch.runs import Manifest, RunFolder
+from ecomintent_batch.objectstore import Store, as_url, fetch_run, publish_folder, stand_for
+from ecomintent_batch.runs import LATEST, Manifest, RunFolder, find_run, read_manifest
 from ecomintent_batch.summarise import Summary, summarise_run
 
 
@@ -23,6 +25,30 @@ def sum_up_run(folder: RunFolder, manifest: Manifest, warn: Callable[[str], None
             f"ecomintent-batch report {folder.run_id} tries again"
         )
     return summary
+
+
+def make_report_again(out: Path, run_id: str | None = None) -> str:
+    """Write the summaries and the report of a committed run of a folder or an s3:// URL again; return the report's place.
+
+    Raises:
+        RunStateError: there is no such run.
+    """
+    url = as_url(str(out))
+    if url is None:
+        return str(_write_again(find_run(out, run_id)))
+    store = Store(url)
+    with TemporaryDirectory(prefix="ecomintent-report-") as fetched:
+        here = Path(fetched)
+        stand_for(here, url)
+        folder = RunFolder(here, fetch_run(store, run_id or LATEST, here))
+        page = _write_again(folder)
+        publish_folder(store, here, folder.summaries.relative_to(here).as_posix())
+        return f"{url}/{page.relative_to(here).as_posix()}"
+
+
+def _write_again(folder: RunFolder) -> Path:
+    manifest = read_manifest(folder.manifest)
+    return write_report(folder, manifest, summarise_run(folder, manifest))
 
 
 def write_report(folder: RunFolder, manifest: Manifest, summary: Summary) -> Path:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ecomintent_batch.published import PUBLISHED
-from ecomintent_batch.runs import Manifest, RunFolder, read_manifest
-from ecomintent_batch.summarise import Summary, find_run_before, kept_time, open_history, open_views, read_sql
+from ecomintent_batch.runs import Manifest, RunFolder
+from ecomintent_batch.summarise import Summary, add_change, find_run_before, kept_time, open_history, open_views, read_sql
 
 if TYPE_CHECKING:
     import polars as pl
@@ -72,7 +72,7 @@ def gather_facts(folder: RunFolder, manifest: Manifest, summary: Summary) -> Fac
         languages=tables["unsupported_languages"],
         pairs=pairs,
         least_sure=least_sure,
-        moves=_compare(tables["volume_by_intent"], before) if before else [],
+        moves=add_change(tables["volume_by_intent"], folder.out, before).to_dicts() if before else [],
         before=_describe_before(before) if before else None,
         alerts=[alert.message for alert in summary.alerts],
     )
@@ -134,19 +134,8 @@ def _add_messages(connection: Any, least_sure: pl.DataFrame) -> pl.DataFrame:
     return least_sure.join(rows, on="row_number", how="left", maintain_order="left")
 
 
-def _compare(volumes: pl.DataFrame, before: RunFolder) -> list[dict[str, Any]]:
-    """Return each intent's tickets and share in both runs, and the change of its share."""
-    import polars as pl
-
-    earlier = pl.read_parquet(before.summaries / "volume_by_intent.parquet")
-    earlier = earlier.select("intent", tickets_before="tickets", share_before="share")
-    both = volumes.select("intent", "tickets", "share").join(earlier, on="intent", how="full", coalesce=True).fill_null(0)
-    return both.with_columns(share_change=pl.col("share") - pl.col("share_before")).to_dicts()
-
-
-def _describe_before(before: RunFolder) -> str:
-    started = read_manifest(before.manifest)["started_at"]
-    return f"{before.run_id} of {started[:16].replace('T', ' ')} UTC"
+def _describe_before(before: Manifest) -> str:
+    return f"{before['run_id']} of {before['started_at'][:16].replace('T', ' ')} UTC"
 
 
 def has_time(manifest: Manifest) -> bool:
