@@ -11,18 +11,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import boto3
 import duckdb
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT, Heard
 from typer.testing import CliRunner
 
-from ecomintent_batch import pipeline
+from ecomintent_batch import pipeline, retention
 from ecomintent_batch.cli import app
 from ecomintent_batch.errors import OutputError, SourceError, UsageError
 from ecomintent_batch.objectstore import Store, as_url, list_manifests, open_for_reading, publish_run
@@ -71,10 +73,10 @@ def client(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return found
 
 
-def put_csv(client: Any, key: str, rows: list[tuple[str, str]]) -> str:
+def put_csv(client: Any, key: str, rows: list[tuple[str, ...]], header: tuple[str, ...] = ("id", "body")) -> str:
     """Put a CSV export, and return its URL."""
     text = io.StringIO(newline="")
-    csv.writer(text).writerows([("id", "body"), *rows])
+    csv.writer(text).writerows([header, *rows])
     client.put_object(Bucket=BUCKET, Key=key, Body=text.getvalue().encode())
     return f"s3://{BUCKET}/{key}"
 
@@ -199,6 +201,76 @@ def test_verify_finds_what_was_altered_in_the_store(client, job):
         1,
         f"s3://{BUCKET}/{part}: expected the bytes that were written, found others (SHA-256)\n",
     )
+
+
+def test_another_machine_knows_the_weeks_before(client, job, tmp_path, monkeypatch):
+    """Two tickets a day for eight weeks, then a machine without a cache brings a week with a burst on its Wednesday."""
+    days = [datetime(2026, 9, 7, 9) + timedelta(days=day) for day in range(63)]
+    rows = [
+        (f"{day:%m%d}-{i}", "where is it", str(day)) for day in days for i in range(2 + 6 * (day.date() == date(2026, 11, 4)))
+    ]
+    header, options = ("id", "body", "created_at"), {"incremental": True, "alert": ["any unusual > 4"], "shard_rows": 200}
+    before = put_csv(client, "in/a.csv", [row for row in rows if row[2] < "2026-11-02"], header)
+    first = job(before, **options)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))
+    second = job(put_csv(client, "in/a.csv", rows, header), **options)
+    assert second.manifest["counts"]["predictions"] == 14 + 6
+    assert [(alert.days, alert.tickets) for alert in second.summary.alerts] == [(("2026-11-04",), 8)]
+    summaries = f"out/summaries/run_id={second.folder.run_id}"
+    written = client.get_object(Bucket=BUCKET, Key=f"{summaries}/report.html")["Body"].read().decode()
+    assert "8 Wednesdays before had 2; z +4.2" in written
+    assert f"against run {first.folder.run_id} of" in written
+    client.delete_object(Bucket=BUCKET, Key=f"{summaries}/report.html")
+    done = CliRunner().invoke(app, ["report", "--out", f"s3://{BUCKET}/out"])
+    assert done.output.split() == [f"s3://{BUCKET}/{summaries}/report.html"]
+    again = client.get_object(Bucket=BUCKET, Key=f"{summaries}/report.html")["Body"].read().decode()
+    assert "8 Wednesdays before had 2; z +4.2" in again
+
+
+def test_review_reads_the_store(client, job, tmp_path):
+    """The sheet comes from the store's parts, and what is read back is set beside them."""
+    source = put_csv(client, "in/a.csv", [(str(i), f"order {i}") for i in range(20)])
+    job(source)
+    out, sheet, cli = f"s3://{BUCKET}/out", tmp_path / "sheet.csv", CliRunner()
+    slices = ["--control", "6", "--uncertain", "4", "--disagreeing", "0", "--drifting", "0"]
+    done = cli.invoke(app, ["review", "export", str(sheet), "--out", out, "--source", source, *slices])
+    assert done.exit_code == 0, done.output
+    assert "10 tickets to label (6 control, 4 uncertain)." in done.output
+    rows = pl.read_csv(sheet, infer_schema=False)
+    assert set(rows["message"]) < {f"order {i}" for i in range(20)}
+    rows.with_columns(label=pl.lit("WISMO")).write_csv(sheet)
+    done = cli.invoke(app, ["review", "import", str(sheet), "--out", out, "--into", str(tmp_path / "reviewed")])
+    assert done.exit_code == 0, done.output
+    assert "95 % interval" in done.output
+
+
+def test_clean_removes_old_runs_and_what_nobody_uploads_any_more(client, job, monkeypatch):
+    """A run is removed whole, on request; objects without a manifest when a day has passed; nothing without --yes."""
+    old, new = (job(put_csv(client, f"in/{name}.csv", [("1", name)])).folder.run_id for name in "ab")
+    name = f"out/runs/{old}.json"
+    manifest = json.loads(client.get_object(Bucket=BUCKET, Key=name)["Body"].read())
+    client.put_object(Bucket=BUCKET, Key=name, Body=json.dumps({**manifest, "finished_at": "2026-01-01T00:00:00+00:00"}))
+    client.put_object(Bucket=BUCKET, Key="out/predictions/run_id=x/part-00000.parquet", Body=b"12345")
+    client.put_object(Bucket=BUCKET, Key="out/notes.txt", Body=b"not ours")
+
+    def clean(*flags: str) -> str:
+        done = CliRunner().invoke(app, ["clean", "--out", f"s3://{BUCKET}/out", *flags])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    before = names(client)
+    assert clean() == f"Nothing to remove in s3://{BUCKET}/out.\n"
+    listed = clean("--older-than", "30")
+    assert f"s3://{BUCKET}/{name}  a run of 2026-01-01" in listed
+    assert listed.endswith("Nothing was removed: add --yes.\n")
+    assert names(client) == before
+    clean("--older-than", "30", "--yes")
+    assert not [found for found in names(client) if old in found]
+    assert views().sql("SELECT DISTINCT run_id FROM predictions").fetchall() == [(new,)]
+    monkeypatch.setattr(retention, "_UPLOADING", timedelta(seconds=-60))  # as if the day had passed
+    assert clean("--yes") == f"s3://{BUCKET}/out/run_id=x  objects of a run without a manifest, 5 bytes\n"
+    assert not [found for found in names(client) if "run_id=x" in found]
+    assert {"out/notes.txt", f"out/runs/{new}.json"} < set(names(client))
 
 
 def test_sources(client, job, tmp_path):
