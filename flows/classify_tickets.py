@@ -222,9 +222,13 @@ def main() -> None:
     # A busy machine takes longer than Prefect's 20 seconds to start a server.
     patience = temporary_settings(set_defaults={PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 120})
     with patience, one_line_errors(parser.prog, debug=given.debug, on_interrupt="; the same command goes on from here"):
-        folder = classify_tickets(load_settings(given.config, source=given.source, out=given.out))
+        settings = load_settings(given.config, source=given.source, out=given.out)
+        folder = classify_tickets(settings)
         print((folder.summaries / "summary.md").read_text(encoding="utf-8"))
-        print(f"Predictions  {folder.predictions}\nSummaries    {folder.summaries}\nManifest     {folder.manifest}")
+        place, run_id = settings.publish_to or folder.out, folder.run_id
+        print(f"Predictions  {place}/predictions/run_id={run_id}")
+        print(f"Summaries    {place}/summaries/run_id={run_id}")
+        print(f"Manifest     {place}/runs/{run_id}.json")
 
 
 if __name__ == "__main__":
