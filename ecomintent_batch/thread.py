@@ -50,6 +50,7 @@ _FOOTER = re.compile(
     r"^\W*(?:(?:you (?:are |have )?receiv\w+|sie erhalten|vous recevez|recib\w+|ricevi|u ontvangt|otrzymuje\w+) \w+ "
     r"(?:e-?mail|message|newsletter|nachricht|courriel|correo|messaggio|bericht)"
     r"|(?:to )?unsubscribe\b.{0,60}(?:https?:|[|<]|click)|this (?:e-?mail|message) (?:has been|was|is) (?:sent|scanned|checked)"
+    r"|.{0,60}\bto add (?:additional |a )?comments?,? (?:please )?reply to this"
     r"|view (?:this )?(?:e-?mail )?in (?:your )?browser|.{0,60}\bregistered (?:in (?:england|scotland|wales|ireland)|office)"
     r"|virus-free|(?:please )?(?:consider|think).{0,30}\benvironment|bitte denken sie an die umwelt|pensez à l.environnement)",
     re.I,

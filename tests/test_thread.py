@@ -50,6 +50,7 @@ def test_chat_and_sms_messages_of_the_corpus_come_through_unchanged():
     f"Od: {ADDRESS}\nWysłano: wtorek, 5 marca 2024 10:12\nDo: Ola\nTemat: Re: kubek\n\nDzień dobry",
     f"Début du message transféré :\n\nDe: {ADDRESS}\nObjet: Votre colis\nDate: 5 mars 2024 à 10:12\nÀ: moi\n\nVotre colis",
     "--- Please reply above this line ---\n\nHello,\nplease tell us more.",
+    "Your request (48120) has been updated. To add additional comments, reply to this email.\n\nNora, Nov 3, 10:11\n\nHello?",
     "Sent from my Galaxy",
     "Skickat från min iPhone",
     "Télécharger Outlook pour iOS",
