@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,9 @@ def wait_for(process: subprocess.Popen[str], out: Path, names: str) -> float:
 def written_in(out: Path) -> dict[str, set[tuple[str, int]]]:
     """Return the manifests and the files of work, each with the time of its last change."""
     names = {"runs": "runs/*.json", "staging": "staging/**/*"}
-    return {part: {(str(path), path.stat().st_mtime_ns) for path in out.glob(name)} for part, name in names.items()}
+    while True:
+        with suppress(FileNotFoundError):  # gone between the listing and the look
+            return {part: {(str(path), path.stat().st_mtime_ns) for path in out.glob(name)} for part, name in names.items()}
 
 
 def rows_of(folder: RunFolder) -> pa.Table:
