@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -121,7 +121,8 @@ def open_history(folder: RunFolder, manifest: Manifest) -> duckdb.DuckDBPyConnec
 
     The variable `since` is the newest day of the run before it of the same source, NULL for the first.
     """
-    before, time_column = find_run_before(folder, manifest), kept_time(manifest)
+    runs, time_column = _same_source(folder.out, manifest), kept_time(manifest)
+    before = _find_before(folder, runs)
     since = newest_day(RunFolder(folder.out, before["run_id"])) if before else None
     variables: dict[str, str | list[str] | None] = {
         "run_id": folder.run_id,
@@ -134,7 +135,7 @@ def open_history(folder: RunFolder, manifest: Manifest) -> duckdb.DuckDBPyConnec
         return connection
     first_day = since - timedelta(weeks=_WEEKS_BACK)
     # A run before that day has no ticket from behind it.
-    runs = [run for run in _same_source(folder.out, manifest) if datetime.fromisoformat(run["started_at"]).date() >= first_day]
+    runs = [run for run in runs if datetime.fromisoformat(run["started_at"]).date() >= first_day]
     places = [_place_of(folder.out, run) for run in runs]
     if any(map(as_url, places)):
         open_for_reading(connection)
@@ -151,7 +152,11 @@ def open_history(folder: RunFolder, manifest: Manifest) -> duckdb.DuckDBPyConnec
 
 def find_run_before(folder: RunFolder, manifest: Manifest) -> Manifest | None:
     """Return the newest earlier run of the same source that has its summaries still; they are in the folder then."""
-    for run in reversed(_same_source(folder.out, manifest)):
+    return _find_before(folder, _same_source(folder.out, manifest))
+
+
+def _find_before(folder: RunFolder, runs: Sequence[Manifest]) -> Manifest | None:
+    for run in reversed(runs):
         if run["run_id"] != folder.run_id and _has_volumes(RunFolder(folder.out, run["run_id"])):
             return run
     return None
