@@ -1,5 +1,5 @@
 """`python -m ecomintent_batch`."""
 
-from ecomintent_batch.cli import main
+from ecomintent_batch.cli.app import main
 
 main()

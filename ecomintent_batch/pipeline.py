@@ -21,8 +21,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ecomintent_batch import __version__
-from ecomintent_batch.alerts import check_intents, parse_alert
-from ecomintent_batch.classify import (
+from ecomintent_batch.analytics.alerts import check_intents, parse_alert
+from ecomintent_batch.analytics.report import sum_up_run
+from ecomintent_batch.analytics.summaries import Summary
+from ecomintent_batch.errors import OutputError, RunStateError
+from ecomintent_batch.inference.classify import (
     ClassifyOptions,
     PartStats,
     PreparedShard,
@@ -32,15 +35,12 @@ from ecomintent_batch.classify import (
     score_shard,
     write_part,
 )
-from ecomintent_batch.columns import pick_columns
-from ecomintent_batch.engines import Engine, ModelFolder, load_engine, open_model
-from ecomintent_batch.errors import OutputError, RunStateError
-from ecomintent_batch.extract import Extraction, ReadPlan, check_rejects, extract_shards, plan_reading, read_extraction
-from ecomintent_batch.files import sha256_of
-from ecomintent_batch.incremental import Earlier, newest_committed
-from ecomintent_batch.objectstore import Store, list_manifests, publish_run, stand_for
-from ecomintent_batch.report import sum_up_run
-from ecomintent_batch.runs import (
+from ecomintent_batch.inference.engines import Engine, ModelFolder, load_engine, open_model
+from ecomintent_batch.ingest.columns import pick_columns
+from ecomintent_batch.ingest.extract import Extraction, ReadPlan, check_rejects, extract_shards, plan_reading, read_extraction
+from ecomintent_batch.ingest.incremental import Earlier, newest_committed
+from ecomintent_batch.ingest.sources import Source, open_source
+from ecomintent_batch.runs.lifecycle import (
     Manifest,
     Plan,
     RunFolder,
@@ -63,8 +63,8 @@ from ecomintent_batch.runs import (
 )
 from ecomintent_batch.schema import output_names
 from ecomintent_batch.settings import RunSettings
-from ecomintent_batch.sources import Source, open_source
-from ecomintent_batch.summarise import Summary
+from ecomintent_batch.storage.atomic import sha256_of
+from ecomintent_batch.storage.s3 import Store, list_manifests, publish_run, stand_for
 
 T = TypeVar("T")
 _M_ARENA_MAX = -8  # of malloc.h

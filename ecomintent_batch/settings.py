@@ -14,9 +14,9 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, JsonValue, ValidationError, field_serializer, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from ecomintent_batch.alerts import parse_alert
+from ecomintent_batch.analytics.alerts import parse_alert
 from ecomintent_batch.errors import UsageError, hide_password
-from ecomintent_batch.objectstore import as_url, work_folder
+from ecomintent_batch.storage.s3 import as_url, work_folder
 
 Columns = Annotated[tuple[str, ...], NoDecode]  # in the environment `channel,brand`, not JSON
 EngineName = Literal["auto", "torch", "onnx", "stub"]

@@ -9,7 +9,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from support.tickets import ROOT
 
 # Room: what it may import beside the stdlib, then which other rooms. `training`, `engines` and `bench` are several files each.
 ROOMS: dict[str, tuple[str, str]] = {
@@ -69,7 +69,7 @@ FILES = sorted((ROOT / "ecomintent_batch").rglob("*.py"))
 
 
 def room_of(module: str) -> str:
-    """Return the room of a module of the package: `ecomintent_batch.engines.stub` is of engines."""
+    """Return the room of a module of the package: `ecomintent_batch.inference.engines.stub` is of engines."""
     return [*module.split("."), "__init__"][1]
 
 
@@ -146,11 +146,11 @@ def test_the_job_never_imports_training():
 def test_the_command_line_starts_light():
     """`--help` and wrong usage load no library that reads, computes or schedules."""
     heavy = {"torch", "transformers", "prefect", "onnxruntime", "duckdb", "pyarrow", "numpy", "polars", "pydantic", "tokenizers"}
-    assert modules_after("import ecomintent_batch.cli") & heavy == set()
+    assert modules_after("import ecomintent_batch.cli.app") & heavy == set()
 
 
 def test_the_job_loads_no_engine_before_it_needs_one():
     """Torch takes seconds to import: a run on ONNX Runtime, or one that fails on its source, does not pay them."""
-    loaded = modules_after("import ecomintent_batch.pipeline, ecomintent_batch.terminal")
+    loaded = modules_after("import ecomintent_batch.pipeline, ecomintent_batch.cli.printing")
     assert loaded & {"torch", "transformers", "onnxruntime", "prefect", "polars", "sklearn", "altair", "jinja2"} == set()
     assert "duckdb" in loaded

@@ -12,11 +12,11 @@ import duckdb
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from conftest import Heard, write_tickets
+from support.tickets import Heard, write_tickets
 
 from ecomintent_batch import __version__, pipeline
-from ecomintent_batch.engines.stub import StubEngine
 from ecomintent_batch.errors import SourceError
+from ecomintent_batch.inference.engines.stub import StubEngine
 from ecomintent_batch.pipeline import run_job
 
 TICKETS = 95

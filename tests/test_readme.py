@@ -14,10 +14,10 @@ import duckdb
 import polars as pl
 import pytest
 import typer
-from conftest import NINE, ROOT
+from support.tickets import NINE, ROOT
 from typer.testing import CliRunner
 
-from ecomintent_batch.cli import app
+from ecomintent_batch.cli.app import app
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.M | re.S)

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 import duckdb
 import pyarrow.parquet as pq
 import pytest
-from conftest import write_tickets
+from support.tickets import write_tickets
 
 from ecomintent_batch.errors import SourceError, hide_password
+from ecomintent_batch.ingest.sources import open_source
 from ecomintent_batch.pipeline import run_job
-from ecomintent_batch.sources import open_source
 
 
 @pytest.fixture(params=[0o022, 0o077, 0o002], ids=oct)

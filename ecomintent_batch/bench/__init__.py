@@ -18,12 +18,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ecomintent_batch.batching import Int64, tokenise
 from ecomintent_batch.bench.ceiling import count_operations, measure_ceilings
 from ecomintent_batch.bench.jobs import measure_job
 from ecomintent_batch.bench.messages import SETS, make_short
 from ecomintent_batch.bench.ways import REFERENCE, Turn, Way, list_ways, load_way, take_turn
-from ecomintent_batch.engines import ModelFolder, open_model
+from ecomintent_batch.inference.batches import Int64, tokenise
+from ecomintent_batch.inference.engines import ModelFolder, open_model
 
 _TURNS = 3
 _MESSAGES = 12_000

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ecomintent_batch.engines import ModelFolder
+from ecomintent_batch.inference.engines import ModelFolder
 
 _ROWS, _INNER, _COLUMNS = 2048, 1536, 1536
 _SECONDS = 0.4

@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ecomintent_batch.batching import padding_ratio, plan_batches, tokenise
-from ecomintent_batch.engines import ModelFolder, load_engine, open_model
+from ecomintent_batch.inference.batches import padding_ratio, plan_batches, tokenise
+from ecomintent_batch.inference.engines import ModelFolder, load_engine, open_model
 
 REFERENCE = "pipeline, batch 64"
 _SLICE = 65_536

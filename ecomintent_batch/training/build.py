@@ -14,11 +14,11 @@ import numpy as np
 import polars as pl
 from sklearn.model_selection import train_test_split
 
-from ecomintent_batch.batching import tokenise
-from ecomintent_batch.clean import clean_message, has_words
-from ecomintent_batch.engines import ModelFolder, open_model
 from ecomintent_batch.errors import SourceError, UsageError
-from ecomintent_batch.files import check_new_folder, sha256_of, whole_folder, write_json, write_parquet
+from ecomintent_batch.inference.batches import tokenise
+from ecomintent_batch.inference.engines import ModelFolder, open_model
+from ecomintent_batch.storage.atomic import check_new_folder, sha256_of, whole_folder, write_json, write_parquet
+from ecomintent_batch.text.message import clean_message, has_words
 from ecomintent_batch.training.corpus_files import CORPUS
 from ecomintent_batch.training.labelled_sources import (
     BITEXT_ON_THE_HUB,

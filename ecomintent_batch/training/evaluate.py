@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, classification_report, confusion_matrix, f1_score
 
-from ecomintent_batch.batching import plan_batches, tokenise
-from ecomintent_batch.classify import is_multi_intent
-from ecomintent_batch.clean import clean_message
-from ecomintent_batch.engines import Engine, ModelFolder, load_engine, open_model
+from ecomintent_batch.analytics.case_study import PUBLISHED, SOURCE
 from ecomintent_batch.errors import ModelError, UsageError
-from ecomintent_batch.published import PUBLISHED, SOURCE
+from ecomintent_batch.inference.batches import plan_batches, tokenise
+from ecomintent_batch.inference.classify import is_multi_intent
+from ecomintent_batch.inference.engines import Engine, ModelFolder, load_engine, open_model
+from ecomintent_batch.text.message import clean_message
 from ecomintent_batch.training.evaluation_set import EvaluationSet, match_labels
 
 _BINS = 15

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from ecomintent_batch.errors import OutputError
-from ecomintent_batch.files import whole_file
+from ecomintent_batch.storage.atomic import whole_file
 
 _TEMPLATE = "evaluation.html"
 _DPI = 180

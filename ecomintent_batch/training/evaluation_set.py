@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from ecomintent_batch.clean import clean_message, has_words
-from ecomintent_batch.columns import list_names
 from ecomintent_batch.errors import ColumnError, SourceError, UsageError
+from ecomintent_batch.ingest.columns import list_names
 from ecomintent_batch.schema import probability_column
+from ecomintent_batch.text.message import clean_message, has_words
 from ecomintent_batch.training.corpus_files import CORPUS, read_jsonl, read_tickets
 from ecomintent_batch.training.labelled_sources import read_file
 

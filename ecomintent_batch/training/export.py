@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ecomintent_batch.batching import collate, plan_batches, tokenise
-from ecomintent_batch.classify import multi_intent_features
-from ecomintent_batch.clean import clean_message
-from ecomintent_batch.engines import ModelFolder, load_engine, open_model
-from ecomintent_batch.engines.first_token import read_first_token_only
 from ecomintent_batch.errors import ModelError, UsageError
-from ecomintent_batch.files import whole_folder, write_json, write_text
+from ecomintent_batch.inference.batches import collate, plan_batches, tokenise
+from ecomintent_batch.inference.classify import multi_intent_features
+from ecomintent_batch.inference.engines import ModelFolder, load_engine, open_model
+from ecomintent_batch.inference.engines.first_token import read_first_token_only
+from ecomintent_batch.storage.atomic import whole_folder, write_json, write_text
+from ecomintent_batch.text.message import clean_message
 from ecomintent_batch.training.corpus_files import CORPUS, INTENTS, read_jsonl
 from ecomintent_batch.training.evaluate import Scored, expected_calibration_error, fit_temperature, measure, score_labelled
 from ecomintent_batch.training.evaluation_set import EvaluationSet, match_labels, read_evaluation_set

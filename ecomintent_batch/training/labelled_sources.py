@@ -11,10 +11,10 @@ from pathlib import Path
 
 import polars as pl
 
-from ecomintent_batch.columns import list_names
 from ecomintent_batch.errors import ColumnError, SourceError
-from ecomintent_batch.sources import open_source
-from ecomintent_batch.textfiles import Reject
+from ecomintent_batch.ingest.columns import list_names
+from ecomintent_batch.ingest.delimited import Reject
+from ecomintent_batch.ingest.sources import open_source
 from ecomintent_batch.training.corpus_files import CORPUS, read_corpus, read_two_asks
 
 SPLITS = ("train", "validation", "test")

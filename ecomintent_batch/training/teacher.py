@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ecomintent_batch.batching import make_loader, plan_batches, tokenise
-from ecomintent_batch.engines import ModelFolder, open_model
 from ecomintent_batch.errors import ModelError
+from ecomintent_batch.inference.batches import make_loader, plan_batches, tokenise
+from ecomintent_batch.inference.engines import ModelFolder, open_model
 from ecomintent_batch.training.precision import autocast_dtype
 
 _BATCH_TOKENS = 4096

@@ -31,11 +31,11 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from ecomintent_batch import __version__
-from ecomintent_batch.clean import clean_message
-from ecomintent_batch.engines import open_model
-from ecomintent_batch.engines.torch_any import pick_device
 from ecomintent_batch.errors import ModelError, OutputError, UsageError
-from ecomintent_batch.files import write_json
+from ecomintent_batch.inference.engines import open_model
+from ecomintent_batch.inference.engines.torch_any import pick_device
+from ecomintent_batch.storage.atomic import write_json
+from ecomintent_batch.text.message import clean_message
 from ecomintent_batch.training.precision import autocast_dtype
 from ecomintent_batch.training.teacher import label_softly
 from ecomintent_batch.training.training_set import Targets, TrainingSet, read_training_set

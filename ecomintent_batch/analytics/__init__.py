@@ -1,0 +1,1 @@
+"""Committed runs → numbers: summaries, queries, alerts, the report, the review sheet."""

@@ -1,0 +1,87 @@
+"""The queries of `sql/` by name, with their parameters filled in from what is known of the runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import duckdb
+
+from ecomintent_batch.analytics.summaries import kept_time, list_committed, open_views, read_sql, sql_folder
+from ecomintent_batch.errors import UsageError
+from ecomintent_batch.runs.lifecycle import Manifest, pick_run
+from ecomintent_batch.storage.s3 import as_url
+
+_PARAMETER = re.compile(r"getvariable\('(\w+)'\)")
+_OF_VIEWS = ("out", "run_id", "latest")
+
+
+def list_queries() -> dict[str, str]:
+    """Return the first sentence of each query by its name."""
+    names = sorted(path.stem for path in sql_folder().glob("*.sql") if path.stem != "views")
+    return {name: read_sql(name).partition("\n")[0].removeprefix("-- ") for name in names}
+
+
+def run_query(
+    name: str, out: Path, *, sets: Sequence[str] = (), run_id: str | None = None, every_run: bool = False
+) -> duckdb.DuckDBPyRelation:
+    """Run a query by its name, or a file, over one run or all; of all, each ticket counts once unless `every_run`.
+
+    Raises:
+        UsageError: no such query, file or parameter, or one that is needed is missing.
+        RunStateError: no such run.
+    """
+    text, given = _read_query(name), dict(_split(one) for one in sets)
+    known = sorted(set(_PARAMETER.findall(text)) - set(_OF_VIEWS))
+    for parameter in given:
+        if parameter not in known:
+            raise UsageError(f"--set {parameter}: expected a parameter of {name}, which has {', '.join(known) or 'none'}")
+    manifests = list_committed(out)
+    if run_id is not None:
+        run_id = pick_run(as_url(str(out)) or str(out), [run["run_id"] for run in manifests], run_id)
+    latest = run_id is None and not every_run and len(manifests) > 1
+    usual = _usual_columns([run for run in manifests if run_id in (None, run["run_id"])])
+    variables = {parameter: given.get(parameter, usual.get(parameter)) for parameter in known}
+    for column in ("time_column", "by_column", "customer_column"):
+        if column in known and variables[column] is None:
+            raise UsageError(f"{name}: expected the column to look at, found no --set {column}=...; give a kept column")
+    connection = open_views(out, {**variables, "run_id": run_id, "latest": "true" if latest else None})
+    try:
+        rows = connection.sql(text)
+        if rows is None:
+            raise UsageError(f"{name}: expected a statement that returns rows, found none")
+        return rows.execute()
+    except duckdb.Error as error:
+        raise _explain(name, error) from None
+
+
+def _read_query(name: str) -> str:
+    if name in list_queries():
+        return read_sql(name)
+    try:
+        return Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise UsageError(f"{name}: expected a query or a .sql file, found neither; ecomintent-batch query lists them") from None
+
+
+def _split(pair: str) -> tuple[str, str]:
+    parameter, sign, value = pair.partition("=")
+    if not sign or not parameter:
+        raise UsageError(f"--set {pair}: expected name=value")
+    return parameter.strip(), value
+
+
+def _usual_columns(manifests: Sequence[Manifest]) -> dict[str, str | None]:
+    """Return what the newest run says of its time column and its first --by column."""
+    if not manifests:
+        return {}
+    newest = manifests[-1]
+    by = newest["settings"]["by"]
+    return {"time_column": kept_time(newest), "by_column": newest["columns"]["kept"][by[0]] if by else None}
+
+
+def _explain(name: str, error: duckdb.Error) -> UsageError:
+    """Return the first line of what DuckDB says, but not where that may quote a value of a ticket."""
+    said = "a value of a column or of --set is not of the type needed" if isinstance(error, duckdb.DataError) else str(error)
+    return UsageError(f"{name}: expected a query that runs, found: {said.partition(chr(10))[0]}")

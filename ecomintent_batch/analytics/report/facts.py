@@ -1,0 +1,151 @@
+"""A committed run and its summaries → what the report says, in plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ecomintent_batch.analytics.case_study import PUBLISHED
+from ecomintent_batch.analytics.summaries import (
+    Summary,
+    add_change,
+    find_run_before,
+    kept_time,
+    open_history,
+    open_views,
+    read_sql,
+)
+from ecomintent_batch.runs.lifecycle import Manifest, RunFolder
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_MOST_MOVED, _MOST_UNUSUAL, _LEAST_SURE = 3, 12, 10
+_SHOWN_TEXT = 240  # characters of a message
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that the page shows; tables by the names of the files in `sql/`."""
+
+    manifest: Manifest
+    volumes: pl.DataFrame
+    mixes: dict[str, pl.DataFrame]
+    per_day: pl.DataFrame | None
+    unusual: pl.DataFrame | None
+    confidence: pl.DataFrame
+    languages: pl.DataFrame
+    pairs: pl.DataFrame
+    least_sure: pl.DataFrame
+    moves: list[dict[str, Any]]
+    before: str | None
+    alerts: list[str]
+
+    @property
+    def tickets(self) -> int:
+        """Rows of the predictions."""
+        return int(self.manifest["counts"]["predictions"])
+
+    @property
+    def labelled(self) -> int:
+        """Tickets whose first choice reached the threshold."""
+        return int((self.volumes["first_choice"] - self.volumes["below_threshold"]).sum())
+
+    @property
+    def usd_per_1000(self) -> float | None:
+        """Cost of a thousand tickets of this run at the price of the settings."""
+        elapsed_s, price = self.manifest["performance"]["elapsed_s"], self.manifest["settings"].get("hourly_price", 0.10)
+        return 1000 * price * elapsed_s / 3600 / self.tickets if self.tickets else None
+
+
+def gather_facts(folder: RunFolder, manifest: Manifest, summary: Summary) -> Facts:
+    """Read what the summaries lack, and compare with the run before."""
+    tables = summary.tables
+    connection = open_views(folder.out, {"run_id": folder.run_id, "max_rows": str(_LEAST_SURE)})
+    confidence = connection.sql(read_sql("confidence_histogram")).pl()
+    pairs = connection.sql(read_sql("multi_intent_pairs")).pl()
+    least_sure = connection.sql(read_sql("review_queue")).pl()
+    if manifest["settings"]["keep_text"]:
+        least_sure = _add_messages(connection, least_sure)
+    connection.close()
+    before = find_run_before(folder, manifest)
+    return Facts(
+        manifest=manifest,
+        volumes=tables["volume_by_intent"],
+        mixes={name: table for name, table in tables.items() if name.startswith("volume_by_intent_by_")},
+        per_day=_days_to_show(folder, manifest, summary),
+        unusual=tables.get("unusual_days"),
+        confidence=confidence,
+        languages=tables["unsupported_languages"],
+        pairs=pairs,
+        least_sure=least_sure,
+        moves=add_change(tables["volume_by_intent"], folder.out, before).to_dicts() if before else [],
+        before=_describe_before(before) if before else None,
+        alerts=[alert.message for alert in summary.alerts],
+    )
+
+
+def describe_unusual(unusual: pl.DataFrame) -> list[str]:
+    """Return the most unusual days in words, the newest first."""
+    chosen = (
+        unusual.sort(unusual["z_score"].abs(), descending=True)
+        .head(_MOST_UNUSUAL)
+        .sort("day", "intent", descending=[True, False])
+    )
+    return [_describe_day(row) for row in chosen.iter_rows(named=True)]
+
+
+def top_moves(moves: Sequence[dict[str, Any]], *, up: bool) -> list[dict[str, Any]]:
+    """Return the intents whose share rose, or fell, most."""
+    moved = [row for row in moves if (row["share_change"] > 0) == up and abs(row["share_change"]) >= 0.0005]
+    return sorted(moved, key=lambda row: -abs(row["share_change"]))[:_MOST_MOVED]
+
+
+def cost_rows(facts: Facts) -> list[dict[str, Any]]:
+    """Return this run's cost of 1,000 tickets, then what the case study published."""
+    price = facts.manifest["settings"].get("hourly_price", 0.10)
+    note = f"measured: {facts.manifest['performance']['elapsed_s']:,.1f} s on a machine of {price:g} USD an hour"
+    here = {"way": "this run", "usd": facts.usd_per_1000, "note": note}
+    return [here, *({"way": row.way, "usd": row.usd_per_1000, "note": f"published: {row.note}"} for row in PUBLISHED)]
+
+
+def _describe_day(row: dict[str, Any]) -> str:
+    usual, tickets = row["usual"], row["tickets"]
+    beside = f"{tickets / usual:.1f} times as many as usual" if usual and tickets > usual else "more than usual"
+    if tickets < usual:
+        beside = f"{1 - tickets / usual:.0%} fewer than usual"
+    return (
+        f"{row['day']:%A %d %B %Y}: {tickets:,} {row['intent']} tickets, {beside} "
+        f"(the {row['weeks']} {row['day']:%A}s before had {usual:g}; z {row['z_score']:+.1f})"
+    )
+
+
+def _days_to_show(folder: RunFolder, manifest: Manifest, summary: Summary) -> pl.DataFrame | None:
+    """An incremental run has days of its own only; the weeks before them make them a trend."""
+    own = summary.tables.get("volume_by_intent_per_day")
+    if own is None or not own["day"].drop_nulls().len():
+        return None
+    if not manifest["settings"].get("incremental"):
+        return own
+    connection = open_history(folder, manifest)
+    days = connection.sql(read_sql("volume_by_intent_per_day")).pl()
+    connection.close()
+    return days
+
+
+def _add_messages(connection: Any, least_sure: pl.DataFrame) -> pl.DataFrame:
+    rows = connection.execute(
+        "SELECT row_number, left(message, ?) AS message FROM predictions WHERE row_number IN (SELECT unnest(?))",
+        [_SHOWN_TEXT, least_sure["row_number"].to_list()],
+    ).pl()
+    return least_sure.join(rows, on="row_number", how="left", maintain_order="left")
+
+
+def _describe_before(before: Manifest) -> str:
+    return f"{before['run_id']} of {before['started_at'][:16].replace('T', ' ')} UTC"
+
+
+def has_time(manifest: Manifest) -> bool:
+    """Tell whether the tickets have a time."""
+    return kept_time(manifest) is not None

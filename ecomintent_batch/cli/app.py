@@ -1,0 +1,62 @@
+"""The command line: what it consists of, its exit codes, and how errors look."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from ecomintent_batch.cli.commands import analysis, bench, clean, deploy, review, run, runs, training, verify
+from ecomintent_batch.cli.errors import INTERRUPTED, one_line_errors
+
+app = typer.Typer(
+    help="Label the intents of support tickets in batch: exports in, labelled Parquet and volumes out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_COMMANDS = (
+    run.run,
+    runs.runs,
+    analysis.query,
+    analysis.report,
+    verify.verify,
+    clean.clean,
+    training.dataset,
+    training.train,
+    training.evaluate,
+    training.export,
+    deploy.deploy,
+    deploy.serve,
+    bench.bench,
+)
+for _command in _COMMANDS:
+    app.command()(_command)
+app.add_typer(review.app, name="review")
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    if version:
+        from ecomintent_batch import __version__
+
+        typer.echo(f"ecomintent-batch {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line."""
+    resumable = "; the same command goes on from here" if "run" in sys.argv[1:2] else ""
+    with one_line_errors("ecomintent-batch", debug="--debug" in sys.argv, on_interrupt=resumable):
+        code: Any = app(standalone_mode=False)
+        if code == INTERRUPTED:  # typer has swallowed the KeyboardInterrupt
+            raise KeyboardInterrupt
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""`query` and `report`: looking at what has run."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import typer
+
+
+class FormatChoice(StrEnum):
+    """What --format takes."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+    parquet = "parquet"
+
+
+def query(
+    name: Annotated[
+        str | None, typer.Argument(help="A query of sql/, or a .sql file; without it they are listed.", show_default=False)
+    ] = None,
+    sets: Annotated[list[str] | None, typer.Option("--set", help="name=value of a parameter; repeatable.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder with the outputs.")] = Path("ecomintent-out"),
+    run: Annotated[str | None, typer.Option(help="One run, or 'latest'. [default: all of them]", show_default=False)] = None,
+    every_run: Annotated[
+        bool, typer.Option("--every-run", help="Count a ticket once for each run that labelled it, not by its newest only.")
+    ] = False,
+    form: Annotated[FormatChoice, typer.Option("--format", help="How the rows are printed.")] = FormatChoice.table,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Run a query over the committed runs; without a name, list them."""
+    from ecomintent_batch.analytics.queries import list_queries, run_query
+    from ecomintent_batch.cli.printing import print_queries
+
+    if name is None:
+        print_queries(list_queries())
+        return
+    rows = run_query(name, out, sets=sets or [], run_id=run, every_run=every_run)
+    if form is FormatChoice.table:
+        rows.show(max_rows=10_000, max_width=None if sys.stdout.isatty() else 1_000)
+    elif form is FormatChoice.csv:
+        from ecomintent_batch.analytics.summaries import neutralise_formulas
+
+        typer.echo(neutralise_formulas(rows.pl()).write_csv(), nl=False)
+    elif form is FormatChoice.json:
+        typer.echo(rows.pl().write_json())
+    else:
+        rows.pl().write_parquet(_binary_stdout())
+
+
+def report(
+    run_id: Annotated[str | None, typer.Argument(help="A committed run. [default: the newest]", show_default=False)] = None,
+    out: Annotated[Path, typer.Option(help="Folder with the outputs.")] = Path("ecomintent-out"),
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Make the report of a run again, and print its path."""
+    from ecomintent_batch.analytics.report import make_report_again
+
+    typer.echo(make_report_again(out, run_id))
+
+
+def _binary_stdout() -> BinaryIO:
+    from ecomintent_batch.errors import UsageError
+
+    if sys.stdout.isatty():
+        raise UsageError("--format parquet: expected a file or a program, found a terminal; redirect it: > rows.parquet")
+    return sys.stdout.buffer

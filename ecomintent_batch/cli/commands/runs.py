@@ -1,0 +1,26 @@
+"""`runs`: what has run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def runs(
+    out: Annotated[Path, typer.Option(help="Folder with the outputs.")] = Path("ecomintent-out"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifests as JSON on stdout.")] = False,
+) -> None:
+    """List the committed runs."""
+    from ecomintent_batch.analytics.summaries import list_committed
+
+    manifests = list_committed(out)
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(manifests, indent=2))
+        return
+    from ecomintent_batch.cli.printing import print_runs
+
+    print_runs(out, manifests)

@@ -1,0 +1,32 @@
+"""`python -m flows.classify_tickets`: the flow once, with errors as the command line shows them."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from pathlib import Path
+
+from prefect.settings import PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, temporary_settings
+
+from ecomintent_batch.cli.errors import one_line_errors
+from ecomintent_batch.flows.classify_tickets import classify_tickets
+from ecomintent_batch.settings import load_settings
+
+
+def main() -> None:
+    """Run the flow once, on the server of `PREFECT_API_URL` or on a temporary one."""
+    parser = ArgumentParser("python -m flows.classify_tickets", description=classify_tickets.__doc__)
+    parser.add_argument("source", help="file, glob, folder, .duckdb file, or postgresql:// URL")
+    parser.add_argument("--out", help="folder for the outputs of all runs (default: ecomintent-out)")
+    parser.add_argument("--config", type=Path, help="TOML file with any of the settings; ECOMINTENT_* variables do too")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    given = parser.parse_args()
+    # A busy machine takes longer than Prefect's 20 seconds to start a server.
+    patience = temporary_settings(set_defaults={PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 120})
+    with patience, one_line_errors(parser.prog, debug=given.debug, on_interrupt="; the same command goes on from here"):
+        settings = load_settings(given.config, source=given.source, out=given.out)
+        folder = classify_tickets(settings)
+        print((folder.summaries / "summary.md").read_text(encoding="utf-8"))
+        place, run_id = settings.publish_to or folder.out, folder.run_id
+        print(f"Predictions  {place}/predictions/run_id={run_id}")
+        print(f"Summaries    {place}/summaries/run_id={run_id}")
+        print(f"Manifest     {place}/runs/{run_id}.json")

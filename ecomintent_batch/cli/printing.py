@@ -1,0 +1,262 @@
+"""What a run looks like on the terminal: a bar where there is one, plain lines where there is not."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from ecomintent_batch import pipeline
+from ecomintent_batch.pipeline import RunResult
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from ecomintent_batch.analytics.review import Review
+
+_LINE_EVERY_S = 10.0
+
+
+def _open_console(*, stderr: bool = False) -> Console:
+    """Return a console that prints names as they are: `[1]` and `:bug:` are names of files and labels here."""
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+
+@contextmanager
+def job_progress(*, quiet: bool) -> Iterator[pipeline.Progress]:
+    """Yield the progress that fits where stderr goes."""
+    console = _open_console(stderr=True)
+    if quiet:
+        yield _Warnings(console)
+    elif console.is_terminal:
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=console,
+        ) as bar:
+            yield _Bar(bar)
+    else:
+        yield _Lines(console)
+
+
+class _Warnings(pipeline.Progress):
+    """Prints what went wrong and did not stop the job, and nothing else."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def warn(self, text: str) -> None:
+        self._console.print(text, style="yellow", soft_wrap=True)
+
+
+class _Counting(_Warnings):
+    """Counts tickets and the time since the first were scored."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._lock = threading.Lock()
+        self._done, self._total, self._complete = 0.0, 0, False
+        self._began = 0.0
+
+    def found(self, tickets: int, *, complete: bool) -> None:
+        with self._lock:
+            self._total, self._complete = tickets, complete
+
+    def _count(self, tickets: float) -> float:
+        """Add tickets and return the rate, in tickets/s."""
+        self._began = self._began or time.monotonic()
+        self._done += tickets
+        return self._done / max(time.monotonic() - self._began, 1e-3)
+
+
+class _Bar(_Counting):
+    def __init__(self, bar: Progress) -> None:
+        super().__init__(bar.console)
+        self._bar = bar
+        self._task = bar.add_task("tickets", total=None, rate="")
+
+    def note(self, text: str) -> None:
+        self._bar.console.print(text, style="dim", soft_wrap=True)
+
+    def found(self, tickets: int, *, complete: bool) -> None:
+        super().found(tickets, complete=complete)
+        self._bar.update(self._task, total=tickets)
+
+    def advance(self, tickets: float) -> None:
+        with self._lock:
+            rate = self._count(tickets)
+            self._bar.update(self._task, completed=self._done, rate=f"{rate:,.0f}/s")
+
+
+class _Lines(_Counting):
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._next = time.monotonic() + _LINE_EVERY_S
+
+    def note(self, text: str) -> None:
+        self._console.print(text, soft_wrap=True)
+
+    def advance(self, tickets: float) -> None:
+        with self._lock:
+            rate = self._count(tickets)
+            now = time.monotonic()
+            if now < self._next:
+                return
+            self._next = now + _LINE_EVERY_S
+            left = f", {max(self._total - self._done, 0) / rate:,.0f} s left" if self._complete else ""
+            self._console.print(
+                f"{self._done:,.0f} of {self._total:,}{'' if self._complete else '+'} tickets, {rate:,.0f}/s{left}",
+                soft_wrap=True,
+            )
+
+
+def print_result(result: RunResult) -> None:
+    """Print the volumes, what the run has cost, and where its files are."""
+    console = _open_console()
+    counts, performance = result.manifest["counts"], result.manifest["performance"]
+    table = Table("intent", box=None, pad_edge=False, header_style="bold")
+    for heading in ("tickets", "share", "first choice", "of them unsure"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in result.summary.tables["volume_by_intent"].iter_rows(named=True):
+        numbers = (f"{row['tickets']:,}", f"{row['share']:.1%}", f"{row['first_choice']:,}", f"{row['below_threshold']:,}")
+        table.add_row(Text(row["intent"], no_wrap=True, overflow="ellipsis"), *numbers)
+    console.print()
+    console.print(table)
+    console.print()
+    threshold = result.manifest["settings"]["threshold"]
+    console.print(f"Unsure: confidence under {threshold:.2f}; such tickets count as OTHER.", style="dim")
+    others = [f"{count:,} {status}" for status, count in counts["by_status"].items() if status != "ok"]
+    rest = f" ({', '.join(others)})" if others else ""
+    skipped = f", {counts['skipped']:,} skipped as classified already" if result.manifest["settings"]["incremental"] else ""
+    console.print(f"{counts['predictions']:,} tickets labelled{rest}, {counts['rejects']:,} rows rejected{skipped}.")
+    if performance["tickets_per_s"]:
+        console.print(
+            f"{performance['elapsed_s']:.1f} s, {performance['tickets_per_s']:,.0f} tickets/s, "
+            f"{performance['padding_ratio']:.1%} padding, {result.manifest['engine']}."
+        )
+    place, run_id = result.manifest["settings"].get("publish_to") or result.folder.out, result.folder.run_id
+    if counts["rejects"]:
+        console.print(f"Rejects      {place}/rejects/run_id={run_id}.parquet", soft_wrap=True)
+    console.print(f"Predictions  {place}/predictions/run_id={run_id}", soft_wrap=True)
+    console.print(f"Summaries    {place}/summaries/run_id={run_id}", soft_wrap=True)
+    report = result.folder.summaries / "report.html"
+    if report.exists():
+        console.print(f"Report       {report}", soft_wrap=True)
+    glob = f"{place}/predictions/*/*.parquet".replace("'", "''")
+    query = f"SELECT intent, count(*) FROM '{glob}' GROUP BY ALL"  # noqa: S608 - shown, not run
+    console.print(f'Query        duckdb -c "{query}"', soft_wrap=True)
+
+
+def print_runs(out: Path, manifests: Sequence[dict[str, Any]]) -> None:
+    """Print a line for each committed run."""
+    console = _open_console()
+    if not manifests:
+        console.print(f"No committed runs in {out}.", soft_wrap=True)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("run", no_wrap=True)
+    table.add_column("started", no_wrap=True)
+    table.add_column("source", overflow="fold")
+    for heading in ("tickets", "rejects", "tickets/s"):
+        table.add_column(heading, justify="right")
+    for manifest in manifests:
+        counts = manifest["counts"]
+        rate = manifest["performance"]["tickets_per_s"]
+        table.add_row(
+            manifest["run_id"], manifest["started_at"][:16].replace("T", " "), manifest["source"],
+            f"{counts['predictions']:,}", f"{counts['rejects']:,}", f"{rate:,.0f}" if rate else "",
+        )  # fmt: skip
+    console.print(table)
+
+
+def print_queries(queries: Mapping[str, str]) -> None:
+    """Print the names of the queries, each with its first sentence."""
+    console = _open_console()
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, sentence in queries.items():
+        table.add_row(name, sentence)
+    console.print(table)
+
+
+def print_review_sheet(rows: pl.DataFrame, sheet: Path) -> None:
+    """Print how many tickets of each slice wait for a label, and where."""
+    console = _open_console()
+    counts = dict(rows.group_by("reason", maintain_order=True).len().iter_rows())
+    listed = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
+    console.print(f"{len(rows):,} tickets to label ({listed}).")
+    if len(rows) and not (rows["message"] != "").any():
+        console.print("Without their messages: this run did not keep them; give its source with --source.", soft_wrap=True)
+    console.print(f"Sheet        {sheet}", soft_wrap=True)
+
+
+def print_review(review: Review) -> None:
+    """Print how often the model was right, by slice and by intent, and what was written."""
+    console = _open_console()
+    table = Table("slice or intent", box=None, pad_edge=False, header_style="bold")
+    for heading in ("labelled", "right", "accuracy", "95 % interval"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    scores = [*review.slices.items(), *((f"  {intent}", score) for intent, score in review.by_intent.items())]
+    for name, score in sorted(scores, key=lambda pair: pair[0] != "control" and not pair[0].startswith(" ")):
+        lower, upper = score.bounds
+        bounds = f"{lower:.1%} – {upper:.1%}" if name == "control" or name.startswith(" ") else ""
+        table.add_row(Text(name), f"{score.tickets:,}", f"{score.right:,}", f"{score.accuracy:.1%}", bounds)
+    console.print(table)
+    console.print("Only the control slice is drawn at random: its line is the model's accuracy.", style="dim")
+    if review.unlabelled:
+        console.print(f"{review.unlabelled:,} rows have no label yet.")
+    for path in review.files:
+        console.print(f"  {path}", soft_wrap=True)
+
+
+def print_dataset(report: dict[str, Any], out: Path) -> None:
+    """Print the rows that each step kept, the splits by intent, the lengths, and what leaks between the splits."""
+    console = _open_console()
+    _print_table(
+        console, ["step", "rows", "dropped"], [[step["step"], step["rows"], step["dropped"]] for step in report["steps"]]
+    )
+    if report["unmapped_labels"]:
+        labels = ", ".join(f"{label} ({count:,})" for label, count in list(report["unmapped_labels"].items())[:8])
+        console.print(f"Unmapped labels: {labels}", soft_wrap=True)
+    if report["duplicates_with_another_intent"]:
+        console.print(
+            f"{report['duplicates_with_another_intent']:,} of the duplicates had another intent than the row that stays."
+        )
+    console.print()
+    splits = list(report["splits"])
+    rows = [[intent, *(counts[name] for name in splits)] for intent, counts in report["intents"].items()]
+    _print_table(console, ["intent", *splits], [*rows, ["all", *report["splits"].values()]])
+    console.print()
+    tokens = report["tokens"]
+    console.print(
+        f"Tokens       p50 {tokens['p50']}, p95 {tokens['p95']}, p99 {tokens['p99']}, max {tokens['max']}; "
+        f"suggested max length {tokens['suggested_max_length']} ({tokens['cut_at_suggested']:,} messages cut)"
+    )
+    for pair in report["leakage"]["between"]:
+        console.print(
+            f"Leakage      {pair['of']} in {pair['in']}: {pair['exact']:,} exact, {pair['near']:,} near of {pair['rows']:,}"
+            + (f", {pair['near_with_another_intent']:,} of them under another intent" if pair["near_with_another_intent"] else "")
+        )
+    console.print(f"Dataset      {out}", soft_wrap=True)
+
+
+def _print_table(console: Console, headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print a table of one column of names and further ones of counts."""
+    table = Table(headings[0], box=None, pad_edge=False, header_style="bold")
+    for heading in headings[1:]:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, *counts in rows:
+        table.add_row(Text(name, no_wrap=True, overflow="ellipsis"), *(f"{count:,}" for count in counts))
+    console.print(table)

@@ -1,0 +1,1 @@
+"""The job as a Prefect flow: the only package that imports Prefect."""

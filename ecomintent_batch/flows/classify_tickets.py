@@ -1,0 +1,207 @@
+"""The job as a Prefect flow: plan → extract → classify (a task run for each shard) → commit → summarise.
+
+The steps are those of `ecomintent_batch/pipeline.py`. Prefect schedules, retries and shows them; what was done is read
+from the plan and the parts on disk, never from its states. Prefect stores parameters, logs and artifacts, so no ticket
+text and no password gets into them.
+
+    python -m flows.classify_tickets sample_data/tickets.csv --out ecomintent-out
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from prefect import Task, flow, get_run_logger, task, unmapped
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.exceptions import MissingContextError
+from prefect.futures import PrefectFuture, as_completed
+from prefect.tasks import exponential_backoff
+
+from ecomintent_batch import pipeline
+from ecomintent_batch.errors import EcomIntentError, RunStateError, UsageError, hide_password, without_text
+from ecomintent_batch.flows.page import say_how_to_go_on, show_progress, show_summary, tell_alerts
+from ecomintent_batch.flows.runners import Runner, fit_to_runner, open_runner
+from ecomintent_batch.inference.classify import PartStats
+from ecomintent_batch.pipeline import Job, Progress
+from ecomintent_batch.runs.lifecycle import RunFolder, lock_out
+from ecomintent_batch.settings import RunSettings
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class _Log(Progress):
+    """Writes to the log of the run; where Prefect runs nothing there is none."""
+
+    def note(self, text: str) -> None:
+        with suppress(MissingContextError):
+            get_run_logger().info(text)
+
+    def warn(self, text: str) -> None:
+        with suppress(MissingContextError):
+            get_run_logger().warning(text)
+
+
+def _no_ticket_text(step: Callable[P, R]) -> Callable[P, R]:
+    """Let errors of ours pass, and tell only kind and place of others: Prefect stores all that an error says."""
+
+    @wraps(step)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return step(*args, **kwargs)
+        except EcomIntentError:
+            raise
+        except Exception as error:
+            raise without_text(error).with_traceback(error.__traceback__) from None
+
+    return run
+
+
+def _is_worth_a_retry(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
+    """A full disk or a lost connection may pass; an error of ours says what somebody has to do first."""
+    return not isinstance(state.data, EcomIntentError)
+
+
+@task(task_run_name="plan", cache_policy=NO_CACHE, persist_result=False)
+@_no_ticket_text
+def plan(settings: RunSettings) -> Job:
+    """Open source and model, and make, or pick up, the folder of the run."""
+    return pipeline.plan_job(settings, _Log())
+
+
+@task(task_run_name="extract", cache_policy=NO_CACHE, persist_result=False)
+@_no_ticket_text
+def extract(job: Job) -> list[Path]:
+    """Read the source into shards."""
+    shards = list(pipeline.extract(job, _Log()))
+    _Log().note(f"run {job.folder.run_id}: {sum(rows for _, rows in shards):,} tickets, shards: {len(shards)}")
+    return [path for path, _ in shards]
+
+
+@task(
+    task_run_name="classify-{shard.stem}",
+    retries=3,
+    retry_delay_seconds=exponential_backoff(5),
+    retry_jitter_factor=0.5,
+    retry_condition_fn=_is_worth_a_retry,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+@_no_ticket_text
+def classify_shard(shard: Path, settings: RunSettings, folder: RunFolder) -> PartStats | None:
+    """Label the tickets of one shard, unless its part is there."""
+    stats = pipeline.classify_one(settings, folder, shard)
+    done = f"{stats.rows:,} tickets, {stats.score_s:.1f} s on {stats.engine}" if stats else "has its part already"
+    _Log().note(f"{shard.stem}: {done}")
+    return stats
+
+
+@task(task_run_name="commit", cache_policy=NO_CACHE, persist_result=False)
+@_no_ticket_text
+def commit(job: Job, stats: Sequence[PartStats]) -> None:
+    """Publish the parts all at once, with their manifest."""
+    pipeline.commit(job, stats)
+    _Log().note(f"run {job.folder.run_id} is committed: {job.folder.predictions}")
+
+
+@task(
+    task_run_name="summarise",
+    retries=2,
+    retry_delay_seconds=5,
+    retry_condition_fn=_is_worth_a_retry,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+@_no_ticket_text
+def summarise(job: Job) -> None:
+    """Sum up the volumes by intent, on disk and as artifacts."""
+    summary = pipeline.summarise(job, _Log())
+    show_summary(job.folder, summary)
+    for alert in summary.alerts:
+        _Log().warn(f"alert: {alert.message}")
+    tell_alerts(job.folder, summary)
+    pipeline.publish(job.settings, _Log())
+
+
+@flow(
+    name="classify-tickets",
+    persist_result=False,
+    on_failure=[say_how_to_go_on],
+    on_crashed=[say_how_to_go_on],
+    on_cancellation=[say_how_to_go_on],
+)
+def classify_tickets(settings: RunSettings, runner: Runner = "inline", ray_address: str | None = None) -> RunFolder:
+    """Label every ticket of a source, publish the labels all at once, and sum up the volumes by intent.
+
+    Args:
+        settings: What to read, with which model, where to.
+        runner: Where the shards are classified: in this process, in one process a core, or on a Ray cluster.
+        ray_address: Of the cluster, host:6379 or ray://host:10001; RAY_ADDRESS, or the one on this machine, when unset.
+    """
+    refuse_password(settings)
+    with lock_out(settings.out, settings.lock_timeout, _Log().note):
+        job = plan(settings)
+        shards = extract(job)
+        commit(job, classify(job, shards, runner, ray_address))
+        summarise(job)
+    return job.folder
+
+
+def classify(job: Job, shards: Sequence[Path], runner: Runner, ray_address: str | None) -> list[PartStats]:
+    """Map the shards over the runner, and wait for all of them: OUT stays locked while one is at work."""
+    settings, folder = fit_to_runner(runner, job.settings, job.folder)
+    shards = [folder.shards / shard.name for shard in shards]
+    if not isinstance(classify_shard, Task):  # without its decorator it is a function like any other
+        found = [classify_shard(shard, settings, folder) for shard in shards]
+        return [stats for stats in found if stats is not None]
+    if not shards:
+        return []
+    with open_runner(runner, settings, ray_address) as task_runner:
+        parameters = {"shard": shards, "settings": unmapped(settings), "folder": unmapped(folder)}
+        mapped = task_runner.map(classify_shard, parameters)  # type: ignore[arg-type]  # its tasks are invariant
+        futures = dict(zip(mapped, shards, strict=True))
+        return gather_parts(futures, show_progress(len(shards), folder.run_id))
+
+
+def gather_parts(futures: dict[PrefectFuture[PartStats | None], Path], show_done: Callable[[int], None]) -> list[PartStats]:
+    """Return what the parts have cost, once all shards have ended; those without a part fail the run with their reason."""
+    costs: list[PartStats | None] = []
+    failed: dict[str, Exception] = {}
+    for future in as_completed(list(futures)):
+        try:
+            costs.append(future.result())
+        except Exception as error:
+            failed[futures[future].stem] = error
+        else:
+            show_done(len(costs))
+    if failed:
+        first = min(failed)
+        reason = failed[first] if isinstance(failed[first], EcomIntentError) else without_text(failed[first])
+        raise RunStateError(f"{len(failed)} of {len(futures)} shards failed, the others keep their parts; {first}: {reason}")
+    return [cost for cost in costs if cost is not None]
+
+
+def refuse_password(settings: RunSettings) -> None:
+    """Raise UsageError where the source is a URL that holds a password."""
+    hidden = hide_password(settings.source)
+    if hidden != settings.source:
+        raise UsageError(
+            f"{hidden}: expected a URL without a password, found one, and Prefect stores parameters; set PGPASSWORD where it runs"
+        )
+
+
+def _drop_traceback(record: logging.LogRecord) -> bool:
+    """Leave an error of ours at its one line."""
+    if record.exc_info and isinstance(record.exc_info[1], EcomIntentError):
+        record.exc_info = None
+    return True
+
+
+for _name in ("prefect.flow_runs", "prefect.task_runs"):
+    logging.getLogger(_name).addFilter(_drop_traceback)

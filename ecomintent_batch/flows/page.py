@@ -1,0 +1,112 @@
+"""What the page of a flow run shows: how far it is, the volumes, how they changed, where the files are, how to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefect import Flow
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.events import emit_event
+from prefect.logging.loggers import flow_run_logger
+from prefect.runtime import flow_run as this_flow_run
+
+from ecomintent_batch.analytics.summaries import Summary, add_change, find_run_before
+from ecomintent_batch.runs.lifecycle import Manifest, RunFolder, read_manifest
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def show_progress(shards: int, run_id: str) -> Callable[[int], None]:
+    """Show a bar, and return what sets it to a number of shards done."""
+    if not shards or this_flow_run.id is None:  # nobody to show it to
+        return lambda done: None
+    described = f"Shards of run {run_id} with their part, of {shards}"
+    bar: Any = create_progress_artifact(progress=0.0, key="shards-done", description=described)
+
+    def show(done: int) -> None:
+        update_progress_artifact(bar, progress=100 * done / shards)
+
+    return show
+
+
+def show_summary(folder: RunFolder, summary: Summary) -> None:
+    """Show the volumes as a table, the summary with the change against the run before, and where the report is."""
+    if this_flow_run.id is None:
+        return
+    # Not at the top: once polars is loaded, no Ctrl-C gets through to a thread that waits (2.1.0).
+    from polars import selectors
+
+    of_run = f"Run {folder.run_id}"
+    volumes, before = summary.tables["volume_by_intent"], find_run_before(folder, read_manifest(folder.manifest))
+    if before is not None:
+        volumes = add_change(volumes, folder.out, before)
+    rounded = volumes.with_columns(selectors.float().round(4))
+    create_table_artifact(key="volume-by-intent", table=rounded.to_dicts(), description=of_run)
+    report = folder.summaries / "report.html"
+    page = summary.markdown + _describe_change(volumes, before) + _list_files(folder, report)
+    create_markdown_artifact(key="run-summary", markdown=page, description=of_run)
+    if report.exists():
+        create_link_artifact(link=report.absolute().as_uri(), link_text=str(report), key="report", description=of_run)
+
+
+def tell_alerts(folder: RunFolder, summary: Summary) -> None:
+    """Emit an event for each alert that fired: automations on `ecomintent-batch.alert` turn it into a message to people."""
+    if this_flow_run.id is None:
+        return
+    for alert in summary.alerts:
+        resource = {"prefect.resource.id": f"ecomintent-batch.intent.{alert.intent}", "prefect.resource.name": alert.intent}
+        emit_event("ecomintent-batch.alert", resource=resource, payload={"run_id": folder.run_id, **alert.to_dict()})
+
+
+def say_how_to_go_on(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Say in the log of a run that ended early what is kept of it, and that the next one goes on from there."""
+    log = flow_run_logger(flow_run, flow)
+    kept = describe_kept(Path(dict(flow_run.parameters["settings"]).get("out", "ecomintent-out")))
+    again = "the next run of the same parameters goes on from there (`resume`)"
+    log.warning("%s: %s; %s", state.name, kept, again)
+
+
+def describe_kept(out: Path) -> str:
+    """Return what the newest run under way in OUT has on disk."""
+    plans = sorted((out / "staging").glob("*/plan.json"))
+    if not plans:
+        return f"nothing is kept in {out}/staging"
+    folder = RunFolder(out, plans[-1].parent.name)
+    parts, shards = len(list(folder.staging.glob("receipts/*.json"))), len(list(folder.shards.glob("shard-*.parquet")))
+    extracted = "" if (folder.shards / "extraction.json").exists() else ", and the source was not read to its end"
+    return f"run {folder.run_id} keeps {parts} parts in {folder.staging}, of {shards} shards{extracted}"
+
+
+def _describe_change(volumes: pl.DataFrame, before: Manifest | None) -> str:
+    if before is None:
+        return "\n## Change\n\nNo earlier run of this source to compare with.\n"
+    lines = [f"\n## Change against run {before['run_id']}\n"]
+    lines += ["| intent | tickets | before | share | before | change |", "|---|---:|---:|---:|---:|---:|"]
+    lines += [
+        f"| {row['intent']} | {row['tickets']:,} | {row['tickets_before']:,} "
+        f"| {row['share']:.1%} | {row['share_before']:.1%} | {100 * row['share_change']:+.1f} points |"
+        for row in volumes.iter_rows(named=True)
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _list_files(folder: RunFolder, report: Path) -> str:
+    files = {
+        "Predictions": folder.predictions,
+        "Summaries": folder.summaries,
+        "Report": report,
+        "Rejects": folder.rejects,
+        "Manifest": folder.manifest,
+    }
+    lines = [f"- {name}: `{path.absolute()}`" for name, path in files.items() if path.exists()]
+    return "\n## Files\n\n" + "\n".join(lines) + "\n"

@@ -1,0 +1,1 @@
+"""A shard → a part: tokens, batches, engines."""

@@ -1,0 +1,226 @@
+"""One shard → one part: clean, tokenise, score, label."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from ecomintent_batch.errors import SourceError
+from ecomintent_batch.inference.batches import Encodings, Int64, join_encodings, padding_ratio, plan_batches, tokenise_words
+from ecomintent_batch.inference.engines import Engine, ModelFolder
+from ecomintent_batch.schema import OTHER, STATUSES, TEXT_PREFIX, prediction_schema
+from ecomintent_batch.storage.atomic import write_parquet
+from ecomintent_batch.text.language import tell_languages
+from ecomintent_batch.text.message import clean_messages, hash_message, which_have_words
+from ecomintent_batch.text.words import split_words
+
+OK, EMPTY, UNSUPPORTED_LANGUAGE, ERROR = range(len(STATUSES))
+_SLICE_ROWS = 8192
+_PLAIN_MULTI_INTENT = 0.30  # for a model without a trained signal: the runner-up's probability that earns a reader
+
+
+@dataclass(frozen=True)
+class ClassifyOptions:
+    """The settings that decide what a part holds."""
+
+    threshold: float = 0.70
+    max_length: int | None = None
+    dedupe: bool = True
+    raw_text: bool = False
+    keep_text: bool = False
+    any_language: bool = False
+
+
+@dataclass(frozen=True)
+class PreparedShard:
+    """A shard with its messages tokenised: all that does not need the model is done.
+
+    Attributes:
+        kept: ticket_id, row_number and the kept columns.
+        messages: distinct messages (all of them where dedupe is off), a large_string array.
+        languages: ISO 639-1 code or None for each message.
+        message_of: index into `messages` for each ticket, shape (tickets,).
+        to_score: indices of the messages with words.
+        encodings: token ids of the messages in `to_score`.
+    """
+
+    path: Path
+    kept: pa.Table
+    messages: pa.Array
+    message_of: Int64
+    languages: NDArray[np.object_]
+    to_score: Int64
+    encodings: Encodings
+    prepare_s: float
+
+
+@dataclass(frozen=True)
+class PartStats:
+    """What one part has cost."""
+
+    rows: int
+    messages_scored: int
+    tokens: int
+    padding_ratio: float
+    prepare_s: float
+    score_s: float
+    engine: str
+    write_s: float = 0.0
+
+
+def prepare_shard(path: Path, model: ModelFolder, options: ClassifyOptions) -> PreparedShard:
+    """Read a shard, clean its texts, find equal messages, tell their language and tokenise them."""
+    started = time.perf_counter()
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise SourceError(
+            f"{path}: expected a shard of this run, found: {type(error).__name__}; start afresh with --new"
+        ) from None
+    texts = table.select([name for name in table.column_names if name.startswith(TEXT_PREFIX)])
+    kept = table.select([name for name in table.column_names if not name.startswith(TEXT_PREFIX)])
+    # In slices, so that the texts that need cleaning are never all Python strings at once.
+    cleaned = [clean_messages(batch.columns, raw=options.raw_text) for batch in texts.to_batches(_SLICE_ROWS)]
+    messages = pa.chunked_array(cleaned, pa.large_string()).combine_chunks()
+    message_of = np.arange(len(messages), dtype=np.int64)
+    del table, texts, cleaned
+    if options.dedupe:
+        encoded = messages.dictionary_encode()
+        messages, message_of = encoded.dictionary, encoded.indices.to_numpy().astype(np.int64)
+    max_length = min(options.max_length or model.max_length, model.max_length)
+    readable = which_have_words(messages)
+    languages = np.full(len(messages), None, object)
+    encodings: list[Encodings] = []
+    for start in range(0, len(messages), _SLICE_ROWS):
+        chosen = np.flatnonzero(readable[start : start + _SLICE_ROWS]) + start
+        words = split_words(messages.take(pa.array(chosen)))
+        languages[chosen] = tell_languages(words)
+        encodings.append(tokenise_words(model.tokenizer, words, max_length))
+    to_score = np.flatnonzero(readable).astype(np.int64)
+    return PreparedShard(
+        path, kept, messages, message_of, languages, to_score, join_encodings(encodings), time.perf_counter() - started
+    )
+
+
+def score_shard(shard: PreparedShard, engine: Engine, advance: Callable[[float], None]) -> tuple[Any, PartStats]:
+    """Return the logits of the messages to score, shape (len(to_score), labels), and what they cost.
+
+    `advance` hears of tickets, so that it ends at the rows of the shard however many were equal.
+    """
+    batches = plan_batches(shard.encodings.lengths, engine.max_batch_tokens)
+    tickets, messages = len(shard.message_of), len(shard.to_score)
+    started = time.perf_counter()
+    logits = engine.score(shard.encodings, batches, lambda n: advance(n * tickets / messages))
+    if not messages:
+        advance(tickets)
+    stats = PartStats(
+        rows=tickets,
+        messages_scored=messages,
+        tokens=int(shard.encodings.lengths.sum()),
+        padding_ratio=padding_ratio(shard.encodings.lengths, batches),
+        prepare_s=shard.prepare_s,
+        score_s=time.perf_counter() - started,
+        engine=engine.description,
+    )
+    return logits, stats
+
+
+def label_shard(shard: PreparedShard, logits: Any, model: ModelFolder, fingerprint: str, options: ClassifyOptions) -> pa.Table:
+    """Return the predictions of a shard in the order of its tickets."""
+    n, labels = len(shard.messages), pa.array(model.labels, pa.string())
+    probabilities = np.full((n, len(labels)), np.nan, np.float32)
+    probabilities[shard.to_score] = model.to_probabilities(logits)
+    n_tokens, is_truncated = np.zeros(n, np.int32), np.zeros(n, bool)
+    n_tokens[shard.to_score], is_truncated[shard.to_score] = shard.encodings.n_tokens, shard.encodings.is_truncated
+    status = np.full(n, EMPTY)
+    status[shard.to_score] = OK
+    failed = np.asarray(np.isnan(probabilities).any(axis=1))
+    if model.languages and not options.any_language:
+        foreign = [language is not None and language not in model.languages for language in shard.languages]
+        status[np.array(foreign, bool) & (status == OK)] = UNSUPPORTED_LANGUAGE
+    status[failed & (status != EMPTY)] = ERROR
+
+    ranked = np.argsort(np.where(failed[:, None], 0, -probabilities), axis=1, kind="stable")
+    rows = np.arange(n)
+    first, second = ranked[:, 0], ranked[:, 1]
+    confidence, second_confidence = probabilities[rows, first], probabilities[rows, second]
+    unsure = confidence < options.threshold
+    intent = pc.if_else(pa.array(unsure | (status != OK)), OTHER, labels.take(pa.array(first)))
+    multi = is_multi_intent(probabilities, n_tokens, model.calibration) & ~failed
+
+    columns: dict[str, Any] = {
+        "intent": intent.dictionary_encode(),
+        "top_intent": labels.take(pa.array(first, mask=failed)),
+        "confidence": pa.array(confidence, mask=failed),
+        "second_intent": labels.take(pa.array(second, mask=failed)),
+        "second_confidence": pa.array(second_confidence, mask=failed),
+        "below_threshold": pa.array(unsure, mask=failed),
+        **{f"prob {i}": pa.array(probabilities[:, i].copy(), mask=failed) for i in range(len(labels))},
+        "status": pa.array(STATUSES, pa.string()).take(pa.array(status)).dictionary_encode(),
+        "n_tokens": pa.array(n_tokens),
+        "is_truncated": pa.array(is_truncated),
+        "is_multi_intent": pa.array(multi),
+        "language": pa.array(shard.languages, pa.string()),
+        "message_hash": pa.array(map(hash_message, shard.messages.to_pylist()), pa.string()),
+        **({"message": shard.messages.cast(pa.string())} if options.keep_text else {}),
+    }
+    of_tickets = pa.table(list(columns.values()), names=list(columns)).take(pa.array(shard.message_of)).unify_dictionaries()
+    constant = [
+        pa.repeat(pa.scalar(fingerprint, pa.string()), len(shard.message_of)),
+        pa.repeat(pa.scalar(datetime.now(UTC), pa.timestamp("us", tz="UTC")), len(shard.message_of)),
+    ]
+    schema = prediction_schema(list(shard.kept.schema)[2:], model.labels, options.keep_text)
+    return pa.Table.from_arrays([*shard.kept.columns, *of_tickets.columns, *constant], schema=schema)
+
+
+def is_multi_intent(
+    probabilities: NDArray[np.float32], n_tokens: NDArray[np.int32], calibration: dict[str, Any]
+) -> NDArray[np.bool_]:
+    """Tell which messages ask for two things, by the model's trained signal where it has one.
+
+    The signal is a logistic regression over (first, second and third probability, log of the tokens), whose
+    coefficients stand in `calibration.json`.
+    """
+    ranked = -np.sort(-np.nan_to_num(probabilities), axis=1)
+    signal = calibration.get("multi_intent")
+    if signal is None:
+        return np.asarray(ranked[:, 1] >= _PLAIN_MULTI_INTENT)
+    return np.asarray(multi_intent_features(ranked, n_tokens) @ np.array(signal["coefficients"]) + signal["intercept"] > 0)
+
+
+def multi_intent_features(ranked: NDArray[np.float32], n_tokens: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Return what the multi-intent signal looks at, shape (messages, 4), from descending probabilities."""
+    third = ranked[:, 2] if ranked.shape[1] > 2 else np.zeros(len(ranked))
+    return np.column_stack([ranked[:, 0], ranked[:, 1], third, np.log1p(n_tokens)]).astype(np.float64)
+
+
+def write_part(table: pa.Table, folder: Path, shard: Path) -> Path:
+    """Write the part of a shard, whole or not at all, and return its path."""
+    path = folder / shard.name.replace("shard-", "part-")
+    write_parquet(table, path)
+    return path
+
+
+def count_labelled(parts: Sequence[Path]) -> tuple[dict[str, int], int, list[str]]:
+    """Return the tickets of some parts by status, how many are below the threshold, and the models that labelled them."""
+    statuses: Counter[str] = Counter()
+    below_threshold = 0
+    models: set[str] = set()
+    for part in parts:
+        table = pq.read_table(part, columns=["status", "model", "below_threshold"], read_dictionary=["model"], partitioning=None)
+        for row in table.group_by(["status", "model"]).aggregate([([], "count_all"), ("below_threshold", "sum")]).to_pylist():
+            statuses[row["status"]] += row["count_all"]
+            below_threshold += row["below_threshold_sum"] or 0
+            models.add(row["model"])
+    return dict(statuses), below_threshold, sorted(models)

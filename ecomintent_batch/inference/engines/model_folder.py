@@ -1,0 +1,161 @@
+"""A model folder: labels, tokenizer, calibration, weights. Plain Hugging Face layout, nothing of our own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecomintent_batch.errors import ModelError
+from ecomintent_batch.schema import probability_column
+from ecomintent_batch.storage.atomic import sha256_of
+from ecomintent_batch.storage.packaged import packaged_path
+
+EMBEDDED = packaged_path("models/nine_intents")
+_ROBERTA_LIKE = {"roberta", "xlm-roberta", "camembert", "mpnet"}  # two positions are taken before the first token
+_DEFAULT_MAX_LENGTH = 512
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """The files of one sequence-classification model."""
+
+    path: Path
+    name: str
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """`config.json`."""
+        return _read_json(self.path / "config.json", self.name)
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """Label names in the order of the model's outputs."""
+        by_id = self.config.get("id2label")
+        if (
+            not isinstance(by_id, dict)
+            or len(by_id) < 2
+            or sorted(map(str, by_id), key=_as_int) != [str(i) for i in range(len(by_id))]
+        ):
+            raise ModelError(
+                f"{self.name}: expected id2label with at least two labels in config.json, found none; is it a classifier?"
+            )
+        labels = [str(by_id[key]) for key in sorted(by_id, key=_as_int)]
+        if len({probability_column(label) for label in labels}) != len(labels):
+            raise ModelError(f"{self.name}: expected labels that differ by a letter or digit, found {', '.join(labels)}")
+        return labels
+
+    @cached_property
+    def calibration(self) -> dict[str, Any]:
+        """`calibration.json`, empty where the model has none."""
+        file = self.path / "calibration.json"
+        return _read_json(file, self.name) if file.exists() else {}
+
+    @property
+    def languages(self) -> list[str]:
+        """ISO 639-1 codes of the languages it was trained on; empty where `calibration.json` does not say."""
+        return list(self.calibration.get("languages", []))
+
+    @property
+    def onnx_file(self) -> Path:
+        """The int8 model for CPUs; it need not exist."""
+        return self.path / "onnx" / "model_int8.onnx"
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The fast tokenizer, without padding and truncation, which `batching.py` does."""
+        from tokenizers import Tokenizer
+
+        file = self.path / "tokenizer.json"
+        if not file.exists():
+            raise ModelError(f"{self.name}: expected a fast tokenizer (tokenizer.json), found none")
+        try:
+            tokenizer = Tokenizer.from_file(str(file))
+        except Exception as error:  # tokenizers raises bare Exception
+            raise ModelError(f"{self.name}: expected a readable tokenizer.json, found: {error}") from None
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return tokenizer
+
+    @property
+    def pad_id(self) -> int:
+        """The id that fills short rows; masked, so any valid id does."""
+        return int(self.config.get("pad_token_id") or 0)
+
+    @cached_property
+    def max_length(self) -> int:
+        """Tokens of a message that the model can read."""
+        positions = int(self.config.get("max_position_embeddings") or _DEFAULT_MAX_LENGTH)
+        if self.config.get("model_type") in _ROBERTA_LIKE:
+            positions -= 2
+        file = self.path / "tokenizer_config.json"
+        named = _read_json(file, self.name).get("model_max_length") if file.exists() else None
+        return min(positions, int(named)) if isinstance(named, int | float) and named > 0 else positions
+
+    def fingerprint(self, weights_file: str) -> str:
+        """Return `<name>@<12 hex digits>` over weights, labels, tokenizer and calibration."""
+        digest = hashlib.sha256(json.dumps([self.labels, self.calibration], sort_keys=True).encode())
+        for file in ("tokenizer.json", weights_file):
+            digest.update(sha256_of(self.path / file).encode())
+        return f"{self.path.resolve().name if self.path.exists() else self.name}@{digest.hexdigest()[:12]}"
+
+    def to_probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return calibrated probabilities: softmax of the logits over the temperature, rows adding up to 1."""
+        scaled = logits.astype(np.float64) / float(self.calibration.get("temperature", 1.0))
+        exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True, initial=-np.inf))
+        return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), np.float32)
+
+
+def open_model(model: str | None) -> ModelFolder:
+    """Open a model folder, the embedded one for None; fetch a Hugging Face id once into the hub's cache.
+
+    Raises:
+        ModelError: no such folder, labels or tokenizer missing, or the hub cannot be reached.
+    """
+    if model is None:
+        folder = ModelFolder(EMBEDDED, "embedded model")
+    elif Path(model).expanduser().is_dir():
+        folder = ModelFolder(Path(model).expanduser(), model)
+    elif Path(model).exists() or model.startswith((".", "/", "~")) or model.count("/") != 1:
+        raise ModelError(f"{model}: expected a model folder or a Hugging Face id (owner/name), found neither")
+    else:
+        folder = ModelFolder(_download(model), model)
+    _ = folder.labels, folder.tokenizer
+    return folder
+
+
+def _download(hub_id: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    patterns = ["*.json", "*.safetensors", "onnx/model_int8.onnx", "vocab.txt", "merges.txt"]
+    try:
+        return Path(snapshot_download(hub_id, allow_patterns=patterns))
+    except Exception as error:  # the hub client raises its own, requests' and OS errors
+        raise ModelError(
+            f"{hub_id}: expected a model on the Hugging Face hub, found: {type(error).__name__}; download it and give its folder"
+        ) from None
+
+
+def _read_json(file: Path, name: str) -> dict[str, Any]:
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{name}: expected {file.name}, found none; is this a model folder?") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{name}: expected a readable {file.name}, found: {type(error).__name__}") from None
+    if not isinstance(value, dict):
+        raise ModelError(f"{name}: expected an object in {file.name}, found {type(value).__name__}")
+    return value
+
+
+def _as_int(key: Any) -> int:
+    try:
+        return int(key)
+    except ValueError:
+        return -1

@@ -1,0 +1,161 @@
+"""What committed runs have classified already is left out: an anti-join of a source with their predictions.
+
+A ticket is left out where its newest prediction has the hash of the message that it has now: text that changed, and
+changed back, is classified again. Of several rows of one ticket the newest counts, by its time or else by its place.
+The rows wait in one file, with the hashes of their messages, until DuckDB has said which of them stay: it reads the
+earlier predictions as a stream and keeps only those of the source's tickets, so memory grows with neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ecomintent_batch.errors import RunStateError
+from ecomintent_batch.ingest.sources import first_line, literal_glob
+from ecomintent_batch.schema import TEXT_PREFIX
+from ecomintent_batch.storage.s3 import SCHEME, open_for_reading
+from ecomintent_batch.text.message import clean_messages, hash_message
+
+_SLICE_ROWS = 8192
+_MEMORY_LIMIT = "1GB"  # what does not fit goes to the staging folder
+_SAME_READING = ("table", "query", "raw_text")
+
+_NEWEST = """
+SELECT ticket_id, row_number, message_hash FROM read_parquet($candidates)
+QUALIFY ticket_id IS NULL
+    OR row_number() OVER (PARTITION BY ticket_id ORDER BY ticket_time DESC NULLS LAST, row_number DESC) = 1
+"""
+# Runs sort by their id, which is by time; a prediction that failed is none.
+_STAYS = f"""
+WITH newest AS MATERIALIZED ({_NEWEST}),
+earlier AS (
+    SELECT ticket_id, arg_max({{'hash': message_hash, 'model': model, 'status': status::VARCHAR}}, (run_id, row_number)) AS latest
+    FROM read_parquet($files, hive_partitioning = true, hive_types = {{'run_id': VARCHAR}})
+    WHERE ticket_id IN (SELECT ticket_id FROM newest)
+    GROUP BY ticket_id
+)
+SELECT row_number FROM newest ANTI JOIN earlier
+ON newest.ticket_id = earlier.ticket_id AND newest.message_hash = latest.hash
+    AND latest.model = coalesce($model, latest.model) AND latest.status <> 'error'
+ORDER BY row_number
+"""  # noqa: S608 - two statements of this file
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """The predictions of committed runs.
+
+    Attributes:
+        files: their parts.
+        model: where it is given, predictions of other models do not count.
+        raw: how the messages of the source are cleaned.
+    """
+
+    files: Sequence[str]
+    model: str | None = None
+    raw: bool = False
+
+
+def leave_out_classified(
+    tables: Iterable[pa.Table], earlier: Earlier, time_column: str | None, candidates: Path
+) -> Iterator[pa.Table | int]:
+    """Yield tables of the same columns with the rows that stay, behind the number of rows that do not.
+
+    Args:
+        tables: rows as shards have them, in source order.
+        time_column: which of their columns tells the newest row of a ticket.
+        candidates: a file for the rows in the meantime; it is removed.
+    """
+    try:
+        rows = _write_candidates(tables, earlier.raw, time_column, candidates)
+        stays = _find_staying(earlier, candidates) if rows else np.zeros(0, np.int64)
+        yield rows - len(stays)
+        if not len(stays):
+            return
+        with pq.ParquetFile(candidates) as file:
+            columns = [name for name in file.schema_arrow.names if name not in ("message_hash", "ticket_time")]
+            for batch in file.iter_batches(_SLICE_ROWS, columns=columns):
+                places = batch.column("row_number").to_numpy()
+                first, last = np.searchsorted(stays, (places[0], places[-1] + 1))
+                if first < last:
+                    yield pa.Table.from_batches([batch.filter(pa.array(np.isin(places, stays[first:last])))])
+    finally:
+        candidates.unlink(missing_ok=True)
+
+
+def _write_candidates(tables: Iterable[pa.Table], raw: bool, time_column: str | None, candidates: Path) -> int:
+    writer: pq.ParquetWriter | None = None
+    rows = 0
+    try:
+        for table in tables:
+            if not table.num_rows:
+                continue
+            texts = [table.column(name).combine_chunks() for name in table.column_names if name.startswith(TEXT_PREFIX)]
+            hashes = list(map(hash_message, clean_messages(texts, raw=raw).to_pylist()))
+            times = table.column(time_column) if time_column else pa.nulls(table.num_rows, pa.timestamp("us"))
+            table = table.append_column("message_hash", pa.array(hashes)).append_column("ticket_time", times)
+            writer = writer or pq.ParquetWriter(candidates, table.schema, compression="zstd", compression_level=1)
+            writer.write_table(table)
+            rows += table.num_rows
+    finally:
+        if writer:
+            writer.close()
+    return rows
+
+
+def _find_staying(earlier: Earlier, candidates: Path) -> Any:
+    """Return the places of the rows that are to be classified, in their order."""
+    values: dict[str, Any] = {"candidates": literal_glob(str(candidates))}
+    if earlier.files:
+        values |= {"files": list(map(literal_glob, earlier.files)), "model": earlier.model}
+    with duckdb.connect(
+        config={"memory_limit": _MEMORY_LIMIT, "temp_directory": str(candidates.with_suffix(".spill"))}
+    ) as connection:
+        connection.execute("SET enable_external_file_cache = false")
+        connection.execute("SET preserve_insertion_order = false")
+        if any(file.startswith(SCHEME) for file in earlier.files):
+            open_for_reading(connection)
+        query = _STAYS if earlier.files else f"SELECT row_number FROM ({_NEWEST}) ORDER BY row_number"  # noqa: S608 - of this file
+        try:
+            return connection.execute(query, values).fetchnumpy()["row_number"]
+        except duckdb.IOException as error:
+            raise RunStateError(
+                f"the parts that the manifests list: expected all of them, found: {first_line(error)}; "
+                "see ecomintent-batch verify, and clean away the run that is broken"
+            ) from None
+
+
+def newest_committed(manifests: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> datetime | None:
+    """Return the newest time of a ticket that earlier runs of this source have read; None where there was none.
+
+    A time behind the start of its own run is a mistake in the data, and would hide all that comes until then.
+
+    Args:
+        now: `source`, `columns` and `settings`, as the manifest of this run will have them.
+    """
+    newest = None
+    for manifest in manifests:
+        read = manifest.get("newest")
+        if read is None or not _is_same_reading(manifest, now):
+            continue
+        time, started = datetime.fromisoformat(read), datetime.fromisoformat(manifest["started_at"])
+        time = min(time, started if time.tzinfo else started.replace(tzinfo=None))
+        newest = time if newest is None else max(newest, time)
+    return newest
+
+
+def _is_same_reading(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    return (
+        then["source"] == now["source"]
+        and all(then["columns"][name] == now["columns"][name] for name in ("id", "text", "time"))
+        and all(then["settings"].get(name) == now["settings"].get(name) for name in _SAME_READING)
+    )

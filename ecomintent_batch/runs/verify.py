@@ -1,0 +1,111 @@
+"""A committed run, read again: is it whole, is it what was written, does every source row have one answer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ecomintent_batch.errors import RunStateError
+from ecomintent_batch.runs.lifecycle import Manifest, RunFolder, read_manifest
+from ecomintent_batch.schema import REJECTS, prediction_schema
+from ecomintent_batch.storage.atomic import sha256_of
+
+
+def verify_run(folder: RunFolder) -> list[str]:
+    """Return what is wrong with a committed run, a line for each finding; nothing where it is what was written.
+
+    Every part is read to its end: present, none too many, SHA-256, rows, columns; the rows of the source are those of
+    predictions, rejects and what was skipped, and no two rows answer for the same one.
+    """
+    try:
+        manifest = read_manifest(folder.manifest)
+        return list(_find_anomalies(folder, manifest))
+    except RunStateError as error:
+        return [str(error)]
+    except (KeyError, TypeError, AttributeError) as error:
+        return [f"{folder.manifest}: expected the manifest of a run, found one that lacks or garbles {error}"]
+
+
+def _find_anomalies(folder: RunFolder, manifest: Manifest) -> Iterator[str]:
+    if manifest["run_id"] != folder.run_id:
+        yield f"{folder.manifest}: expected run_id {folder.run_id}, found {manifest['run_id']}"
+    listed = [part["file"] for part in manifest["parts"]]
+    there = sorted(path.name for path in folder.predictions.iterdir()) if folder.predictions.is_dir() else []
+    for name in sorted(set(there) - set(listed)):
+        yield f"{folder.predictions / name}: expected nothing that the manifest does not list, found a file"
+    places: list[Any] = []
+    schemas: list[pa.Schema] = []
+    for part in manifest["parts"]:
+        path = folder.predictions / part["file"]
+        findings = list(_check_file(path, part["rows"], part["sha256"]))
+        yield from findings
+        if not findings:
+            schemas.append(pq.read_schema(path))
+            places.append(pq.read_table(path, columns=["row_number"], partitioning=None)["row_number"].to_numpy())
+    if schemas:
+        yield from _check_columns(folder, manifest, schemas)
+    findings = list(_check_file(folder.rejects, manifest["counts"]["rejects"], manifest["rejects_sha256"]))
+    yield from findings
+    if not findings:
+        if pq.read_schema(folder.rejects).names != REJECTS.names:
+            yield f"{folder.rejects}: expected the columns {', '.join(REJECTS.names)}, found others"
+        else:
+            places.append(pq.read_table(folder.rejects, columns=["row_number"], partitioning=None)["row_number"].to_numpy())
+    yield from _check_counts(folder, manifest)
+    if len(places) == len(listed) + 1:
+        yield from _check_places(folder, manifest["counts"]["source_rows"], np.concatenate(places))
+
+
+def _check_file(path: Path, rows: int, sha256: str) -> Iterator[str]:
+    """Yield why a Parquet file is not the one that was written, if so."""
+    if not path.is_file():
+        yield f"{path}: expected a file of {rows} rows, found none"
+        return
+    if sha256_of(path) != sha256:
+        yield f"{path}: expected the bytes that were written, found others (SHA-256)"
+        return
+    try:
+        found = sum(batch.num_rows for batch in pq.ParquetFile(path).iter_batches())
+    except (OSError, pa.ArrowException) as error:
+        yield f"{path}: expected a Parquet file, found: {type(error).__name__}"
+        return
+    if found != rows:
+        yield f"{path}: expected {rows} rows, found {found}"
+
+
+def _check_columns(folder: RunFolder, manifest: Manifest, schemas: Sequence[pa.Schema]) -> Iterator[str]:
+    kept = manifest["columns"]["kept"].values()
+    contract = prediction_schema([], [], bool(manifest["settings"]["keep_text"])).names
+    for part, schema in zip(manifest["parts"], schemas, strict=False):
+        if missing := [name for name in (*contract, *kept) if name not in schema.names]:
+            yield f"{folder.predictions / part['file']}: expected the column {missing[0]}, found none"
+        if not schema.equals(schemas[0]):
+            yield f"{folder.predictions / part['file']}: expected the columns of the first part, found others"
+
+
+def _check_counts(folder: RunFolder, manifest: Manifest) -> Iterator[str]:
+    counts = manifest["counts"]
+    sums = {
+        "source rows": (counts["source_rows"], counts["predictions"] + counts["rejects"] + counts["skipped"]),
+        "predictions": (counts["predictions"], sum(part["rows"] for part in manifest["parts"])),
+        "predictions by status": (counts["predictions"], sum(counts["by_status"].values())),
+    }
+    for what, (expected, found) in sums.items():
+        if expected != found:
+            yield f"{folder.manifest}: expected {expected} {what}, found {found}"
+
+
+def _check_places(folder: RunFolder, source_rows: int, places: Any) -> Iterator[str]:
+    """Yield whether a row of the source has two answers, or an answer has no row."""
+    distinct = np.unique(places)
+    if len(distinct) != len(places):
+        place, times = Counter(places.tolist()).most_common(1)[0]
+        yield f"{folder.predictions}: expected one answer for each row of the source, found {times} for row_number {place}"
+    if len(distinct) and not 0 <= distinct[0] <= distinct[-1] < source_rows:
+        yield f"{folder.predictions}: expected row_number within {source_rows} source rows, found {distinct[0]} to {distinct[-1]}"

@@ -1,0 +1,145 @@
+"""Raw body → message: the customer's newest words, without markup, quoted thread or signature.
+
+Nine messages in ten are one line of plain text and meet no rule, which is told in bulk. selectolax reads HTML, quopri decodes
+what a mail gateway left encoded, `thread` finds the newest mail among the lines.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import quopri
+import re
+import unicodedata
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from ecomintent_batch.text.newest import has_words, newest_message
+
+__all__ = [
+    "clean_message",
+    "clean_messages",
+    "has_words",
+    "hash_message",
+    "html_to_text",
+    "newest_message",
+    "which_have_words",
+]
+
+_CONTROLS = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060\ufeff\ufffc\ufffd\U000e0000-\U000e007f]"
+)
+_MAX_CHARS = 200_000
+_RAW_RULES = "[^ -~]|  |^ | $"  # in RE2's words: what `_clean_text` may change
+_RULES = _RAW_RULES + "|[<&=]"
+_ENTITY = re.compile(r"&(?:#\d+|#x[0-9a-fA-F]+|[a-zA-Z]{2,8});")
+_QUOTED_PRINTABLE = re.compile(r"=[CDE][0-9A-F]=[89AB][0-9A-F]|=3D[\"']|=20$|^.{60,80}=$|[a-z]=[EF][0-9A-F](?=[a-z ])", re.M)
+_TAG = re.compile(
+    r"</?(?:p|br|div|span|html|body|table|td|tr|a|b|i|u|ul|ol|li|pre|font|strong|em|blockquote|img|h[1-6]|style|head|meta)(?=[\s/>])[^<>]*>",
+    re.I,
+)
+_LINE_TAG = re.compile(r"<(?:/p|p class=\"?Mso\w*|/?(?:div|tr|li|h[1-6])|(br)|(p|hr|/?(?:table|ul|ol|blockquote)))\b", re.I)
+_LINE_ENDS = re.compile(r"\n?(?: *\x1e *)+")  # a line tag sets \x1e, and a run of them ends one line
+_UNSEEN = (
+    "style, script, head, title, .gmail_signature, .gmail_signature_prefix, .moz-signature, #Signature, .yahoo_quoted, "
+    '[hidden], [style*="display:none"], [style*="display: none"]'
+)
+_QUOTE = 'blockquote:not([style*="border:none"]):not([style*="border: none"])'  # an editor's indent has no border
+
+
+def clean_message(texts: Sequence[str | None], *, raw: bool = False) -> str:
+    """Join the text columns of one ticket into the message that the model reads.
+
+    Args:
+        texts: raw texts in reading order (subject, body); None and blank ones are left out, and so is a text that
+            the next one begins with.
+        raw: keep markup, threads and signatures; only control characters and runs of white space go.
+
+    Returns:
+        NFC, single spaces, a line for each text; "" where none is left.
+    """
+    return _join([_clean_text(text, raw) for text in texts if text])
+
+
+def clean_messages(texts: Sequence[pa.Array], *, raw: bool = False) -> pa.Array:
+    """Return the messages of many tickets, one array a text column, as `clean_message` makes them one by one.
+
+    Plain text meets no rule and is told in bulk; of the rest, equal texts are cleaned once.
+    """
+    columns = [_clean_column(column.cast(pa.large_string()).fill_null(""), raw) for column in texts]
+    if len(columns) == 1:
+        return columns[0]
+    return pa.array(map(_join, zip(*(column.to_pylist() for column in columns), strict=True)), pa.large_string())
+
+
+def which_have_words(messages: pa.Array) -> NDArray[np.bool_]:
+    """Tell of each message whether `has_words` is true of it."""
+    found = pc.match_substring_regex(messages, r"\w").to_numpy(zero_copy_only=False)  # RE2's \w knows ASCII only
+    found[~found] = [has_words(message) for message in messages.filter(pa.array(~found)).to_pylist()]
+    return np.asarray(found)
+
+
+def _clean_column(texts: pa.Array, raw: bool) -> pa.Array:
+    meets_a_rule = pc.or_(
+        pc.match_substring_regex(texts, _RAW_RULES if raw else _RULES), pc.greater(pc.utf8_length(texts), _MAX_CHARS)
+    )
+    some = texts.filter(meets_a_rule).dictionary_encode()
+    cleaned = pa.array((_clean_text(text, raw) for text in some.dictionary.to_pylist()), pa.large_string())
+    return pc.replace_with_mask(texts, meets_a_rule, cleaned.take(some.indices))
+
+
+def _join(parts: Sequence[str]) -> str:
+    joined = list(dict.fromkeys(part for part in parts if part))
+    if len(joined) == 2 and joined[1].startswith(joined[0]):
+        del joined[0]
+    return "\n".join(joined)
+
+
+def hash_message(message: str) -> str:
+    """Return 128 bits of BLAKE2b of a message, in hex: equal messages share it, and it does not give them away."""
+    return hashlib.blake2b(message.encode(), digest_size=16).hexdigest()
+
+
+def _clean_text(text: str, raw: bool) -> str:
+    text = text[:_MAX_CHARS]
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text)
+    if not raw:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+        if "=" in text and _QUOTED_PRINTABLE.search(text):
+            text = _decode_quoted_printable(text)
+        if "<" in text and _TAG.search(text):
+            text = html_to_text(text)
+        elif "&" in text and _ENTITY.search(text):
+            text = html.unescape(text)
+        if "\n" in text:
+            text = newest_message(text)
+        if not text.isascii():
+            text = unicodedata.normalize("NFC", text)
+    return " ".join(_CONTROLS.sub(" ", text).split())
+
+
+def _decode_quoted_printable(text: str) -> str:
+    octets = quopri.decodestring(text.encode("utf-8", "surrogatepass"))
+    try:
+        return octets.decode("utf-8")
+    except UnicodeDecodeError:
+        return octets.decode("cp1252", "replace")
+
+
+def html_to_text(markup: str) -> str:
+    """Return the visible text of an HTML body, a line per block, with ">" in the place of each quotation."""
+    from selectolax.lexbor import LexborHTMLParser
+
+    if "<pre" not in markup:
+        markup = " ".join(markup.split())
+    tree = LexborHTMLParser(_LINE_TAG.sub(lambda tag: ("\n\n" if tag[2] else "\n" if tag[1] else "\x1e") + tag[0], markup))
+    for node in tree.css(_UNSEEN):
+        node.decompose()
+    for node in tree.css(_QUOTE):
+        node.replace_with("\n\n>\n\n")
+    return "" if tree.body is None else _LINE_ENDS.sub("\n", tree.body.text(separator="", strip=False))
