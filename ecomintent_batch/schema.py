@@ -14,7 +14,13 @@ TEXT_PREFIX = "_text_"
 _DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 
 REJECTS = pa.schema(
-    [("file", pa.string()), ("line", pa.int64()), ("row_number", pa.int64()), ("column", pa.string()), ("error", pa.string())]
+    [
+        ("file", pa.string()),
+        ("line", pa.int64()),
+        ("row_number", pa.int64()),
+        ("column", pa.string()),
+        ("error", pa.string()),
+    ]
 )
 
 
@@ -35,7 +41,9 @@ def shard_schema(kept: Sequence[pa.Field], n_texts: int) -> pa.Schema:
     )
 
 
-def prediction_schema(kept: Sequence[pa.Field], labels: Sequence[str], keep_text: bool) -> pa.Schema:
+def prediction_schema(
+    kept: Sequence[pa.Field], labels: Sequence[str], keep_text: bool
+) -> pa.Schema:
     """Return the schema of the predictions (DESIGN, section 4)."""
     return pa.schema(
         [
@@ -68,7 +76,9 @@ def output_names(kept: Sequence[str], labels: Sequence[str]) -> dict[str, str]:
     A name that the job itself writes (`status`, `language`, `model` … are usual in exports) gets the
     prefix `source_`, repeated until it is free.
     """
-    taken = {name.lower() for name in prediction_schema([], labels, keep_text=True).names} | {"run_id"}
+    taken = {name.lower() for name in prediction_schema([], labels, keep_text=True).names} | {
+        "run_id"
+    }
     names: dict[str, str] = {}
     for column in kept:
         name = column

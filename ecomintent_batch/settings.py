@@ -11,7 +11,14 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, JsonValue, ValidationError, field_serializer, field_validator, model_validator
+from pydantic import (
+    Field,
+    JsonValue,
+    ValidationError,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ecomintent_batch.analytics.alerts import parse_alert
@@ -21,7 +28,9 @@ from ecomintent_batch.storage.s3 import as_url, work_folder
 Columns = Annotated[tuple[str, ...], NoDecode]  # in the environment `channel,brand`, not JSON
 EngineName = Literal["auto", "torch", "onnx", "stub"]
 # For forms and stored parameters only: a command line may hold the password of its user.
-_NO_PASSWORD: dict[str, JsonValue] = {"pattern": r"^(?!\w+://([^:@/]*:(?!\d+([/?#]|$)).*@|.*[?&][^=&]*pass[^=&]*=))"}
+_NO_PASSWORD: dict[str, JsonValue] = {
+    "pattern": r"^(?!\w+://([^:@/]*:(?!\d+([/?#]|$)).*@|.*[?&][^=&]*pass[^=&]*=))"
+}
 
 
 class RunSettings(BaseSettings):
@@ -36,39 +45,90 @@ class RunSettings(BaseSettings):
         description="File, glob, folder, .duckdb file, or postgresql:// URL without its password.",
         json_schema_extra=_NO_PASSWORD,
     )
-    out: Path = Field(Path("ecomintent-out"), description="Folder, or s3:// URL, that holds the outputs of all runs.")
-    publish_to: str | None = Field(None, description="Where the runs of out are published; an s3:// URL as out sets it.")
+    out: Path = Field(
+        Path("ecomintent-out"),
+        description="Folder, or s3:// URL, that holds the outputs of all runs.",
+    )
+    publish_to: str | None = Field(
+        None, description="Where the runs of out are published; an s3:// URL as out sets it."
+    )
     table: str | None = Field(None, description="Table of a database source.")
     query: str | None = Field(None, description="One SELECT over a database source.")
-    id_column: str | None = Field(None, description="Column with the ticket's id; found by its name when unset.")
+    id_column: str | None = Field(
+        None, description="Column with the ticket's id; found by its name when unset."
+    )
     text_column: Columns = Field((), description="Columns with the text, joined in this order.")
-    time_column: str | None = Field(None, description="Column with the ticket's time, for daily volumes.")
-    time_format: str | None = Field(None, description="strptime format of a time column that is text.")
+    time_column: str | None = Field(
+        None, description="Column with the ticket's time, for daily volumes."
+    )
+    time_format: str | None = Field(
+        None, description="strptime format of a time column that is text."
+    )
     keep: Columns = Field((), description="Source columns to carry into the predictions.")
     by: Columns = Field((), description="Source columns to break the volumes down by.")
-    encoding: str | None = Field(None, description="Encoding of text files; told from their bytes when unset.")
-    delimiter: str | None = Field(None, description="Delimiter of text files; told from their lines when unset.")
-    model: str | None = Field(None, description="Model folder or Hugging Face id; the embedded model when unset.")
+    encoding: str | None = Field(
+        None, description="Encoding of text files; told from their bytes when unset."
+    )
+    delimiter: str | None = Field(
+        None, description="Delimiter of text files; told from their lines when unset."
+    )
+    model: str | None = Field(
+        None, description="Model folder or Hugging Face id; the embedded model when unset."
+    )
     engine: EngineName = Field("auto", description="What computes the probabilities.")
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N.")
-    compile: bool = Field(False, description="Compile the torch engine first (torch.compile): a minute, for millions of tickets.")
-    threads: int | None = Field(None, ge=1, description="CPU threads that score; all cores when unset.")
-    threshold: float = Field(0.70, ge=0, le=1, description="Less confident tickets get the intent OTHER.")
-    max_length: int | None = Field(None, ge=8, description="Tokens of a message that the model reads.")
-    max_batch_tokens: int | None = Field(None, ge=8, description="Tokens of one batch, padding included.")
+    device: str = Field(
+        "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N."
+    )
+    compile: bool = Field(
+        False,
+        description="Compile the torch engine first (torch.compile): a minute, for millions of tickets.",
+    )
+    threads: int | None = Field(
+        None, ge=1, description="CPU threads that score; all cores when unset."
+    )
+    threshold: float = Field(
+        0.70, ge=0, le=1, description="Less confident tickets get the intent OTHER."
+    )
+    max_length: int | None = Field(
+        None, ge=8, description="Tokens of a message that the model reads."
+    )
+    max_batch_tokens: int | None = Field(
+        None, ge=8, description="Tokens of one batch, padding included."
+    )
     shard_rows: int = Field(65_536, ge=1, description="Tickets in one shard.")
-    max_reject_ratio: float = Field(0.01, ge=0, le=1, description="Share of unreadable rows that fails the run.")
+    max_reject_ratio: float = Field(
+        0.01, ge=0, le=1, description="Share of unreadable rows that fails the run."
+    )
     dedupe: bool = Field(True, description="Score identical messages of a shard once.")
-    any_language: bool = Field(False, description="Label tickets in languages that the model was not trained on, too.")
+    any_language: bool = Field(
+        False, description="Label tickets in languages that the model was not trained on, too."
+    )
     raw_text: bool = Field(False, description="Leave markup, quoted threads and signatures in.")
     keep_text: bool = Field(False, description="Write the cleaned message into the predictions.")
-    incremental: bool = Field(False, description="Leave out tickets whose message is classified already.")
-    backfill: bool = Field(False, description="With incremental: tickets that another model has classified count as new.")
-    lag_days: float = Field(3, ge=0, description="With incremental and a time column: days to read again, for late rows.")
-    hourly_price: float = Field(0.10, ge=0, description="USD an hour of the machine, for the cost in the report.")
-    alert: Columns = Field((), description="Conditions such as 'WISMO share > 30%' that set exit code 3.")
-    resume: bool = Field(True, description="Pick up an interrupted run of the same settings and source.")
-    lock_timeout: float = Field(0, ge=0, description="Seconds to wait for another job to leave OUT.")
+    incremental: bool = Field(
+        False, description="Leave out tickets whose message is classified already."
+    )
+    backfill: bool = Field(
+        False,
+        description="With incremental: tickets that another model has classified count as new.",
+    )
+    lag_days: float = Field(
+        3,
+        ge=0,
+        description="With incremental and a time column: days to read again, for late rows.",
+    )
+    hourly_price: float = Field(
+        0.10, ge=0, description="USD an hour of the machine, for the cost in the report."
+    )
+    alert: Columns = Field(
+        (), description="Conditions such as 'WISMO share > 30%' that set exit code 3."
+    )
+    resume: bool = Field(
+        True, description="Pick up an interrupted run of the same settings and source."
+    )
+    lock_timeout: float = Field(
+        0, ge=0, description="Seconds to wait for another job to leave OUT."
+    )
 
     @field_validator("delimiter")
     @classmethod
@@ -82,7 +142,11 @@ class RunSettings(BaseSettings):
     @field_validator("text_column", "keep", "by", "alert", mode="before")
     @classmethod
     def _split_names(cls, value: Any) -> Any:
-        return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
+        return (
+            tuple(name.strip() for name in value.split(",") if name.strip())
+            if isinstance(value, str)
+            else value
+        )
 
     @field_validator("alert")
     @classmethod
@@ -143,8 +207,12 @@ def _read_toml(path: Path) -> dict[str, Any]:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"--config {path}: expected a readable TOML file, found: {error}") from None
-    return {name.replace("-", "_"): value for name, value in values.items()}  # spelled as the flags are, too
+        raise UsageError(
+            f"--config {path}: expected a readable TOML file, found: {error}"
+        ) from None
+    return {
+        name.replace("-", "_"): value for name, value in values.items()
+    }  # spelled as the flags are, too
 
 
 def _without_env(values: dict[str, Any]) -> dict[str, Any]:
@@ -152,4 +220,8 @@ def _without_env(values: dict[str, Any]) -> dict[str, Any]:
     import os
 
     environment = {name.upper() for name in os.environ}
-    return {name: value for name, value in values.items() if f"ECOMINTENT_{name.upper()}" not in environment}
+    return {
+        name: value
+        for name, value in values.items()
+        if f"ECOMINTENT_{name.upper()}" not in environment
+    }

@@ -12,7 +12,9 @@ from support.tickets import NINE, save_tiny_model
 
 from ecomintent_batch.settings import RunSettings
 
-hypothesis.settings.register_profile("no deadline", deadline=None)  # the machine may be busy, and first calls load models
+hypothesis.settings.register_profile(
+    "no deadline", deadline=None
+)  # the machine may be busy, and first calls load models
 hypothesis.settings.load_profile("no deadline")
 
 
@@ -27,6 +29,14 @@ def stub_settings(tiny_model: Path) -> Callable[..., RunSettings]:
     """Settings of a run without a model: `stub_settings(source, out, shard_rows=10)`."""
 
     def make(source: Path | str, out: Path, **changes: Any) -> RunSettings:
-        return RunSettings(**{"source": str(source), "out": out, "model": str(tiny_model), "engine": "stub", **changes})
+        return RunSettings(
+            **{
+                "source": str(source),
+                "out": out,
+                "model": str(tiny_model),
+                "engine": "stub",
+                **changes,
+            }
+        )
 
     return make

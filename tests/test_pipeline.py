@@ -12,7 +12,7 @@ import duckdb
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from support.tickets import Heard, write_tickets
+from support.tickets import RecordingProgress, write_tickets
 
 from ecomintent_batch import __version__, pipeline
 from ecomintent_batch.errors import SourceError
@@ -24,7 +24,9 @@ TICKETS = 95
 
 def threads() -> set[str]:
     """Return the names of the threads that this job could have left behind."""
-    return {thread.name for thread in threading.enumerate() if thread is not threading.main_thread()}
+    return {
+        thread.name for thread in threading.enumerate() if thread is not threading.main_thread()
+    }
 
 
 @pytest.fixture
@@ -33,7 +35,14 @@ def settings(tmp_path, stub_settings):
     source = write_tickets(tmp_path / "tickets.csv", TICKETS)
     with source.open("a", encoding="utf-8") as file:
         file.write("too,few\nor,too,many,fields,here\n")
-    return stub_settings(source, tmp_path / "out", shard_rows=20, max_reject_ratio=0.05, by=("channel",), keep=("body",))
+    return stub_settings(
+        source,
+        tmp_path / "out",
+        shard_rows=20,
+        max_reject_ratio=0.05,
+        by=("channel",),
+        keep=("body",),
+    )
 
 
 def test_every_source_row_is_accounted_for(settings):
@@ -45,7 +54,11 @@ def test_every_source_row_is_accounted_for(settings):
         "by_status": {"ok": 79, "empty": 16},
     }  # fmt: skip
     assert [part["rows"] for part in result.manifest["parts"]] == [20, 20, 20, 20, 15]
-    assert sum(result.manifest["reject_reasons"].values()) == pq.read_table(result.folder.rejects).num_rows == 2
+    assert (
+        sum(result.manifest["reject_reasons"].values())
+        == pq.read_table(result.folder.rejects).num_rows
+        == 2
+    )
     found = ds.dataset(sorted(result.folder.predictions.iterdir())).to_table().to_pydict()
     with Path(settings.source).open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))[:TICKETS]
@@ -59,7 +72,9 @@ def test_the_manifest_says_where_the_time_went(settings):
     """Each stage before the commit has its seconds, and none is longer than the run on one thread a stage."""
     performance = run_job(settings).manifest["performance"]
     assert set(performance["stages_s"]) == {"extract", "prepare", "score", "write", "commit"}
-    assert all(0 <= seconds <= performance["elapsed_s"] for seconds in performance["stages_s"].values())
+    assert all(
+        0 <= seconds <= performance["elapsed_s"] for seconds in performance["stages_s"].values()
+    )
     # On a fast machine the stub takes less than the millisecond to which seconds are rounded.
     assert performance["tokens_per_s"] is None or performance["tokens_per_s"] > 0
 
@@ -78,18 +93,22 @@ def test_the_manifest_says_how_the_run_was_made(settings):
     assert manifest["resumed"] is False
     assert manifest["settings"]["shard_rows"] == 20
     assert manifest["settings"]["by"] == ["channel"]
-    started, finished = (datetime.fromisoformat(manifest[name]) for name in ("started_at", "finished_at"))
+    started, finished = (
+        datetime.fromisoformat(manifest[name]) for name in ("started_at", "finished_at")
+    )
     assert started <= finished
     performance = manifest["performance"]
     assert performance["elapsed_s"] > 0
-    assert TICKETS / performance["tickets_per_s"] == pytest.approx(performance["elapsed_s"], abs=0.001)
+    assert TICKETS / performance["tickets_per_s"] == pytest.approx(
+        performance["elapsed_s"], abs=0.001
+    )
     assert 0 < performance["messages_scored"] < 79
     assert 0 <= performance["padding_ratio"] < 1
 
 
 def test_a_driver_hears_of_every_ticket(settings):
     """What was picked is noted, totals grow to the whole, and the tickets scored add up to it."""
-    heard = Heard()
+    heard = RecordingProgress()
     run_job(settings, heard)
     assert any("id ticket_id, text body, time created_at" in note for note in heard.notes)
     assert heard.totals[-1] == (TICKETS, True)
@@ -100,8 +119,13 @@ def test_a_driver_hears_of_every_ticket(settings):
 def test_a_taken_name_is_noted(settings, tmp_path):
     """A kept column that the predictions have already is renamed, and said so."""
     (tmp_path / "named.csv").write_text("id,text,status\n1,hello,open\n", encoding="utf-8")
-    heard = Heard()
-    result = run_job(settings.model_copy(update={"source": str(tmp_path / "named.csv"), "by": ("status",), "keep": ()}), heard)
+    heard = RecordingProgress()
+    result = run_job(
+        settings.model_copy(
+            update={"source": str(tmp_path / "named.csv"), "by": ("status",), "keep": ()}
+        ),
+        heard,
+    )
     assert any("column status is called source_status" in note for note in heard.notes)
     table = pq.read_table(result.folder.predictions / "part-00000.parquet")
     assert (table["source_status"].to_pylist(), table["status"].to_pylist()) == (["open"], ["ok"])
@@ -149,7 +173,9 @@ def test_a_source_that_breaks_off_leaves_nothing_visible(tmp_path, stub_settings
     """A query that fails in its middle, shards behind it done already: one line, and no predictions."""
     database = tmp_path / "tickets.duckdb"
     with duckdb.connect(str(database)) as connection:
-        connection.execute("CREATE TABLE t AS SELECT i AS ticket_id, 'where is it ' || i AS body FROM range(60000) r(i)")
+        connection.execute(
+            "CREATE TABLE t AS SELECT i AS ticket_id, 'where is it ' || i AS body FROM range(60000) r(i)"
+        )
     query = "SELECT ticket_id, CASE WHEN ticket_id > 50000 THEN error('the warehouse is on fire') ELSE body END AS body FROM t"
     settings = stub_settings(database, tmp_path / "out", query=query, shard_rows=5000)
     before = threads()
@@ -164,7 +190,9 @@ def test_one_shard_or_many_label_alike(settings, tmp_path):
     """The size of the shards changes the files and no row."""
 
     def rows(out: str, shard_rows: int) -> list[dict]:
-        result = run_job(settings.model_copy(update={"out": tmp_path / out, "shard_rows": shard_rows}))
+        result = run_job(
+            settings.model_copy(update={"out": tmp_path / out, "shard_rows": shard_rows})
+        )
         table = ds.dataset(sorted(result.folder.predictions.iterdir())).to_table()
         return table.drop_columns("classified_at").to_pylist()
 

@@ -64,7 +64,9 @@ class Place:
         warehouse = duckdb.connect(folder / "warehouse.duckdb")
         tickets = warehouse.from_parquet(str(sample / "tickets.parquet"))
         tickets.project("ticket_id AS id, * EXCLUDE ticket_id, 'north' AS brand").create("tickets")
-        tickets.project("*, 'north' AS brand").write_parquet(str(folder / "exports" / "2026-11.parquet"))
+        tickets.project("*, 'north' AS brand").write_parquet(
+            str(folder / "exports" / "2026-11.parquet")
+        )
         warehouse.close()
         self.folder = folder
 
@@ -72,7 +74,9 @@ class Place:
         """Run a command of the README, and return what it prints."""
         done = CliRunner().invoke(app, shlex.split(command)[1:])
         # Whether an alert of the README holds is the sample's matter; that it ends in 3 is in test_alerts.py.
-        assert done.exit_code in ((0, 3) if " --alert " in command else (0,)), f"{command}: {done.output}"
+        assert done.exit_code in ((0, 3) if " --alert " in command else (0,)), (
+            f"{command}: {done.output}"
+        )
         return done.output
 
     def fill_in(self, sheet: str) -> None:
@@ -96,7 +100,11 @@ def of_section(title: str) -> list[str]:
 
 def test_the_commands_about_sources_run(place: Place) -> None:
     """From files and from DuckDB; Postgres and S3 have real servers in tests of their own."""
-    commands = [command for command in of_section("Sources") if "postgresql://" not in command and "s3://" not in command]
+    commands = [
+        command
+        for command in of_section("Sources")
+        if "postgresql://" not in command and "s3://" not in command
+    ]
     assert len(commands) >= 4
     for command in commands:
         assert "400 tickets labelled" in place.run(command)
@@ -123,7 +131,9 @@ def test_the_commands_about_killed_runs_run(place: Place) -> None:
 def test_the_commands_about_training_run(place: Place, tiny_model: Path) -> None:
     """On little data and a small base; what is measured stands in the model's card."""
     rows = [
-        (f"{text} {i}", intent) for i in range(12) for text, intent in (("where is it", "WISMO"), ("my login", "ACCOUNT_ISSUE"))
+        (f"{text} {i}", intent)
+        for i in range(12)
+        for text, intent in (("where is it", "WISMO"), ("my login", "ACCOUNT_ISSUE"))
     ]
     pl.DataFrame(rows, schema=["body", "topic"], orient="row").write_csv("labelled.csv")
     (place.folder / "bitext").mkdir()
@@ -131,7 +141,10 @@ def test_the_commands_about_training_run(place: Place, tiny_model: Path) -> None
         intents = [intent for intent in NINE for _ in range(12)]
         texts = [f"{split} {intent.lower()} please {i}" for i, intent in enumerate(intents)]
         pl.DataFrame({"text": texts, "intent": intents}).write_parquet(f"bitext/{split}.parquet")
-    changes = {"train dataset": f"--base-model {tiny_model} --epochs 0.1", "export trained": "--min-agreement 0"}
+    changes = {
+        "train dataset": f"--base-model {tiny_model} --epochs 0.1",
+        "export trained": "--min-agreement 0",
+    }
     for command in of_section("The model, and how far to trust it"):
         place.run(" ".join([command, *(more for part, more in changes.items() if part in command)]))
     assert (place.folder / "my-model" / "onnx" / "model_int8.onnx").exists()
@@ -163,6 +176,12 @@ def test_constraints_pin_what_is_needed() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = [*project["dependencies"], *project["optional-dependencies"]["warehouse"]]
     names = {re.split(r"[<>=!~\[; ]", requirement)[0].lower() for requirement in wanted}
-    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").lower().replace("_", "-").splitlines()
+    lines = (
+        (ROOT / "constraints.txt")
+        .read_text(encoding="utf-8")
+        .lower()
+        .replace("_", "-")
+        .splitlines()
+    )
     pins = dict(line.split("==") for line in lines if re.match(r"[\w.-]+==", line))
     assert names <= pins.keys()

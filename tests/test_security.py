@@ -27,7 +27,9 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
 
 def test_files_have_the_users_umask(tmp_path, stub_settings, umask):
     """Every file and folder of OUT, the lock too: nothing is more open than the user wants, or less so for a group."""
-    run_job(stub_settings(write_tickets(tmp_path / "t.csv", 30), tmp_path / "out", incremental=True))
+    run_job(
+        stub_settings(write_tickets(tmp_path / "t.csv", 30), tmp_path / "out", incremental=True)
+    )
     found = list((tmp_path / "out").rglob("*"))
     assert len(found) > 8
     for path in found:
@@ -89,7 +91,20 @@ def test_a_query_may_only_read(tmp_path, query):
     assert [path.name for path in tmp_path.iterdir()] == ["t.duckdb"]
 
 
-NASTY = ['a"b', "a;b", "a'b", "a\nb", "a--b", '"; DROP TABLE t; --', "a]b", "Ünï cödé", "{x}", "%s", "$1", "[x]*"]
+NASTY = [
+    'a"b',
+    "a;b",
+    "a'b",
+    "a\nb",
+    "a--b",
+    '"; DROP TABLE t; --',
+    "a]b",
+    "Ünï cödé",
+    "{x}",
+    "%s",
+    "$1",
+    "[x]*",
+]
 
 
 @pytest.mark.parametrize("name", NASTY)
@@ -100,8 +115,12 @@ def test_names_do_not_break_out(tmp_path, stub_settings, name):
     database = folder / f"{name}.duckdb"
     quoted = name.replace('"', '""')
     with duckdb.connect(str(database)) as connection:
-        connection.execute(f"CREATE TABLE \"{quoted}\" AS SELECT 1 AS id, 'x' AS body, '=1+1' AS \"{quoted} \"")
-    settings = stub_settings(database, folder / "out", table=name, by=(f"{name} ",), incremental=True)
+        connection.execute(
+            f"CREATE TABLE \"{quoted}\" AS SELECT 1 AS id, 'x' AS body, '=1+1' AS \"{quoted} \""
+        )
+    settings = stub_settings(
+        database, folder / "out", table=name, by=(f"{name} ",), incremental=True
+    )
     result = run_job(settings)
     assert run_job(settings).manifest["counts"]["skipped"] == 1
     table = pq.read_table(result.folder.predictions / "part-00000.parquet")
@@ -117,7 +136,11 @@ def test_text_is_in_no_output_unless_asked_for(tmp_path, stub_settings):
     for keep in (False, True):
         out = tmp_path / f"out-{keep}"
         run_job(stub_settings(source, out, keep_text=keep, max_reject_ratio=1, incremental=True))
-        everything = b"".join(path.read_bytes() for path in out.rglob("*") if path.is_file() and path.suffix != ".parquet")
+        everything = b"".join(
+            path.read_bytes()
+            for path in out.rglob("*")
+            if path.is_file() and path.suffix != ".parquet"
+        )
         parts = [str(pq.ParquetFile(path).read().to_pylist()) for path in out.rglob("*.parquet")]
         assert b"unmistakable" not in everything
         assert ("unmistakable" in "".join(parts)) is keep

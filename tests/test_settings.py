@@ -21,7 +21,9 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-def test_flags_win_over_environment_over_file(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flags_win_over_environment_over_file(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each knob comes from the strongest place that names it, and from its default where none does."""
     monkeypatch.setenv("ECOMINTENT_THRESHOLD", "0.6")
     monkeypatch.setenv("ecomintent_shard_rows", "200")
@@ -43,7 +45,11 @@ def test_columns_in_the_environment_need_no_json(monkeypatch: pytest.MonkeyPatch
 
 def test_kept_columns_are_named_once() -> None:
     """A column of --keep and --by is carried once, in the order of the flags."""
-    assert RunSettings(source="t.csv", keep=("a", "b"), by=("b", "c", "a")).kept_columns() == ["a", "b", "c"]
+    assert RunSettings(source="t.csv", keep=("a", "b"), by=("b", "c", "a")).kept_columns() == [
+        "a",
+        "b",
+        "c",
+    ]
 
 
 @pytest.mark.parametrize(("given", "expected"), [("tab", "\t"), ("\\t", "\t"), (";", ";")])

@@ -42,7 +42,9 @@ class Condition:
 
     def holds(self, value: float) -> bool:
         """Tell whether a share, a volume or a z-score is beyond the bound."""
-        return bool(_SIGNS[self.sign](abs(value) if self.measure == "unusual" else value, self.bound))
+        return bool(
+            _SIGNS[self.sign](abs(value) if self.measure == "unusual" else value, self.bound)
+        )
 
 
 @dataclass(frozen=True)
@@ -125,18 +127,25 @@ def check_alerts(
 
 def lowest_z(conditions: Iterable[Condition]) -> float:
     """Return the z-score from which a day has to be looked at."""
-    return min([USUAL_Z, *(condition.bound for condition in conditions if condition.measure == "unusual")])
+    return min(
+        [USUAL_Z, *(condition.bound for condition in conditions if condition.measure == "unusual")]
+    )
 
 
 def _check_unusual(condition: Condition, unusual: Sequence[Mapping[str, Any]]) -> list[Alert]:
     alerts = []
-    for intent in dict.fromkeys(row["intent"] for row in unusual if condition.is_about(row["intent"])):
-        rows = [row for row in unusual if row["intent"] == intent and condition.holds(row["z_score"])]
+    for intent in dict.fromkeys(
+        row["intent"] for row in unusual if condition.is_about(row["intent"])
+    ):
+        rows = [
+            row for row in unusual if row["intent"] == intent and condition.holds(row["z_score"])
+        ]
         if not rows:
             continue
         worst = max(rows, key=lambda row: abs(row["z_score"]))
         days = ", ".join(
-            f"{row['day']} ({row['tickets']:,} tickets, usually {row['usual']:g}, z {row['z_score']:+.1f})" for row in rows
+            f"{row['day']} ({row['tickets']:,} tickets, usually {row['usual']:g}, z {row['z_score']:+.1f})"
+            for row in rows
         )
         alerts.append(
             Alert(
@@ -147,11 +156,21 @@ def _check_unusual(condition: Condition, unusual: Sequence[Mapping[str, Any]]) -
     return alerts
 
 
-def _describe_volume(condition: Condition, intent: str, tickets: int, share: float, total: int, span: Sequence[str]) -> Alert:
+def _describe_volume(
+    condition: Condition, intent: str, tickets: int, share: float, total: int, span: Sequence[str]
+) -> Alert:
     value = share if condition.measure == "share" else tickets
-    bound = f"{condition.bound:.4g}" if condition.measure == "volume" else f"{100 * condition.bound:.4g}%"
+    bound = (
+        f"{condition.bound:.4g}"
+        if condition.measure == "volume"
+        else f"{100 * condition.bound:.4g}%"
+    )
     when = f", {' to '.join(dict.fromkeys(span))}" if span else ""
-    found = f"share {share:.1%} ({tickets:,} of {total:,} tickets)" if condition.measure == "share" else f"volume {tickets:,}"
+    found = (
+        f"share {share:.1%} ({tickets:,} of {total:,} tickets)"
+        if condition.measure == "share"
+        else f"volume {tickets:,}"
+    )
     message = f"{intent} {found} {condition.sign} {bound}{when}"
     return Alert(condition.text, intent, condition.measure, value, tickets, tuple(span), message)
 

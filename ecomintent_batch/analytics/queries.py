@@ -8,7 +8,13 @@ from pathlib import Path
 
 import duckdb
 
-from ecomintent_batch.analytics.summaries import kept_time, list_committed, open_views, read_sql, sql_folder
+from ecomintent_batch.analytics.summaries import (
+    kept_time,
+    list_committed,
+    open_views,
+    read_sql,
+    sql_folder,
+)
 from ecomintent_batch.errors import UsageError
 from ecomintent_batch.runs.lifecycle import Manifest, pick_run
 from ecomintent_batch.storage.s3 import as_url
@@ -24,7 +30,12 @@ def list_queries() -> dict[str, str]:
 
 
 def run_query(
-    name: str, out: Path, *, sets: Sequence[str] = (), run_id: str | None = None, every_run: bool = False
+    name: str,
+    out: Path,
+    *,
+    sets: Sequence[str] = (),
+    run_id: str | None = None,
+    every_run: bool = False,
 ) -> duckdb.DuckDBPyRelation:
     """Run a query by its name, or a file, over one run or all; of all, each ticket counts once unless `every_run`.
 
@@ -36,17 +47,25 @@ def run_query(
     known = sorted(set(_PARAMETER.findall(text)) - set(_OF_VIEWS))
     for parameter in given:
         if parameter not in known:
-            raise UsageError(f"--set {parameter}: expected a parameter of {name}, which has {', '.join(known) or 'none'}")
+            raise UsageError(
+                f"--set {parameter}: expected a parameter of {name}, which has {', '.join(known) or 'none'}"
+            )
     manifests = list_committed(out)
     if run_id is not None:
-        run_id = pick_run(as_url(str(out)) or str(out), [run["run_id"] for run in manifests], run_id)
+        run_id = pick_run(
+            as_url(str(out)) or str(out), [run["run_id"] for run in manifests], run_id
+        )
     latest = run_id is None and not every_run and len(manifests) > 1
     usual = _usual_columns([run for run in manifests if run_id in (None, run["run_id"])])
     variables = {parameter: given.get(parameter, usual.get(parameter)) for parameter in known}
     for column in ("time_column", "by_column", "customer_column"):
         if column in known and variables[column] is None:
-            raise UsageError(f"{name}: expected the column to look at, found no --set {column}=...; give a kept column")
-    connection = open_views(out, {**variables, "run_id": run_id, "latest": "true" if latest else None})
+            raise UsageError(
+                f"{name}: expected the column to look at, found no --set {column}=...; give a kept column"
+            )
+    connection = open_views(
+        out, {**variables, "run_id": run_id, "latest": "true" if latest else None}
+    )
     try:
         rows = connection.sql(text)
         if rows is None:
@@ -62,7 +81,9 @@ def _read_query(name: str) -> str:
     try:
         return Path(name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        raise UsageError(f"{name}: expected a query or a .sql file, found neither; ecomintent-batch query lists them") from None
+        raise UsageError(
+            f"{name}: expected a query or a .sql file, found neither; ecomintent-batch query lists them"
+        ) from None
 
 
 def _split(pair: str) -> tuple[str, str]:
@@ -78,10 +99,17 @@ def _usual_columns(manifests: Sequence[Manifest]) -> dict[str, str | None]:
         return {}
     newest = manifests[-1]
     by = newest["settings"]["by"]
-    return {"time_column": kept_time(newest), "by_column": newest["columns"]["kept"][by[0]] if by else None}
+    return {
+        "time_column": kept_time(newest),
+        "by_column": newest["columns"]["kept"][by[0]] if by else None,
+    }
 
 
 def _explain(name: str, error: duckdb.Error) -> UsageError:
     """Return the first line of what DuckDB says, but not where that may quote a value of a ticket."""
-    said = "a value of a column or of --set is not of the type needed" if isinstance(error, duckdb.DataError) else str(error)
+    said = (
+        "a value of a column or of --set is not of the type needed"
+        if isinstance(error, duckdb.DataError)
+        else str(error)
+    )
     return UsageError(f"{name}: expected a query that runs, found: {said.partition(chr(10))[0]}")

@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 LABEL = "label"
 _NEEDED = ("reason", "run_id", "row_number", LABEL)
 _GUARDED = r"^'([=+\-@\t\r])"  # what neutralise_formulas puts before a text
-_LIKE_A_LABEL = re.compile(r"[\w.&/+-]{1,40}")  # one word: more could be the text of a ticket, and messages never show one
+_LIKE_A_LABEL = re.compile(
+    r"[\w.&/+-]{1,40}"
+)  # one word: more could be the text of a ticket, and messages never show one
 _Z95 = 1.959964
 
 
@@ -53,13 +55,22 @@ class Score:
     def bounds(self) -> tuple[float, float]:
         """Lower and upper bound of the accuracy."""
         n, p, zz = self.tickets, self.accuracy, _Z95 * _Z95
-        centre, half = (p + zz / (2 * n)) / (1 + zz / n), _Z95 * math.sqrt(p * (1 - p) / n + zz / (4 * n * n)) / (1 + zz / n)
+        centre, half = (
+            (p + zz / (2 * n)) / (1 + zz / n),
+            _Z95 * math.sqrt(p * (1 - p) / n + zz / (4 * n * n)) / (1 + zz / n),
+        )
         return max(0.0, centre - half), min(1.0, centre + half)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what is written down of it."""
         lower, upper = self.bounds
-        return {"tickets": self.tickets, "right": self.right, "accuracy": self.accuracy, "lower": lower, "upper": upper}
+        return {
+            "tickets": self.tickets,
+            "right": self.right,
+            "accuracy": self.accuracy,
+            "lower": lower,
+            "upper": upper,
+        }
 
 
 @dataclass(frozen=True)
@@ -74,7 +85,13 @@ class Review:
 
 
 def export_review(
-    out: Path, sheet: Path, *, run_id: str | None = None, source: str | None = None, sizes: Mapping[str, int], seed: int = 0
+    out: Path,
+    sheet: Path,
+    *,
+    run_id: str | None = None,
+    source: str | None = None,
+    sizes: Mapping[str, int],
+    seed: int = 0,
 ) -> pl.DataFrame:
     """Write the tickets of a run that people should label to a CSV or XLSX file, and return them.
 
@@ -87,9 +104,13 @@ def export_review(
         seed: Of what is drawn at random.
     """
     if sheet.suffix.lower() not in (".csv", ".xlsx"):
-        raise UsageError(f"{sheet}: expected a name that ends in .csv or .xlsx, found {sheet.suffix or 'no ending'}")
+        raise UsageError(
+            f"{sheet}: expected a name that ends in .csv or .xlsx, found {sheet.suffix or 'no ending'}"
+        )
     if sheet.exists():
-        raise UsageError(f"{sheet}: expected a new file, found one that may hold labels; give another name")
+        raise UsageError(
+            f"{sheet}: expected a new file, found one that may hold labels; give another name"
+        )
     manifest = find_committed(out, run_id)
     rows = _add_messages(_choose(out, manifest, sizes, seed), out, manifest, source)
     rows = neutralise_formulas(_arrange(rows))
@@ -98,7 +119,9 @@ def export_review(
             rows.write_csv(temporary, include_bom=True)  # or Excel takes UTF-8 for another encoding
         else:
             with temporary.open("wb") as file:
-                rows.write_excel(file, autofit=True, freeze_panes=(1, 0), column_widths={"message": 600})
+                rows.write_excel(
+                    file, autofit=True, freeze_panes=(1, 0), column_widths={"message": 600}
+                )
     return rows
 
 
@@ -114,11 +137,19 @@ def import_review(out: Path, sheet: Path, into: Path) -> Review:
     blank = rows.filter(pl.col(LABEL) == "")
     rows = rows.filter(pl.col(LABEL) != "")
     if rows.is_empty():
-        raise SourceError(f"{sheet}: expected labels in the column {LABEL!r}, found none; fill it in")
+        raise SourceError(
+            f"{sheet}: expected labels in the column {LABEL!r}, found none; fill it in"
+        )
     rows = _join_predictions(out, sheet, rows)
-    slices = {str(reason): _score(group) for (reason,), group in rows.group_by("reason", maintain_order=True)}
+    slices = {
+        str(reason): _score(group)
+        for (reason,), group in rows.group_by("reason", maintain_order=True)
+    }
     control = rows.filter(pl.col("reason") == "control")
-    by_intent = {str(label): _score(group) for (label,), group in control.sort(LABEL).group_by(LABEL, maintain_order=True)}
+    by_intent = {
+        str(label): _score(group)
+        for (label,), group in control.sort(LABEL).group_by(LABEL, maintain_order=True)
+    }
     into.mkdir(parents=True, exist_ok=True)
     scores = {
         "slices": {name: score.to_dict() for name, score in slices.items()},
@@ -127,7 +158,10 @@ def import_review(out: Path, sheet: Path, into: Path) -> Review:
     write_json(scores, into / "accuracy.json")
     files = [into / "accuracy.json"]
     labelled = 0
-    for name, part in (("labelled", rows.filter(pl.col("reason") != "control")), ("control", control)):
+    for name, part in (
+        ("labelled", rows.filter(pl.col("reason") != "control")),
+        ("control", control),
+    ):
         texts = part.filter(pl.col("message") != "").select(text="message", intent=LABEL)
         labelled += len(texts) if name == "labelled" else 0
         if len(texts):
@@ -142,7 +176,11 @@ def _choose(out: Path, manifest: Manifest, sizes: Mapping[str, int], seed: int) 
     unusual = read_summary(out, manifest["run_id"], "unusual_days")
     days = [] if unusual is None else unusual.select("day", "intent").rows()
     variables: dict[str, str | list[str] | None] = {name: str(size) for name, size in sizes.items()}
-    variables |= {"of_run": manifest["run_id"], "time_column": kept_time(manifest), "seed": str(seed)}
+    variables |= {
+        "of_run": manifest["run_id"],
+        "time_column": kept_time(manifest),
+        "seed": str(seed),
+    }
     variables["unusual"] = [f"{day} {intent}" for day, intent in days]
     connection = open_views(out, variables)
     rows = connection.sql(read_sql("review_slices")).pl()
@@ -150,14 +188,18 @@ def _choose(out: Path, manifest: Manifest, sizes: Mapping[str, int], seed: int) 
     return rows
 
 
-def _add_messages(rows: pl.DataFrame, out: Path, manifest: Manifest, source: str | None) -> pl.DataFrame:
+def _add_messages(
+    rows: pl.DataFrame, out: Path, manifest: Manifest, source: str | None
+) -> pl.DataFrame:
     """Add what people need to read: from the predictions where they hold it, else from the source."""
     import polars as pl
 
     if manifest["settings"]["keep_text"]:
         messages = _read_messages(out, manifest["run_id"], rows["row_number"].to_list())
     elif source is not None:
-        messages = _read_source(source, manifest, dict(rows.select("row_number", "ticket_id").iter_rows()))
+        messages = _read_source(
+            source, manifest, dict(rows.select("row_number", "ticket_id").iter_rows())
+        )
     else:
         messages = {}
     texts = [messages.get(number, "") for number in rows["row_number"]]
@@ -172,7 +214,9 @@ def _read_messages(out: Path, run_id: str, row_numbers: list[int]) -> dict[int, 
     return {number: message or "" for number, message in found}
 
 
-def _read_source(location: str, manifest: Manifest, wanted: Mapping[int, str | None]) -> dict[int, str]:
+def _read_source(
+    location: str, manifest: Manifest, wanted: Mapping[int, str | None]
+) -> dict[int, str]:
     """Return the messages of some rows of a source, as the run has cleaned them, where their id is that of then."""
     settings, columns = manifest["settings"], manifest["columns"]
     source = open_source(
@@ -182,7 +226,9 @@ def _read_source(location: str, manifest: Manifest, wanted: Mapping[int, str | N
     names = [name for name in (columns["id"], *columns["text"]) if name]
     missing = [name for name in names if name not in source.columns]
     if missing:
-        raise SourceError(f"{source.name}: expected the columns of the run, found no {', '.join(missing)}; give the run's source")
+        raise SourceError(
+            f"{source.name}: expected the columns of the run, found no {', '.join(missing)}; give the run's source"
+        )
     messages = {}
     for batch in source.read(names, names, lambda reject: None):
         numbers = batch.row_numbers.to_pylist()
@@ -199,7 +245,9 @@ def _arrange(rows: pl.DataFrame) -> pl.DataFrame:
     import polars as pl
 
     chosen = ["confidence", "second_intent", "second_confidence", "reason", "row_number", "run_id"]
-    rows = rows.with_columns(pl.lit("").alias(LABEL), pl.col("confidence", "second_confidence").cast(pl.Float64).round(3))
+    rows = rows.with_columns(
+        pl.lit("").alias(LABEL), pl.col("confidence", "second_confidence").cast(pl.Float64).round(3)
+    )
     return rows.select("ticket_id", "message", LABEL, "top_intent", *chosen)
 
 
@@ -211,18 +259,30 @@ def _read_sheet(sheet: Path) -> pl.DataFrame:
         try:
             rows = pl.read_excel(sheet, infer_schema_length=0).with_row_index("line", offset=2)
         except (OSError, ValueError, pl.exceptions.PolarsError) as error:
-            raise SourceError(f"{sheet}: expected a readable XLSX file, found: {type(error).__name__}") from None
+            raise SourceError(
+                f"{sheet}: expected a readable XLSX file, found: {type(error).__name__}"
+            ) from None
     else:
         source = open_source(str(sheet))
         batches = list(source.read(source.columns, source.columns, lambda reject: None))
-        frames = [pl.DataFrame(batch.table).with_columns(line=pl.Series(batch.lines or batch.row_numbers)) for batch in batches]
+        frames = [
+            pl.DataFrame(batch.table).with_columns(line=pl.Series(batch.lines or batch.row_numbers))
+            for batch in batches
+        ]
         rows = pl.concat(frames) if frames else pl.DataFrame({name: [] for name in source.columns})
     missing = [name for name in _NEEDED if name not in rows.columns]
     if missing:
-        raise SourceError(f"{sheet}: expected the columns of `review export`, found no {', '.join(missing)}; export it again")
+        raise SourceError(
+            f"{sheet}: expected the columns of `review export`, found no {', '.join(missing)}; export it again"
+        )
     if "message" not in rows.columns:
         rows = rows.with_columns(pl.lit("").alias("message"))
-    text = pl.col("message", LABEL, "reason", "run_id", "row_number").cast(pl.String).fill_null("").str.strip_chars()
+    text = (
+        pl.col("message", LABEL, "reason", "run_id", "row_number")
+        .cast(pl.String)
+        .fill_null("")
+        .str.strip_chars()
+    )
     return rows.with_columns(text).with_columns(pl.col("message").str.replace(_GUARDED, "$1"))
 
 
@@ -232,29 +292,41 @@ def _join_predictions(out: Path, sheet: Path, rows: pl.DataFrame) -> pl.DataFram
 
     run_ids = rows["run_id"].unique().to_list()
     if len(run_ids) != 1:
-        raise SourceError(f"{sheet}: expected tickets of one run, found {len(run_ids)}; import each sheet by itself")
+        raise SourceError(
+            f"{sheet}: expected tickets of one run, found {len(run_ids)}; import each sheet by itself"
+        )
     connection = open_views(out, {"run_id": find_committed(out, run_ids[0])["run_id"]})
     columns = connection.sql("SELECT * FROM predictions LIMIT 0").columns
     numbers = [int(value) for value in rows["row_number"] if re.fullmatch(r"\d+", value)]
     query = "SELECT row_number::VARCHAR AS row_number, top_intent AS said FROM predictions WHERE row_number IN (SELECT unnest(?))"
     said = connection.execute(query, [numbers]).pl()
-    names = connection.sql("SELECT DISTINCT unnest([top_intent, second_intent]) FROM predictions").fetchall()
+    names = connection.sql(
+        "SELECT DISTINCT unnest([top_intent, second_intent]) FROM predictions"
+    ).fetchall()
     connection.close()
     spelled = {probability_column(name): name for (name,) in names if name}
     rows = rows.join(said, on="row_number", how="left", maintain_order="left")
     for line, label, answer in rows.select("line", LABEL, "said").iter_rows():
         _check_row(f"{sheet}, line {line}", label, answer, columns)
-    labels = pl.col(LABEL).map_elements(lambda label: spelled.get(probability_column(label), label), return_dtype=pl.String)
+    labels = pl.col(LABEL).map_elements(
+        lambda label: spelled.get(probability_column(label), label), return_dtype=pl.String
+    )
     return rows.with_columns(labels)
 
 
 def _check_row(where: str, label: str, said: str | None, columns: list[str]) -> None:
     if said is None:
-        raise SourceError(f"{where}: expected a row_number of the run, found none of its labelled tickets; restore the column")
+        raise SourceError(
+            f"{where}: expected a row_number of the run, found none of its labelled tickets; restore the column"
+        )
     if probability_column(label) not in columns:
         shown = repr(label) if _LIKE_A_LABEL.fullmatch(label) else "another text"
-        known = ", ".join(name.removeprefix("prob_").upper() for name in columns if name.startswith("prob_"))
-        raise SourceError(f"{where}: expected an intent of the model in {LABEL!r} ({known}), found {shown}; correct it")
+        known = ", ".join(
+            name.removeprefix("prob_").upper() for name in columns if name.startswith("prob_")
+        )
+        raise SourceError(
+            f"{where}: expected an intent of the model in {LABEL!r} ({known}), found {shown}; correct it"
+        )
 
 
 def _score(rows: pl.DataFrame) -> Score:

@@ -16,6 +16,7 @@ from ecomintent_batch.analytics.alerts import Alert, check_alerts, lowest_z, par
 from ecomintent_batch.errors import OutputError
 from ecomintent_batch.runs.lifecycle import Manifest, RunFolder, list_parts, list_runs, pick_run
 from ecomintent_batch.storage.atomic import write_json
+from ecomintent_batch.storage.duck import escape_glob
 from ecomintent_batch.storage.packaged import packaged_path
 from ecomintent_batch.storage.s3 import Store, as_url, list_manifests, open_for_reading, url_of
 
@@ -67,15 +68,25 @@ def find_committed(out: Path, run_id: str | None = None) -> Manifest:
     return manifests[pick_run(as_url(str(out)) or str(out), list(manifests), run_id)]
 
 
-def open_views(out: Path, variables: Mapping[str, str | list[str] | None] | None = None) -> duckdb.DuckDBPyConnection:
+def open_views(
+    out: Path, variables: Mapping[str, str | list[str] | None] | None = None
+) -> duckdb.DuckDBPyConnection:
     """Return a connection with the variables set and the views of `sql/views.sql` that have data."""
     connection = duckdb.connect()
-    connection.execute("SET enable_external_file_cache = false")  # it would hold whatever was read of the parts
-    connection.execute("SET TimeZone = 'UTC'")  # days of times with a zone must not depend on the machine
+    connection.execute(
+        "SET enable_external_file_cache = false"
+    )  # it would hold whatever was read of the parts
+    connection.execute(
+        "SET TimeZone = 'UTC'"
+    )  # days of times with a zone must not depend on the machine
     url = as_url(str(out))
     if url:
         open_for_reading(connection)
-    for name, value in {"out": url or _unglobbed(str(out)), "run_id": None, **(variables or {})}.items():
+    for name, value in {
+        "out": url or escape_glob(str(out)),
+        "run_id": None,
+        **(variables or {}),
+    }.items():
         connection.execute(f"SET VARIABLE {name} = ?", [value])
     for statement in connection.extract_statements(read_sql("views")):
         try:
@@ -97,7 +108,9 @@ def summarise_run(folder: RunFolder, manifest: Manifest) -> Summary:
     connection = open_views(folder.out, {"run_id": folder.run_id, "time_column": time_column})
     tables = {"volume_by_intent": connection.sql(read_sql("volume_by_intent")).pl()}
     if time_column is not None:
-        tables["volume_by_intent_per_day"] = connection.sql(read_sql("volume_by_intent_per_day")).pl()
+        tables["volume_by_intent_per_day"] = connection.sql(
+            read_sql("volume_by_intent_per_day")
+        ).pl()
     for by in manifest["settings"]["by"]:
         connection.execute("SET VARIABLE by_column = ?", [columns[by]])
         tables[_free_name(by, tables)] = connection.sql(read_sql("volume_by_intent_by_column")).pl()
@@ -139,10 +152,14 @@ def open_history(folder: RunFolder, manifest: Manifest) -> duckdb.DuckDBPyConnec
     places = [_place_of(folder.out, run) for run in runs]
     if any(map(as_url, places)):
         open_for_reading(connection)
-    parts = [part for place, run in zip(places, runs, strict=True) for part in list_parts(place, [run])]
+    parts = [
+        part for place, run in zip(places, runs, strict=True) for part in list_parts(place, [run])
+    ]
     recent = duckdb.ColumnExpression(time_column) >= duckdb.ConstantExpression(first_day)
     try:
-        relation = connection.read_parquet(parts, union_by_name=True, hive_partitioning=True).filter(recent)
+        relation = connection.read_parquet(
+            parts, union_by_name=True, hive_partitioning=True
+        ).filter(recent)
         relation.create_view("predictions", replace=True)
         connection.execute("SET VARIABLE latest = true")
     except duckdb.Error:  # the columns of earlier runs are of other types
@@ -168,7 +185,9 @@ def _has_volumes(run: RunFolder) -> bool:
     if url and not volumes.exists():
         store, place = Store(url), run.summaries.relative_to(run.out).as_posix()
         names = {f"{place}/volume_by_intent_per_day.parquet", f"{place}/volume_by_intent.parquet"}
-        for name in sorted(names.intersection(store.list_names(f"{place}/")), reverse=True):  # what tells comes last
+        for name in sorted(
+            names.intersection(store.list_names(f"{place}/")), reverse=True
+        ):  # what tells comes last
             store.download(name, run.out / name)
     return volumes.exists()
 
@@ -177,10 +196,16 @@ def add_change(volumes: pl.DataFrame, out: Path, before: Manifest) -> pl.DataFra
     """Add the tickets and the share that each intent had in an earlier run, and by how much its share has changed."""
     import polars as pl
 
-    earlier = pl.read_parquet(RunFolder(out, before["run_id"]).summaries / "volume_by_intent.parquet")
+    earlier = pl.read_parquet(
+        RunFolder(out, before["run_id"]).summaries / "volume_by_intent.parquet"
+    )
     earlier = earlier.select("intent", tickets_before="tickets", share_before="share")
-    both = volumes.join(earlier, on="intent", how="full", coalesce=True, maintain_order="left_right")
-    counted = both.with_columns(pl.col("tickets", "share", "tickets_before", "share_before").fill_null(0))
+    both = volumes.join(
+        earlier, on="intent", how="full", coalesce=True, maintain_order="left_right"
+    )
+    counted = both.with_columns(
+        pl.col("tickets", "share", "tickets_before", "share_before").fill_null(0)
+    )
     return counted.with_columns(share_change=pl.col("share") - pl.col("share_before"))
 
 
@@ -213,27 +238,40 @@ def _same_source(out: Path, manifest: Manifest) -> list[Manifest]:
     return [
         run
         for run in list_committed(out)
-        if run["source"] == manifest["source"] and run["run_id"] <= manifest["run_id"] and run["counts"]["predictions"]
+        if run["source"] == manifest["source"]
+        and run["run_id"] <= manifest["run_id"]
+        and run["counts"]["predictions"]
     ]
 
 
 def _place_of(out: Path, run: Manifest) -> str:
     """Return where the parts of a run are: here, or else where it is published."""
     url = url_of(out)
-    return url if url and not RunFolder(out, run["run_id"]).predictions.exists() else _unglobbed(str(out))
-
-
-def _unglobbed(path: str) -> str:
-    """Return a glob that matches one path: an OUT named `run[1]` is none."""
-    return re.sub(r"([*?\[])", r"[\1]", path)
+    return (
+        url
+        if url and not RunFolder(out, run["run_id"]).predictions.exists()
+        else escape_glob(str(out))
+    )
 
 
 def _no_volumes() -> pl.DataFrame:
     """Return the volumes of a run that had no ticket to label."""
     import polars as pl
 
-    schema = {"intent": pl.String, "tickets": pl.Int64, "share": pl.Float64, "first_choice": pl.Int64}
-    return pl.DataFrame(schema={**schema, "below_threshold": pl.Int64, "mean_confidence": pl.Float64, "as_second": pl.Int64})
+    schema = {
+        "intent": pl.String,
+        "tickets": pl.Int64,
+        "share": pl.Float64,
+        "first_choice": pl.Int64,
+    }
+    return pl.DataFrame(
+        schema={
+            **schema,
+            "below_threshold": pl.Int64,
+            "mean_confidence": pl.Float64,
+            "as_second": pl.Int64,
+        }
+    )
 
 
 def _write(folder: RunFolder, tables: dict[str, pl.DataFrame], manifest: Manifest) -> Summary:
@@ -258,7 +296,9 @@ def _find_alerts(tables: Mapping[str, pl.DataFrame], manifest: Manifest) -> tupl
     conditions = [parse_alert(text) for text in manifest["settings"].get("alert", ())]
     unusual = tables["unusual_days"].to_dicts() if "unusual_days" in tables else []
     span: list[str] = []
-    if "volume_by_intent_per_day" in tables and len(days := tables["volume_by_intent_per_day"]["day"].drop_nulls()):
+    if "volume_by_intent_per_day" in tables and len(
+        days := tables["volume_by_intent_per_day"]["day"].drop_nulls()
+    ):
         span = [str(days.min()), str(days.max())]
     return tuple(check_alerts(conditions, tables["volume_by_intent"].to_dicts(), unusual, span))
 
@@ -269,15 +309,25 @@ def neutralise_formulas(table: pl.DataFrame) -> pl.DataFrame:
 
     def guarded(name: str) -> pl.Expr:
         text = pl.col(name)
-        return pl.when(text.str.contains(_FORMULA)).then(pl.concat_str(pl.lit("'"), text)).otherwise(text).alias(name)
+        return (
+            pl.when(text.str.contains(_FORMULA))
+            .then(pl.concat_str(pl.lit("'"), text))
+            .otherwise(text)
+            .alias(name)
+        )
 
-    return table.with_columns(guarded(name) for name, dtype in table.schema.items() if dtype == pl.String)
+    return table.with_columns(
+        guarded(name) for name, dtype in table.schema.items() if dtype == pl.String
+    )
 
 
 def _to_markdown(run_id: str, tables: Mapping[str, pl.DataFrame]) -> str:
     lines = [f"# Tickets by intent, run {run_id}", ""]
     overall = tables["volume_by_intent"]
-    lines += ["| intent | tickets | share | first choice | of them unsure | as second ask |", "|---|---:|---:|---:|---:|---:|"]
+    lines += [
+        "| intent | tickets | share | first choice | of them unsure | as second ask |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
     lines += [
         f"| {_cell(row['intent'])} | {row['tickets']:,} | {row['share']:.1%} "
         f"| {row['first_choice']:,} | {row['below_threshold']:,} | {row['as_second']:,} |"
@@ -298,11 +348,16 @@ def _to_markdown(run_id: str, tables: Mapping[str, pl.DataFrame]) -> str:
                 for row in table.head(_SHOWN_ROWS).iter_rows(named=True)
             ]
             if len(table) > _SHOWN_ROWS:
-                lines += ["", f"The first {_SHOWN_ROWS} of {len(table):,} rows; all are in `{name}.csv`."]
+                lines += [
+                    "",
+                    f"The first {_SHOWN_ROWS} of {len(table):,} rows; all are in `{name}.csv`.",
+                ]
     if "volume_by_intent_per_day" in tables:
         per_day = tables["volume_by_intent_per_day"]
         days = per_day["day"].drop_nulls()
-        span = f"{days.min()!s} to {days.max()!s}, {days.n_unique()} days" if len(days) else "no times"
+        span = (
+            f"{days.min()!s} to {days.max()!s}, {days.n_unique()} days" if len(days) else "no times"
+        )
         lines += ["", f"Daily volumes ({span}) are in `volume_by_intent_per_day.csv`."]
     return "\n".join(lines) + "\n"
 
@@ -318,7 +373,10 @@ def _describe_counting(tables: Mapping[str, pl.DataFrame]) -> list[str]:
         ]
     languages = tables.get("unsupported_languages")
     if languages is not None and len(languages):
-        listed = ", ".join(f"{_cell(row['language'])} {row['tickets']:,}" for row in languages.iter_rows(named=True))
+        listed = ", ".join(
+            f"{_cell(row['language'])} {row['tickets']:,}"
+            for row in languages.iter_rows(named=True)
+        )
         lines += [
             "",
             f"{languages['tickets'].sum():,} tickets are in languages unknown to the model ({listed}); they count as OTHER.",

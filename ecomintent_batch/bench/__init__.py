@@ -89,7 +89,10 @@ def run_bench(
         if export_fp32 is not None:
             fp32_onnx = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "model.onnx"
             export_fp32(folder.path, fp32_onnx)
-        ways = [_start(stack, way, model, device, threads) for way in list_ways(folder, fp32_onnx, device)]
+        ways = [
+            _start(stack, way, model, device, threads)
+            for way in list_ways(folder, fp32_onnx, device)
+        ]
         ceilings = [_measure_ceilings(device, threads)]
         turns: dict[str, list[tuple[Started, list[Took]]]] = {}
         for name, make in SETS.items():
@@ -99,20 +102,36 @@ def run_bench(
     ceiling = {kind: max(one.get(kind, 0.0) for one in ceilings) for kind in ceilings[0]}
     for name, taken in turns.items():
         reference = next(took for started, took in taken if started.way.name == REFERENCE)
-        measured += [_sum_up(folder, name, started, took, reference, ceiling) for started, took in taken]
+        measured += [
+            _sum_up(folder, name, started, took, reference, ceiling) for started, took in taken
+        ]
     print("measuring the whole job", flush=True)
     for name, make in SETS.items():
         messages = make(max(1, int(tickets * _SHARE_OF_JOB[name])))
         measured.append(_measure_whole_job(folder, name, messages, "auto", model, device, threads))
-    measured.append(_measure_whole_job(folder, next(iter(SETS)), make_short(tickets), "stub", model, device, threads))
+    measured.append(
+        _measure_whole_job(
+            folder, next(iter(SETS)), make_short(tickets), "stub", model, device, threads
+        )
+    )
     measured = [_compare(one, measured, hourly_price) for one in measured]
     for name in SETS:
         _print_table(name, [one for one in measured if one.messages == name])
-    print(f"matrix products here: {', '.join(f'{kind} {rate:,.0f} GFLOP/s' for kind, rate in ceiling.items())}", flush=True)
+    print(
+        f"matrix products here: {', '.join(f'{kind} {rate:,.0f} GFLOP/s' for kind, rate in ceiling.items())}",
+        flush=True,
+    )
     print(json.dumps({"ceilings_gflop_per_s": ceiling, "ways": [asdict(one) for one in measured]}))
 
 
-def run_scale(sizes: Sequence[int], *, engines: Sequence[str], model: str | None, device: str, threads: int | None) -> None:
+def run_scale(
+    sizes: Sequence[int],
+    *,
+    engines: Sequence[str],
+    model: str | None,
+    device: str,
+    threads: int | None,
+) -> None:
     """Run the whole job at several sizes, print time and memory a ticket, and JSON last."""
     rows: list[dict[str, Any]] = []
     for engine in engines:
@@ -124,11 +143,21 @@ def run_scale(sizes: Sequence[int], *, engines: Sequence[str], model: str | None
                 f"peak {job.peak_rss_mb:,} MB, {kb:,.2f} KB a ticket",
                 flush=True,
             )
-            rows.append({"engine": engine, "tickets": size, **asdict(job), "us_per_ticket": us, "kb_per_ticket": kb})
+            rows.append(
+                {
+                    "engine": engine,
+                    "tickets": size,
+                    **asdict(job),
+                    "us_per_ticket": us,
+                    "kb_per_ticket": kb,
+                }
+            )
     print(json.dumps(rows))
 
 
-def _start(stack: ExitStack, way: Way, model: str | None, device: str, threads: int | None) -> Started:
+def _start(
+    stack: ExitStack, way: Way, model: str | None, device: str, threads: int | None
+) -> Started:
     process = stack.enter_context(ProcessPoolExecutor(1, mp_context=get_context("spawn")))
     return Started(way, process, process.submit(load_way, way, model, device, threads).result())
 
@@ -138,7 +167,9 @@ def _measure_ceilings(device: str, threads: int | None) -> dict[str, float]:
         return process.submit(measure_ceilings, device, threads).result()
 
 
-def _take_turns(folder: ModelFolder, messages: list[str], ways: Sequence[Started]) -> list[tuple[Started, list[Took]]]:
+def _take_turns(
+    folder: ModelFolder, messages: list[str], ways: Sequence[Started]
+) -> list[tuple[Started, list[Took]]]:
     """Let the ways take turns; each turn has messages of its own, of which a slow way gets the first ones."""
     lengths = tokenise(folder.tokenizer, messages, folder.max_length).lengths
     most = min(len(messages) // _TURNS, int(_TOKENS_A_TURN / lengths.mean()))
@@ -146,12 +177,19 @@ def _take_turns(folder: ModelFolder, messages: list[str], ways: Sequence[Started
     for first in range(0, _TURNS * most, most):
         for started, took in taken:
             part = slice(first, first + min(started.way.messages or most, most))
-            took.append(Took(started.process.submit(take_turn, messages[part]).result(), lengths[part]))
+            took.append(
+                Took(started.process.submit(take_turn, messages[part]).result(), lengths[part])
+            )
     return taken
 
 
 def _sum_up(
-    folder: ModelFolder, name: str, started: Started, took: Sequence[Took], reference: Sequence[Took], ceiling: dict[str, float]
+    folder: ModelFolder,
+    name: str,
+    started: Started,
+    took: Sequence[Took],
+    reference: Sequence[Took],
+    ceiling: dict[str, float],
 ) -> Measured:
     def rate(of: Callable[[Took], float]) -> float:
         return median(of(one) / one.turn.elapsed_s for one in took)
@@ -167,32 +205,56 @@ def _sum_up(
         padding_ratio=round(median(one.turn.padding_ratio for one in took), 4),
         peak_rss_mb=max(one.turn.peak_rss_mb for one in took),
         agreement_with_fp32=_agreement(took, reference),
-        share_of_ceiling=round(rate(lambda one: count_operations(folder, one.lengths)) / most, 3) if most else None,
+        share_of_ceiling=round(rate(lambda one: count_operations(folder, one.lengths)) / most, 3)
+        if most
+        else None,
     )
 
 
 def _agreement(took: Sequence[Took], reference: Sequence[Took]) -> float:
     """Return the share of the messages that both have labelled to which both give the same first intent."""
     turns = zip(took, reference, strict=True)
-    pairs = [pair for ours, theirs in turns for pair in zip(ours.turn.labels, theirs.turn.labels, strict=False)]
+    pairs = [
+        pair
+        for ours, theirs in turns
+        for pair in zip(ours.turn.labels, theirs.turn.labels, strict=False)
+    ]
     return round(sum(ours == theirs for ours, theirs in pairs) / len(pairs), 4)
 
 
 def _measure_whole_job(
-    folder: ModelFolder, name: str, messages: list[str], engine: str, model: str | None, device: str, threads: int | None
+    folder: ModelFolder,
+    name: str,
+    messages: list[str],
+    engine: str,
+    model: str | None,
+    device: str,
+    threads: int | None,
 ) -> Measured:
     job = measure_job(messages, engine, model, device, threads)
     tokens = int(tokenise(folder.tokenizer, messages, folder.max_length).lengths.sum())
     way = "whole job" if engine == "auto" else f"whole job, {engine}"
     rate = round(len(messages) / job.elapsed_s, 1)
     detail = f"source to summaries, engine {engine}"
-    return Measured(name, way, detail, len(messages), rate, round(tokens / job.elapsed_s), peak_rss_mb=job.peak_rss_mb)
+    return Measured(
+        name,
+        way,
+        detail,
+        len(messages),
+        rate,
+        round(tokens / job.elapsed_s),
+        peak_rss_mb=job.peak_rss_mb,
+    )
 
 
 def _compare(one: Measured, measured: Sequence[Measured], hourly_price: float | None) -> Measured:
-    slow = next(other for other in measured if (other.messages, other.way) == (one.messages, REFERENCE))
+    slow = next(
+        other for other in measured if (other.messages, other.way) == (one.messages, REFERENCE)
+    )
     cost = round(hourly_price / 3.6 / one.tickets_per_s, 7) if hourly_price is not None else None
-    return replace(one, over_batch_64=round(one.tickets_per_s / slow.tickets_per_s, 2), cost_per_1000=cost)
+    return replace(
+        one, over_batch_64=round(one.tickets_per_s / slow.tickets_per_s, 2), cost_per_1000=cost
+    )
 
 
 def _print_table(name: str, measured: Sequence[Measured]) -> None:
@@ -200,9 +262,25 @@ def _print_table(name: str, measured: Sequence[Measured]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(name, box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold", collapse_padding=True)
+    table = Table(
+        name,
+        box=None,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        header_style="bold",
+        collapse_padding=True,
+    )
     with_cost = any(one.cost_per_1000 is not None for one in measured)
-    headings = ["tickets\n/s", "x", "tokens\n/s", "pad-\nding", "peak\nMB", "as\nfp32", "of\npeak", "USD per\n1,000"]
+    headings = [
+        "tickets\n/s",
+        "x",
+        "tokens\n/s",
+        "pad-\nding",
+        "peak\nMB",
+        "as\nfp32",
+        "of\npeak",
+        "USD per\n1,000",
+    ]
     for heading in headings if with_cost else headings[:-1]:
         table.add_column(heading, justify="right", no_wrap=True)
     for one in measured:

@@ -23,7 +23,10 @@ def measure_ceilings(device: str, threads: int | None) -> dict[str, float]:
     device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     ceilings: dict[str, float] = {}
     for name, dtype in {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}.items():
-        left, right = (torch.ones(shape, device=device).to(dtype) for shape in ((_ROWS, _INNER), (_INNER, _COLUMNS)))
+        left, right = (
+            torch.ones(shape, device=device).to(dtype)
+            for shape in ((_ROWS, _INNER), (_INNER, _COLUMNS))
+        )
         product: Any = torch._int_mm if dtype is torch.int8 else torch.mm
         try:
             ceilings[name] = _rate(product, left, right)
@@ -57,4 +60,7 @@ def count_operations(folder: ModelFolder, lengths: NDArray[np.int64]) -> float:
     inner = int(c.get("intermediate_size") or c.get("hidden_dim") or 0)
     layers = int(c.get("num_hidden_layers") or c.get("n_layers") or 0)
     a_token = 2 * layers * (4 * hidden * hidden + 2 * hidden * inner)
-    return float(a_token * lengths.sum() + 4 * layers * hidden * (lengths.astype(float) ** 2).sum()) / 1e9
+    return (
+        float(a_token * lengths.sum() + 4 * layers * hidden * (lengths.astype(float) ** 2).sum())
+        / 1e9
+    )

@@ -27,16 +27,34 @@ class MeasuredJob:
     peak_rss_mb: int
 
 
-def measure_job(messages: Sequence[str], engine: str, model: str | None, device: str, threads: int | None) -> MeasuredJob:
+def measure_job(
+    messages: Sequence[str], engine: str, model: str | None, device: str, threads: int | None
+) -> MeasuredJob:
     """Measure `run` on a Parquet file of these messages, as it is called by default; loading the model counts."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "tickets.parquet"
-        with pq.ParquetWriter(source, pa.schema([("ticket_id", pa.string()), ("body", pa.string())])) as writer:
+        with pq.ParquetWriter(
+            source, pa.schema([("ticket_id", pa.string()), ("body", pa.string())])
+        ) as writer:
             for start in range(0, len(messages), _SLICE):
                 bodies = list(messages[start : start + _SLICE])
-                writer.write_table(pa.table({"ticket_id": [f"{start + i:08d}" for i in range(len(bodies))], "body": bodies}))
+                writer.write_table(
+                    pa.table(
+                        {
+                            "ticket_id": [f"{start + i:08d}" for i in range(len(bodies))],
+                            "body": bodies,
+                        }
+                    )
+                )
         out = str(Path(folder) / "out")
-        settings = {"source": str(source), "out": out, "engine": engine, "model": model, "device": device, "threads": threads}
+        settings = {
+            "source": str(source),
+            "out": out,
+            "engine": engine,
+            "model": model,
+            "device": device,
+            "threads": threads,
+        }
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
             return process.submit(_run_job, settings).result()
 

@@ -6,13 +6,41 @@ import random
 from collections.abc import Callable
 
 _SEED = 20261122
-_OPENINGS = ("", "hi, ", "hello ", "hey there, ", "good morning, ", "urgent: ", "question: ", "sorry to ask again, ")
-_THINGS = ("order", "parcel", "jacket", "invoice", "kettle", "password", "refund", "gift card", "size 42 boots", "subscription")
+_OPENINGS = (
+    "",
+    "hi, ",
+    "hello ",
+    "hey there, ",
+    "good morning, ",
+    "urgent: ",
+    "question: ",
+    "sorry to ask again, ",
+)
+_THINGS = (
+    "order",
+    "parcel",
+    "jacket",
+    "invoice",
+    "kettle",
+    "password",
+    "refund",
+    "gift card",
+    "size 42 boots",
+    "subscription",
+)
 _ASKS = (
     "where is my {}", "i want to return the {}", "the {} is broken", "can i change the {}", "please cancel my {}",
     "any news on my {}?",
 )  # fmt: skip
-_ENDS = ("", " please", " thanks", " it has been {} days", ", number {}", " since the {}th", " asap")
+_ENDS = (
+    "",
+    " please",
+    " thanks",
+    " it has been {} days",
+    ", number {}",
+    " since the {}th",
+    " asap",
+)
 _SENTENCES = (
     "It arrived on a Tuesday and the box was already open.", "My neighbour took it in, which was kind of her.",
     "I have written to you twice and nobody has answered.", "The seam on the left side came apart after one walk.",

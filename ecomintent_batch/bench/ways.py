@@ -21,7 +21,9 @@ from ecomintent_batch.inference.engines import ModelFolder, load_engine, open_mo
 REFERENCE = "pipeline, batch 64"
 _SLICE = 65_536
 _FEW, _SOME = 16, 192
-Labeller = Callable[[list[str]], tuple[list[str], float]]  # messages → their first intents, and the share of padding
+Labeller = Callable[
+    [list[str]], tuple[list[str], float]
+]  # messages → their first intents, and the share of padding
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,14 @@ def peak_rss_mb() -> int:
         return int(status.partition("VmHWM:")[2].split()[0]) // 1024
     except (OSError, IndexError, ValueError):
         pass
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform != "darwin" else 2**20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (
+        1024 if sys.platform != "darwin" else 2**20
+    )
 
 
-def _load_pipeline(way: Way, folder: ModelFolder, device: str, threads: int | None) -> tuple[Labeller, str]:
+def _load_pipeline(
+    way: Way, folder: ModelFolder, device: str, threads: int | None
+) -> tuple[Labeller, str]:
     """Load transformers' own pipeline in fp32."""
     import torch
     from transformers import AutoTokenizer, pipeline
@@ -89,19 +95,36 @@ def _load_pipeline(way: Way, folder: ModelFolder, device: str, threads: int | No
         torch.set_num_threads(threads)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     tokenizer = AutoTokenizer.from_pretrained(folder.path, model_max_length=folder.max_length)
-    classify = pipeline("text-classification", model=str(folder.path), tokenizer=tokenizer, device=device, dtype=torch.float32)
+    classify = pipeline(
+        "text-classification",
+        model=str(folder.path),
+        tokenizer=tokenizer,
+        device=device,
+        dtype=torch.float32,
+    )
     batch = int(way.setting.split()[0])
 
     def run(messages: list[str]) -> tuple[list[str], float]:
-        order = sorted(range(len(messages)), key=lambda i: len(messages[i])) if "sorted" in way.setting else range(len(messages))
+        order = (
+            sorted(range(len(messages)), key=lambda i: len(messages[i]))
+            if "sorted" in way.setting
+            else range(len(messages))
+        )
         found = classify([messages[i] for i in order], batch_size=batch, truncation=True)
         labels = dict(zip(order, (one["label"] for one in found), strict=True))
-        return [labels[i] for i in range(len(messages))], _padding(folder, [messages[i] for i in order], batch)
+        return [labels[i] for i in range(len(messages))], _padding(
+            folder, [messages[i] for i in order], batch
+        )
 
     return run, f"transformers pipeline, float32 on {device}"
 
 
-def _load_onnx(way: Way, folder: ModelFolder, device: str, threads: int | None) -> tuple[Labeller, str]:
+def _load_onnx(
+    way: Way,
+    folder: ModelFolder,
+    device: str,  # noqa: ARG001
+    threads: int | None,
+) -> tuple[Labeller, str]:
     """Load an ONNX file into ONNX Runtime as it comes, fed by batches of 32 in order of length, padded by the tokenizer."""
     import onnxruntime as ort
     from tokenizers import Tokenizer
@@ -121,9 +144,14 @@ def _load_onnx(way: Way, folder: ModelFolder, device: str, threads: int | None) 
         for start in range(0, len(order), 32):
             batch = order[start : start + 32]
             encodings = tokenizer.encode_batch([messages[i] for i in batch])
-            tensors = {"input_ids": [e.ids for e in encodings], "attention_mask": [e.attention_mask for e in encodings]}
+            tensors = {
+                "input_ids": [e.ids for e in encodings],
+                "attention_mask": [e.attention_mask for e in encodings],
+            }
             tensors["token_type_ids"] = [e.type_ids for e in encodings]
-            logits = session.run(None, {name: np.array(tensors[name], np.int64) for name in names})[0]
+            logits = session.run(None, {name: np.array(tensors[name], np.int64) for name in names})[
+                0
+            ]
             for index, label in zip(batch, logits.argmax(axis=1), strict=True):
                 labels[index] = folder.labels[label]
         return labels, _padding(folder, [messages[i] for i in order], 32)
@@ -131,7 +159,9 @@ def _load_onnx(way: Way, folder: ModelFolder, device: str, threads: int | None) 
     return run, f"onnxruntime {ort.__version__}, its own threads"
 
 
-def _load_engine(way: Way, folder: ModelFolder, device: str, threads: int | None) -> tuple[Labeller, str]:
+def _load_engine(
+    way: Way, folder: ModelFolder, device: str, threads: int | None
+) -> tuple[Labeller, str]:
     """Load an engine of ours; it tokenises, plans its batches and scores, and leaves out nothing that is equal."""
     engine = load_engine(folder, engine=way.setting, device=device, threads=threads)
 
@@ -139,7 +169,9 @@ def _load_engine(way: Way, folder: ModelFolder, device: str, threads: int | None
         found: list[Any] = []
         ratio = 0.0
         for start in range(0, len(messages), _SLICE):
-            encodings = tokenise(folder.tokenizer, messages[start : start + _SLICE], folder.max_length)
+            encodings = tokenise(
+                folder.tokenizer, messages[start : start + _SLICE], folder.max_length
+            )
             batches = plan_batches(encodings.lengths, engine.max_batch_tokens)
             found.append(engine.score(encodings, batches, lambda n: None).argmax(axis=1))
             ratio = padding_ratio(encodings.lengths, batches)
@@ -150,7 +182,9 @@ def _load_engine(way: Way, folder: ModelFolder, device: str, threads: int | None
 
 def _padding(folder: ModelFolder, messages: list[str], batch: int) -> float:
     lengths = tokenise(folder.tokenizer, messages, folder.max_length).lengths
-    return padding_ratio(lengths, [np.arange(i, min(i + batch, len(lengths))) for i in range(0, len(lengths), batch)])
+    return padding_ratio(
+        lengths, [np.arange(i, min(i + batch, len(lengths))) for i in range(0, len(lengths), batch)]
+    )
 
 
 def list_ways(folder: ModelFolder, fp32_onnx: Path | None, device: str) -> list[Way]:

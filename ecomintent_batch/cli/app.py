@@ -7,7 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
-from ecomintent_batch.cli.commands import analysis, bench, clean, deploy, review, run, runs, training, verify
+from ecomintent_batch.cli.commands import (
+    analysis,
+    bench,
+    clean,
+    deploy,
+    review,
+    run,
+    runs,
+    training,
+    verify,
+)
 from ecomintent_batch.cli.errors import INTERRUPTED, one_line_errors
 
 app = typer.Typer(

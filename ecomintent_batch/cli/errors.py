@@ -10,7 +10,9 @@ from typing import Any
 import typer
 
 INTERRUPTED, TERMINATED = 130, 143  # exit codes: 128 plus the number of the signal
-_WrongUsage: Any = typer.BadParameter.__mro__[2]  # ClickException, of the click that typer brings along
+_WrongUsage: Any = typer.BadParameter.__mro__[
+    2
+]  # ClickException, of the click that typer brings along
 
 
 @contextmanager
@@ -36,7 +38,11 @@ def one_line_errors(program: str, *, debug: bool = False, on_interrupt: str = ""
         if isinstance(error, _WrongUsage):
             found = hide_password(error.format_message())
             if "\n" not in found:
-                _fail(program, f"{found[0].lower()}{found[1:].rstrip('.')}; see {program} --help", error.exit_code)
+                _fail(
+                    program,
+                    f"{found[0].lower()}{found[1:].rstrip('.')}; see {program} --help",
+                    error.exit_code,
+                )
             error.show()  # no command at all: the help
             sys.exit(error.exit_code)
         if debug:
@@ -50,7 +56,7 @@ def _interrupt_on_sigterm() -> list[int]:
 
     terminated: list[int] = []
 
-    def interrupt(signum: int, frame: Any) -> None:
+    def interrupt(signum: int, frame: Any) -> None:  # noqa: ARG001
         terminated.append(signum)
         raise KeyboardInterrupt
 

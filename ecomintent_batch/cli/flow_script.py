@@ -14,15 +14,30 @@ from ecomintent_batch.settings import load_settings
 
 def main() -> None:
     """Run the flow once, on the server of `PREFECT_API_URL` or on a temporary one."""
-    parser = ArgumentParser("python -m flows.classify_tickets", description=classify_tickets.__doc__)
+    parser = ArgumentParser(
+        "python -m flows.classify_tickets", description=classify_tickets.__doc__
+    )
     parser.add_argument("source", help="file, glob, folder, .duckdb file, or postgresql:// URL")
-    parser.add_argument("--out", help="folder for the outputs of all runs (default: ecomintent-out)")
-    parser.add_argument("--config", type=Path, help="TOML file with any of the settings; ECOMINTENT_* variables do too")
+    parser.add_argument(
+        "--out", help="folder for the outputs of all runs (default: ecomintent-out)"
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        help="TOML file with any of the settings; ECOMINTENT_* variables do too",
+    )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     given = parser.parse_args()
     # A busy machine takes longer than Prefect's 20 seconds to start a server.
-    patience = temporary_settings(set_defaults={PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 120})
-    with patience, one_line_errors(parser.prog, debug=given.debug, on_interrupt="; the same command goes on from here"):
+    patience = temporary_settings(
+        set_defaults={PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 120}
+    )
+    with (
+        patience,
+        one_line_errors(
+            parser.prog, debug=given.debug, on_interrupt="; the same command goes on from here"
+        ),
+    ):
         settings = load_settings(given.config, source=given.source, out=given.out)
         folder = classify_tickets(settings)
         print((folder.summaries / "summary.md").read_text(encoding="utf-8"))

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from ecomintent_batch import pipeline
+from ecomintent_batch import progress
 from ecomintent_batch.pipeline import RunResult
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def _open_console(*, stderr: bool = False) -> Console:
 
 
 @contextmanager
-def job_progress(*, quiet: bool) -> Iterator[pipeline.Progress]:
+def job_progress(*, quiet: bool) -> Iterator[progress.Progress]:
     """Yield the progress that fits where stderr goes."""
     console = _open_console(stderr=True)
     if quiet:
@@ -50,7 +50,7 @@ def job_progress(*, quiet: bool) -> Iterator[pipeline.Progress]:
         yield _Lines(console)
 
 
-class _Warnings(pipeline.Progress):
+class _Warnings(progress.Progress):
     """Prints what went wrong and did not stop the job, and nothing else."""
 
     def __init__(self, console: Console) -> None:
@@ -69,7 +69,7 @@ class _Counting(_Warnings):
         self._done, self._total, self._complete = 0.0, 0, False
         self._began = 0.0
 
-    def found(self, tickets: int, *, complete: bool) -> None:
+    def extracted(self, tickets: int, *, complete: bool) -> None:
         with self._lock:
             self._total, self._complete = tickets, complete
 
@@ -89,8 +89,8 @@ class _Bar(_Counting):
     def note(self, text: str) -> None:
         self._bar.console.print(text, style="dim", soft_wrap=True)
 
-    def found(self, tickets: int, *, complete: bool) -> None:
-        super().found(tickets, complete=complete)
+    def extracted(self, tickets: int, *, complete: bool) -> None:
+        super().extracted(tickets, complete=complete)
         self._bar.update(self._task, total=tickets)
 
     def advance(self, tickets: float) -> None:
@@ -114,7 +114,9 @@ class _Lines(_Counting):
             if now < self._next:
                 return
             self._next = now + _LINE_EVERY_S
-            left = f", {max(self._total - self._done, 0) / rate:,.0f} s left" if self._complete else ""
+            left = (
+                f", {max(self._total - self._done, 0) / rate:,.0f} s left" if self._complete else ""
+            )
             self._console.print(
                 f"{self._done:,.0f} of {self._total:,}{'' if self._complete else '+'} tickets, {rate:,.0f}/s{left}",
                 soft_wrap=True,
@@ -129,23 +131,41 @@ def print_result(result: RunResult) -> None:
     for heading in ("tickets", "share", "first choice", "of them unsure"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in result.summary.tables["volume_by_intent"].iter_rows(named=True):
-        numbers = (f"{row['tickets']:,}", f"{row['share']:.1%}", f"{row['first_choice']:,}", f"{row['below_threshold']:,}")
+        numbers = (
+            f"{row['tickets']:,}",
+            f"{row['share']:.1%}",
+            f"{row['first_choice']:,}",
+            f"{row['below_threshold']:,}",
+        )
         table.add_row(Text(row["intent"], no_wrap=True, overflow="ellipsis"), *numbers)
     console.print()
     console.print(table)
     console.print()
     threshold = result.manifest["settings"]["threshold"]
-    console.print(f"Unsure: confidence under {threshold:.2f}; such tickets count as OTHER.", style="dim")
-    others = [f"{count:,} {status}" for status, count in counts["by_status"].items() if status != "ok"]
+    console.print(
+        f"Unsure: confidence under {threshold:.2f}; such tickets count as OTHER.", style="dim"
+    )
+    others = [
+        f"{count:,} {status}" for status, count in counts["by_status"].items() if status != "ok"
+    ]
     rest = f" ({', '.join(others)})" if others else ""
-    skipped = f", {counts['skipped']:,} skipped as classified already" if result.manifest["settings"]["incremental"] else ""
-    console.print(f"{counts['predictions']:,} tickets labelled{rest}, {counts['rejects']:,} rows rejected{skipped}.")
+    skipped = (
+        f", {counts['skipped']:,} skipped as classified already"
+        if result.manifest["settings"]["incremental"]
+        else ""
+    )
+    console.print(
+        f"{counts['predictions']:,} tickets labelled{rest}, {counts['rejects']:,} rows rejected{skipped}."
+    )
     if performance["tickets_per_s"]:
         console.print(
             f"{performance['elapsed_s']:.1f} s, {performance['tickets_per_s']:,.0f} tickets/s, "
             f"{performance['padding_ratio']:.1%} padding, {result.manifest['engine']}."
         )
-    place, run_id = result.manifest["settings"].get("publish_to") or result.folder.out, result.folder.run_id
+    place, run_id = (
+        result.manifest["settings"].get("publish_to") or result.folder.out,
+        result.folder.run_id,
+    )
     if counts["rejects"]:
         console.print(f"Rejects      {place}/rejects/run_id={run_id}.parquet", soft_wrap=True)
     console.print(f"Predictions  {place}/predictions/run_id={run_id}", soft_wrap=True)
@@ -198,7 +218,10 @@ def print_review_sheet(rows: pl.DataFrame, sheet: Path) -> None:
     listed = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
     console.print(f"{len(rows):,} tickets to label ({listed}).")
     if len(rows) and not (rows["message"] != "").any():
-        console.print("Without their messages: this run did not keep them; give its source with --source.", soft_wrap=True)
+        console.print(
+            "Without their messages: this run did not keep them; give its source with --source.",
+            soft_wrap=True,
+        )
     console.print(f"Sheet        {sheet}", soft_wrap=True)
 
 
@@ -208,13 +231,22 @@ def print_review(review: Review) -> None:
     table = Table("slice or intent", box=None, pad_edge=False, header_style="bold")
     for heading in ("labelled", "right", "accuracy", "95 % interval"):
         table.add_column(heading, justify="right", no_wrap=True)
-    scores = [*review.slices.items(), *((f"  {intent}", score) for intent, score in review.by_intent.items())]
-    for name, score in sorted(scores, key=lambda pair: pair[0] != "control" and not pair[0].startswith(" ")):
+    scores = [
+        *review.slices.items(),
+        *((f"  {intent}", score) for intent, score in review.by_intent.items()),
+    ]
+    for name, score in sorted(
+        scores, key=lambda pair: pair[0] != "control" and not pair[0].startswith(" ")
+    ):
         lower, upper = score.bounds
         bounds = f"{lower:.1%} – {upper:.1%}" if name == "control" or name.startswith(" ") else ""
-        table.add_row(Text(name), f"{score.tickets:,}", f"{score.right:,}", f"{score.accuracy:.1%}", bounds)
+        table.add_row(
+            Text(name), f"{score.tickets:,}", f"{score.right:,}", f"{score.accuracy:.1%}", bounds
+        )
     console.print(table)
-    console.print("Only the control slice is drawn at random: its line is the model's accuracy.", style="dim")
+    console.print(
+        "Only the control slice is drawn at random: its line is the model's accuracy.", style="dim"
+    )
     if review.unlabelled:
         console.print(f"{review.unlabelled:,} rows have no label yet.")
     for path in review.files:
@@ -225,10 +257,14 @@ def print_dataset(report: dict[str, Any], out: Path) -> None:
     """Print the rows that each step kept, the splits by intent, the lengths, and what leaks between the splits."""
     console = _open_console()
     _print_table(
-        console, ["step", "rows", "dropped"], [[step["step"], step["rows"], step["dropped"]] for step in report["steps"]]
+        console,
+        ["step", "rows", "dropped"],
+        [[step["step"], step["rows"], step["dropped"]] for step in report["steps"]],
     )
     if report["unmapped_labels"]:
-        labels = ", ".join(f"{label} ({count:,})" for label, count in list(report["unmapped_labels"].items())[:8])
+        labels = ", ".join(
+            f"{label} ({count:,})" for label, count in list(report["unmapped_labels"].items())[:8]
+        )
         console.print(f"Unmapped labels: {labels}", soft_wrap=True)
     if report["duplicates_with_another_intent"]:
         console.print(
@@ -236,7 +272,9 @@ def print_dataset(report: dict[str, Any], out: Path) -> None:
         )
     console.print()
     splits = list(report["splits"])
-    rows = [[intent, *(counts[name] for name in splits)] for intent, counts in report["intents"].items()]
+    rows = [
+        [intent, *(counts[name] for name in splits)] for intent, counts in report["intents"].items()
+    ]
     _print_table(console, ["intent", *splits], [*rows, ["all", *report["splits"].values()]])
     console.print()
     tokens = report["tokens"]
@@ -247,7 +285,11 @@ def print_dataset(report: dict[str, Any], out: Path) -> None:
     for pair in report["leakage"]["between"]:
         console.print(
             f"Leakage      {pair['of']} in {pair['in']}: {pair['exact']:,} exact, {pair['near']:,} near of {pair['rows']:,}"
-            + (f", {pair['near_with_another_intent']:,} of them under another intent" if pair["near_with_another_intent"] else "")
+            + (
+                f", {pair['near_with_another_intent']:,} of them under another intent"
+                if pair["near_with_another_intent"]
+                else ""
+            )
         )
     console.print(f"Dataset      {out}", soft_wrap=True)
 
@@ -258,5 +300,7 @@ def _print_table(console: Console, headings: Sequence[str], rows: Sequence[Seque
     for heading in headings[1:]:
         table.add_column(heading, justify="right", no_wrap=True)
     for name, *counts in rows:
-        table.add_row(Text(name, no_wrap=True, overflow="ellipsis"), *(f"{count:,}" for count in counts))
+        table.add_row(
+            Text(name, no_wrap=True, overflow="ellipsis"), *(f"{count:,}" for count in counts)
+        )
     console.print(table)

@@ -18,7 +18,9 @@ from ecomintent_batch.flows.classify_tickets import classify_tickets
 _DIED = "Its heartbeats stopped: worker or machine died; the next run of the same parameters goes on from there."
 _ENDS = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")}
 _RUNS = ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"})
-_OF_THE_FLOW = ResourceSpecification({"prefect.resource.role": "flow", "prefect.resource.name": classify_tickets.name})
+_OF_THE_FLOW = ResourceSpecification(
+    {"prefect.resource.role": "flow", "prefect.resource.name": classify_tickets.name}
+)
 
 
 def end_zombies(after: timedelta = timedelta(seconds=90)) -> AutomationCore:
@@ -39,11 +41,13 @@ def end_zombies(after: timedelta = timedelta(seconds=90)) -> AutomationCore:
             threshold=1,
             within=after,
         ),
-        actions=[ChangeFlowRunState(name=None, state=StateType.CRASHED, message=_DIED, force=False)],
+        actions=[
+            ChangeFlowRunState(name=None, state=StateType.CRASHED, message=_DIED, force=False)
+        ],
     )
 
 
-def tell_of_failures(client: SyncPrefectClient, block: str) -> AutomationCore:
+def notify_failures(client: SyncPrefectClient, block: str) -> AutomationCore:
     """Return the automation that sends a notice of each failed or crashed run through a notification block.
 
     Args:

@@ -24,11 +24,23 @@ from prefect.futures import PrefectFuture, as_completed
 from prefect.tasks import exponential_backoff
 
 from ecomintent_batch import pipeline
-from ecomintent_batch.errors import EcomIntentError, RunStateError, UsageError, hide_password, without_text
-from ecomintent_batch.flows.page import say_how_to_go_on, show_progress, show_summary, tell_alerts
-from ecomintent_batch.flows.runners import Runner, fit_to_runner, open_runner
+from ecomintent_batch.errors import (
+    EcomIntentError,
+    RunStateError,
+    UsageError,
+    hide_password,
+    without_text,
+)
+from ecomintent_batch.flows.page import (
+    log_how_to_resume,
+    publish_alerts,
+    show_progress,
+    show_summary,
+)
+from ecomintent_batch.flows.runners import Runner, adapt_to_runner, open_runner
 from ecomintent_batch.inference.classify import PartStats
-from ecomintent_batch.pipeline import Job, Progress
+from ecomintent_batch.pipeline import Job
+from ecomintent_batch.progress import Progress
 from ecomintent_batch.runs.lifecycle import RunFolder, lock_out
 from ecomintent_batch.settings import RunSettings
 
@@ -63,7 +75,7 @@ def _no_ticket_text(step: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
-def _is_worth_a_retry(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
+def _is_worth_a_retry(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001
     """A full disk or a lost connection may pass; an error of ours says what somebody has to do first."""
     return not isinstance(state.data, EcomIntentError)
 
@@ -80,7 +92,9 @@ def plan(settings: RunSettings) -> Job:
 def extract(job: Job) -> list[Path]:
     """Read the source into shards."""
     shards = list(pipeline.extract(job, _Log()))
-    _Log().note(f"run {job.folder.run_id}: {sum(rows for _, rows in shards):,} tickets, shards: {len(shards)}")
+    _Log().note(
+        f"run {job.folder.run_id}: {sum(rows for _, rows in shards):,} tickets, shards: {len(shards)}"
+    )
     return [path for path, _ in shards]
 
 
@@ -97,7 +111,11 @@ def extract(job: Job) -> list[Path]:
 def classify_shard(shard: Path, settings: RunSettings, folder: RunFolder) -> PartStats | None:
     """Label the tickets of one shard, unless its part is there."""
     stats = pipeline.classify_one(settings, folder, shard)
-    done = f"{stats.rows:,} tickets, {stats.score_s:.1f} s on {stats.engine}" if stats else "has its part already"
+    done = (
+        f"{stats.rows:,} tickets, {stats.score_s:.1f} s on {stats.engine}"
+        if stats
+        else "has its part already"
+    )
     _Log().note(f"{shard.stem}: {done}")
     return stats
 
@@ -125,18 +143,20 @@ def summarise(job: Job) -> None:
     show_summary(job.folder, summary)
     for alert in summary.alerts:
         _Log().warn(f"alert: {alert.message}")
-    tell_alerts(job.folder, summary)
+    publish_alerts(job.folder, summary)
     pipeline.publish(job.settings, _Log())
 
 
 @flow(
     name="classify-tickets",
     persist_result=False,
-    on_failure=[say_how_to_go_on],
-    on_crashed=[say_how_to_go_on],
-    on_cancellation=[say_how_to_go_on],
+    on_failure=[log_how_to_resume],
+    on_crashed=[log_how_to_resume],
+    on_cancellation=[log_how_to_resume],
 )
-def classify_tickets(settings: RunSettings, runner: Runner = "inline", ray_address: str | None = None) -> RunFolder:
+def classify_tickets(
+    settings: RunSettings, runner: Runner = "inline", ray_address: str | None = None
+) -> RunFolder:
     """Label every ticket of a source, publish the labels all at once, and sum up the volumes by intent.
 
     Args:
@@ -144,7 +164,7 @@ def classify_tickets(settings: RunSettings, runner: Runner = "inline", ray_addre
         runner: Where the shards are classified: in this process, in one process a core, or on a Ray cluster.
         ray_address: Of the cluster, host:6379 or ray://host:10001; RAY_ADDRESS, or the one on this machine, when unset.
     """
-    refuse_password(settings)
+    reject_password(settings)
     with lock_out(settings.out, settings.lock_timeout, _Log().note):
         job = plan(settings)
         shards = extract(job)
@@ -153,11 +173,15 @@ def classify_tickets(settings: RunSettings, runner: Runner = "inline", ray_addre
     return job.folder
 
 
-def classify(job: Job, shards: Sequence[Path], runner: Runner, ray_address: str | None) -> list[PartStats]:
+def classify(
+    job: Job, shards: Sequence[Path], runner: Runner, ray_address: str | None
+) -> list[PartStats]:
     """Map the shards over the runner, and wait for all of them: OUT stays locked while one is at work."""
-    settings, folder = fit_to_runner(runner, job.settings, job.folder)
+    settings, folder = adapt_to_runner(runner, job.settings, job.folder)
     shards = [folder.shards / shard.name for shard in shards]
-    if not isinstance(classify_shard, Task):  # without its decorator it is a function like any other
+    if not isinstance(
+        classify_shard, Task
+    ):  # without its decorator it is a function like any other
         found = [classify_shard(shard, settings, folder) for shard in shards]
         return [stats for stats in found if stats is not None]
     if not shards:
@@ -169,7 +193,9 @@ def classify(job: Job, shards: Sequence[Path], runner: Runner, ray_address: str 
         return gather_parts(futures, show_progress(len(shards), folder.run_id))
 
 
-def gather_parts(futures: dict[PrefectFuture[PartStats | None], Path], show_done: Callable[[int], None]) -> list[PartStats]:
+def gather_parts(
+    futures: dict[PrefectFuture[PartStats | None], Path], show_done: Callable[[int], None]
+) -> list[PartStats]:
     """Return what the parts have cost, once all shards have ended; those without a part fail the run with their reason."""
     costs: list[PartStats | None] = []
     failed: dict[str, Exception] = {}
@@ -182,12 +208,18 @@ def gather_parts(futures: dict[PrefectFuture[PartStats | None], Path], show_done
             show_done(len(costs))
     if failed:
         first = min(failed)
-        reason = failed[first] if isinstance(failed[first], EcomIntentError) else without_text(failed[first])
-        raise RunStateError(f"{len(failed)} of {len(futures)} shards failed, the others keep their parts; {first}: {reason}")
+        reason = (
+            failed[first]
+            if isinstance(failed[first], EcomIntentError)
+            else without_text(failed[first])
+        )
+        raise RunStateError(
+            f"{len(failed)} of {len(futures)} shards failed, the others keep their parts; {first}: {reason}"
+        )
     return [cost for cost in costs if cost is not None]
 
 
-def refuse_password(settings: RunSettings) -> None:
+def reject_password(settings: RunSettings) -> None:
     """Raise UsageError where the source is a URL that holds a password."""
     hidden = hide_password(settings.source)
     if hidden != settings.source:

@@ -21,8 +21,8 @@ from prefect.types.entrypoint import EntrypointType
 from prefect.workers.process import ProcessWorker
 
 from ecomintent_batch.errors import EcomIntentError, UsageError, hide_password
-from ecomintent_batch.flows.automations import end_zombies, put_automations, tell_of_failures
-from ecomintent_batch.flows.classify_tickets import classify_tickets, refuse_password
+from ecomintent_batch.flows.automations import end_zombies, notify_failures, put_automations
+from ecomintent_batch.flows.classify_tickets import classify_tickets, reject_password
 from ecomintent_batch.flows.runners import Runner
 from ecomintent_batch.settings import RunSettings
 from ecomintent_batch.storage.packaged import packaged_path
@@ -36,7 +36,7 @@ _OF_A_SOURCE = {
 
 
 @dataclass(frozen=True)
-class Order:
+class DeploymentRequest:
     """What a user wants to have deployed: settings of the runs, when, and where the shards are classified."""
 
     settings: RunSettings
@@ -46,72 +46,95 @@ class Order:
     ray_address: str | None = None
 
 
-def deploy(order: Order, *, pool: str | None = None, notify: str | None = None) -> tuple[list[str], str]:
+def deploy(
+    request: DeploymentRequest, *, pool: str | None = None, notify: str | None = None
+) -> tuple[list[str], str]:
     """Register the deployments, their work pool and the automations; return the names of the deployments and the pool's.
 
     Raises:
         UsageError: no server is named, `notify` names no block of it, or the source is a URL that holds a password.
         EcomIntentError: the server does not answer.
     """
-    deployments, work_pool = declare_deployments(order), _read_declared()[0]["work_pool"]
+    deployments, work_pool = build_deployments(request), _read_declared()[0]["work_pool"]
     pool = pool or str(work_pool["name"])
     with _open_server() as client:
         _put_automations(client, notify)
         _put_work_pool(client, pool)
         for deployment in deployments:
             deployment.job_variables = work_pool["job_variables"]
-            deployment.storage = LocalStorage(str(Path.cwd()))  # what relative paths of a file on demand are of
+            deployment.storage = LocalStorage(
+                str(Path.cwd())
+            )  # what relative paths of a file on demand are of
             deployment.apply(work_pool_name=pool)
     return [deployment.full_name for deployment in deployments], pool
 
 
-def serve_here(order: Order, *, notify: str | None = None) -> None:
+def serve_here(request: DeploymentRequest, *, notify: str | None = None) -> None:
     """Run what is due in processes of this machine until interrupted; the schedule stays when this ends."""
-    deployments = declare_deployments(order)
+    deployments = build_deployments(request)
     with _open_server() as client:
         _put_automations(client, notify)
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: 30}):
         serve(*deployments, pause_on_shutdown=False, limit=1)
 
 
-def declare_deployments(order: Order) -> list[RunnerDeployment]:
+def build_deployments(request: DeploymentRequest) -> list[RunnerDeployment]:
     """Return the deployments of `prefect.yaml` with what was ordered, and with paths that hold in any folder.
 
     Raises:
         UsageError: the source is a URL that holds a password.
     """
-    refuse_password(order.settings)
-    given = {**order.settings.model_dump(mode="json", exclude_unset=True), **_absolute_paths(order.settings)}
+    reject_password(request.settings)
+    given = {
+        **request.settings.model_dump(mode="json", exclude_unset=True),
+        **_absolute_paths(request.settings),
+    }
     for_any_file = {name: value for name, value in given.items() if name not in _OF_A_SOURCE}
-    where = {"runner": order.runner, **({"ray_address": order.ray_address} if order.ray_address else {})}
+    where = {
+        "runner": request.runner,
+        **({"ray_address": request.ray_address} if request.ray_address else {}),
+    }
     return [
-        _to_deployment(declared, order, for_any_file if declared["name"] == "classify-file" else given, where)
+        _to_deployment(
+            declared, request, for_any_file if declared["name"] == "classify-file" else given, where
+        )
         for declared in _read_declared()
     ]
 
 
 def _read_declared() -> list[dict[str, Any]]:
-    deployments: list[dict[str, Any]] = yaml.safe_load(DECLARED.read_text(encoding="utf-8"))["deployments"]
+    deployments: list[dict[str, Any]] = yaml.safe_load(DECLARED.read_text(encoding="utf-8"))[
+        "deployments"
+    ]
     return deployments
 
 
-def _to_deployment(declared: dict[str, Any], order: Order, given: dict[str, Any], where: dict[str, Any]) -> RunnerDeployment:
+def _to_deployment(
+    declared: dict[str, Any],
+    request: DeploymentRequest,
+    given: dict[str, Any],
+    where: dict[str, Any],
+) -> RunnerDeployment:
     # What the file takes from the environment is for Prefect's own command; here it is given.
-    settings = {name: value for name, value in declared["parameters"]["settings"].items() if "{{" not in str(value)}
+    settings = {
+        name: value
+        for name, value in declared["parameters"]["settings"].items()
+        if "{{" not in str(value)
+    }
     return RunnerDeployment.from_flow(
         classify_tickets,
         name=declared["name"],
         description=declared["description"],
         tags=declared["tags"],
-        schedules=[_to_schedule(schedule, order) for schedule in declared.get("schedules", [])],
+        schedules=[_to_schedule(schedule, request) for schedule in declared.get("schedules", [])],
         concurrency_limit=ConcurrencyLimitConfig(**declared["concurrency_limit"]),
         parameters={"settings": {**settings, **given}, **where},
         entrypoint_type=EntrypointType.MODULE_PATH,  # an installed package has no file that a worker elsewhere would find
     )
 
 
-def _to_schedule(declared: dict[str, Any], order: Order) -> Schedule:
-    cron, timezone = order.cron or declared["cron"], order.timezone or declared["timezone"]
+def _to_schedule(declared: dict[str, Any], request: DeploymentRequest) -> Schedule:
+    cron, timezone = request.cron or declared["cron"], request.timezone or declared["timezone"]
     try:
         ZoneInfo(timezone)
         return Cron(cron, timezone=timezone, slug=declared["slug"])
@@ -143,7 +166,9 @@ def _open_server() -> SyncPrefectClient:
     with client:
         if (error := client.api_healthcheck()) is not None:
             found = type(error).__name__
-            raise EcomIntentError(f"{hide_password(url)}: expected a Prefect server, found {found}; is it running?")
+            raise EcomIntentError(
+                f"{hide_password(url)}: expected a Prefect server, found {found}; is it running?"
+            )
     return get_client(sync_client=True)
 
 
@@ -153,8 +178,10 @@ def _put_work_pool(client: SyncPrefectClient, name: str) -> None:
         client.read_work_pool(name)
     except ObjectNotFound:
         template = ProcessWorker.get_default_base_job_template()
-        client.create_work_pool(WorkPoolCreate(name=name, type=ProcessWorker.type, base_job_template=template))
+        client.create_work_pool(
+            WorkPoolCreate(name=name, type=ProcessWorker.type, base_job_template=template)
+        )
 
 
 def _put_automations(client: SyncPrefectClient, notify: str | None) -> None:
-    put_automations(client, [end_zombies(), *([tell_of_failures(client, notify)] if notify else [])])
+    put_automations(client, [end_zombies(), *([notify_failures(client, notify)] if notify else [])])

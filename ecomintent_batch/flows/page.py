@@ -47,7 +47,10 @@ def show_summary(folder: RunFolder, summary: Summary) -> None:
     from polars import selectors
 
     of_run = f"Run {folder.run_id}"
-    volumes, before = summary.tables["volume_by_intent"], find_run_before(folder, read_manifest(folder.manifest))
+    volumes, before = (
+        summary.tables["volume_by_intent"],
+        find_run_before(folder, read_manifest(folder.manifest)),
+    )
     if before is not None:
         volumes = add_change(volumes, folder.out, before)
     rounded = volumes.with_columns(selectors.float().round(4))
@@ -56,19 +59,28 @@ def show_summary(folder: RunFolder, summary: Summary) -> None:
     page = summary.markdown + _describe_change(volumes, before) + _list_files(folder, report)
     create_markdown_artifact(key="run-summary", markdown=page, description=of_run)
     if report.exists():
-        create_link_artifact(link=report.absolute().as_uri(), link_text=str(report), key="report", description=of_run)
+        create_link_artifact(
+            link=report.absolute().as_uri(), link_text=str(report), key="report", description=of_run
+        )
 
 
-def tell_alerts(folder: RunFolder, summary: Summary) -> None:
+def publish_alerts(folder: RunFolder, summary: Summary) -> None:
     """Emit an event for each alert that fired: automations on `ecomintent-batch.alert` turn it into a message to people."""
     if this_flow_run.id is None:
         return
     for alert in summary.alerts:
-        resource = {"prefect.resource.id": f"ecomintent-batch.intent.{alert.intent}", "prefect.resource.name": alert.intent}
-        emit_event("ecomintent-batch.alert", resource=resource, payload={"run_id": folder.run_id, **alert.to_dict()})
+        resource = {
+            "prefect.resource.id": f"ecomintent-batch.intent.{alert.intent}",
+            "prefect.resource.name": alert.intent,
+        }
+        emit_event(
+            "ecomintent-batch.alert",
+            resource=resource,
+            payload={"run_id": folder.run_id, **alert.to_dict()},
+        )
 
 
-def say_how_to_go_on(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+def log_how_to_resume(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Say in the log of a run that ended early what is kept of it, and that the next one goes on from there."""
     log = flow_run_logger(flow_run, flow)
     kept = describe_kept(Path(dict(flow_run.parameters["settings"]).get("out", "ecomintent-out")))
@@ -82,8 +94,15 @@ def describe_kept(out: Path) -> str:
     if not plans:
         return f"nothing is kept in {out}/staging"
     folder = RunFolder(out, plans[-1].parent.name)
-    parts, shards = len(list(folder.staging.glob("receipts/*.json"))), len(list(folder.shards.glob("shard-*.parquet")))
-    extracted = "" if (folder.shards / "extraction.json").exists() else ", and the source was not read to its end"
+    parts, shards = (
+        len(list(folder.staging.glob("receipts/*.json"))),
+        len(list(folder.shards.glob("shard-*.parquet"))),
+    )
+    extracted = (
+        ""
+        if (folder.shards / "extraction.json").exists()
+        else ", and the source was not read to its end"
+    )
     return f"run {folder.run_id} keeps {parts} parts in {folder.staging}, of {shards} shards{extracted}"
 
 
@@ -91,7 +110,10 @@ def _describe_change(volumes: pl.DataFrame, before: Manifest | None) -> str:
     if before is None:
         return "\n## Change\n\nNo earlier run of this source to compare with.\n"
     lines = [f"\n## Change against run {before['run_id']}\n"]
-    lines += ["| intent | tickets | before | share | before | change |", "|---|---:|---:|---:|---:|---:|"]
+    lines += [
+        "| intent | tickets | before | share | before | change |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
     lines += [
         f"| {row['intent']} | {row['tickets']:,} | {row['tickets_before']:,} "
         f"| {row['share']:.1%} | {row['share_before']:.1%} | {100 * row['share_change']:+.1f} points |"

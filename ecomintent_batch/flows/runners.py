@@ -23,7 +23,9 @@ Runner = Literal["inline", "process", "ray"]
 
 
 @contextmanager
-def open_runner(runner: Runner, settings: RunSettings, ray_address: str | None) -> Iterator[TaskRunner[Any]]:
+def open_runner(
+    runner: Runner, settings: RunSettings, ray_address: str | None
+) -> Iterator[TaskRunner[Any]]:
     """Yield the task runner that the shards are mapped over; what it started is gone when this is left."""
     if runner == "ray":
         with _join_ray(settings, ray_address) as cluster:
@@ -31,7 +33,9 @@ def open_runner(runner: Runner, settings: RunSettings, ray_address: str | None) 
     elif runner == "process":
         gpus = 0 if settings.device == "cpu" else 1 if ":" in settings.device else count_gpus()
         workers = gpus or max(1, count_cores() // (settings.threads or 1))
-        with ProcessPoolTaskRunner(max_workers=workers, initializer=keep_one_gpu, initargs=(gpus,)) as processes:
+        with ProcessPoolTaskRunner(
+            max_workers=workers, initializer=keep_one_gpu, initargs=(gpus,)
+        ) as processes:
             yield processes
     else:
         # Two: a shard is cleaned and tokenised while the one before it is scored, and two are held in memory.
@@ -43,11 +47,17 @@ def open_runner(runner: Runner, settings: RunSettings, ray_address: str | None) 
 def keep_one_gpu(gpus: int) -> None:
     """Leave one of several GPUs to this worker of a pool: the one of its number, so that no two share one."""
     if gpus > 1:
-        names = (os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(gpus)))).split(",")
-        os.environ["CUDA_VISIBLE_DEVICES"] = names[int(current_process().name.rpartition("-")[2]) % len(names)]
+        names = (os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(gpus)))).split(
+            ","
+        )
+        os.environ["CUDA_VISIBLE_DEVICES"] = names[
+            int(current_process().name.rpartition("-")[2]) % len(names)
+        ]
 
 
-def fit_to_runner(runner: Runner, settings: RunSettings, folder: RunFolder) -> tuple[RunSettings, RunFolder]:
+def adapt_to_runner(
+    runner: Runner, settings: RunSettings, folder: RunFolder
+) -> tuple[RunSettings, RunFolder]:
     """Return settings and folder as a shard needs them elsewhere: absolute paths, one thread, the one GPU it is given."""
     if runner == "inline":
         return settings, folder
@@ -66,7 +76,9 @@ def _join_ray(settings: RunSettings, address: str | None) -> Iterator[TaskRunner
         from prefect_ray import RayTaskRunner
         from prefect_ray.context import remote_options
     except ModuleNotFoundError:
-        raise UsageError("runner ray: expected prefect-ray, found none; pip install 'ecomintent-batch[ray]'") from None
+        raise UsageError(
+            "runner ray: expected prefect-ray, found none; pip install 'ecomintent-batch[ray]'"
+        ) from None
     # The logs of the shards reach Prefect from where they run; Ray's copy on the flow's terminal would be a second one.
     cluster = RayTaskRunner(address=address, init_kwargs={"log_to_driver": False})
     with cluster:

@@ -71,7 +71,10 @@ def tokenise(tokenizer: Tokenizer, messages: Sequence[str], max_length: int) -> 
 def tokenise_words(tokenizer: Tokenizer, words: Words, max_length: int) -> Encodings:
     """Tokenise messages whose words are known: each distinct word once, where the tokenizer reads every word by itself."""
     limit = max_length * _MAX_CHARS_PER_TOKEN
-    if _reads_words_alone(tokenizer) and (pc.max(pc.utf8_length(words.messages)).as_py() or 0) <= limit:
+    if (
+        _reads_words_alone(tokenizer)
+        and (pc.max(pc.utf8_length(words.messages)).as_py() or 0) <= limit
+    ):
         return _encode_words(tokenizer, words, max_length)
     ids, n_tokens = _tokenise_slice(tokenizer, words.messages.to_pylist(), max_length)
     return Encodings(ids, _starts_of(np.minimum(n_tokens, max_length)), n_tokens)
@@ -81,7 +84,11 @@ def join_encodings(encodings: Sequence[Encodings]) -> Encodings:
     """Return the encodings of several slices as one."""
     n_tokens = np.concatenate([np.zeros(0, np.int32), *(part.n_tokens for part in encodings)])
     lengths = np.concatenate([np.zeros(0, np.int64), *(part.lengths for part in encodings)])
-    return Encodings(np.concatenate([np.zeros(0, np.int32), *(part.ids for part in encodings)]), _starts_of(lengths), n_tokens)
+    return Encodings(
+        np.concatenate([np.zeros(0, np.int32), *(part.ids for part in encodings)]),
+        _starts_of(lengths),
+        n_tokens,
+    )
 
 
 def _reads_words_alone(tokenizer: Tokenizer) -> bool:
@@ -100,21 +107,34 @@ def _reads_words_alone(tokenizer: Tokenizer) -> bool:
 
 def _encode_words(tokenizer: Tokenizer, words: Words, max_length: int) -> Encodings:
     """Return the ids of messages by those of their distinct words, the special tokens around each."""
-    ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(words.distinct, add_special_tokens=False)]
+    ids = [
+        encoding.ids
+        for encoding in tokenizer.encode_batch_fast(words.distinct, add_special_tokens=False)
+    ]
     opening, closing = _special_tokens(tokenizer)
     pieces = [*ids, opening, closing]
     piece_lengths = np.fromiter(map(len, pieces), np.int64, len(pieces))
     # The special tokens are two more words: one before each message, one behind it.
-    sequence = np.insert(words.word_of, np.repeat(words.starts, 2)[1:-1], np.tile([len(ids), len(ids) + 1], len(words)))
+    sequence = np.insert(
+        words.word_of,
+        np.repeat(words.starts, 2)[1:-1],
+        np.tile([len(ids), len(ids) + 1], len(words)),
+    )
     lengths = piece_lengths[sequence]
     flat = np.fromiter(chain.from_iterable(pieces), np.int32)
     ends, places = np.cumsum(lengths), np.arange(lengths.sum())
-    tokens = flat[np.repeat(_starts_of(piece_lengths)[sequence] - (ends - lengths), lengths) + places]
+    tokens = flat[
+        np.repeat(_starts_of(piece_lengths)[sequence] - (ends - lengths), lengths) + places
+    ]
     n_tokens = (words.add_up(piece_lengths) + len(opening) + len(closing)).astype(np.int32)
     if (n_tokens > max_length).any():
-        at = places - np.repeat(_starts_of(n_tokens)[:-1], n_tokens)  # the place of each token in its message
+        at = places - np.repeat(
+            _starts_of(n_tokens)[:-1], n_tokens
+        )  # the place of each token in its message
         total = np.repeat(n_tokens, n_tokens)
-        tokens = tokens[(total <= max_length) | (at < max_length - len(closing)) | (at >= total - len(closing))]
+        tokens = tokens[
+            (total <= max_length) | (at < max_length - len(closing)) | (at >= total - len(closing))
+        ]
     return Encodings(tokens, _starts_of(np.minimum(n_tokens, max_length)), n_tokens)
 
 
@@ -124,12 +144,19 @@ def _starts_of(lengths: NDArray[Any]) -> Int64:
     return starts
 
 
-def _tokenise_slice(tokenizer: Tokenizer, messages: Sequence[str], max_length: int) -> tuple[Int32, Int32]:
+def _tokenise_slice(
+    tokenizer: Tokenizer, messages: Sequence[str], max_length: int
+) -> tuple[Int32, Int32]:
     """Return the ids back to back, cut to `max_length`, and the tokens of each message before the cut."""
     limit = max_length * _MAX_CHARS_PER_TOKEN
-    ids = [encoding.ids for encoding in tokenizer.encode_batch_fast([message[:limit] for message in messages])]
+    ids = [
+        encoding.ids
+        for encoding in tokenizer.encode_batch_fast([message[:limit] for message in messages])
+    ]
     for place, message in enumerate(messages):
-        if len(message) > limit and len(ids[place]) <= max_length:  # words of thousands of letters: few tokens after all
+        if (
+            len(message) > limit and len(ids[place]) <= max_length
+        ):  # words of thousands of letters: few tokens after all
             ids[place] = tokenizer.encode(message).ids
     n_tokens = np.fromiter(map(len, ids), np.int32, len(ids))
     too_long = np.flatnonzero(n_tokens > max_length)
@@ -186,7 +213,9 @@ def padding_ratio(lengths: Int64, batches: Sequence[Int64]) -> float:
     return 1 - float(lengths.sum()) / padded if padded else 0.0
 
 
-def make_loader(encodings: Encodings, batches: Sequence[Int64], pad_id: int, *, pin_memory: bool) -> Any:
+def make_loader(
+    encodings: Encodings, batches: Sequence[Int64], pad_id: int, *, pin_memory: bool
+) -> Any:
     """Return a torch DataLoader over the batches: pairs of (input_ids, attention_mask), pinned for CUDA.
 
     It collates in this process: the token ids are flat arrays, so a batch costs microseconds, while a worker would

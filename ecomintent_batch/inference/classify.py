@@ -17,17 +17,26 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ecomintent_batch.errors import SourceError
-from ecomintent_batch.inference.batches import Encodings, Int64, join_encodings, padding_ratio, plan_batches, tokenise_words
+from ecomintent_batch.inference.batches import (
+    Encodings,
+    Int64,
+    join_encodings,
+    padding_ratio,
+    plan_batches,
+    tokenise_words,
+)
 from ecomintent_batch.inference.engines import Engine, ModelFolder
 from ecomintent_batch.schema import OTHER, STATUSES, TEXT_PREFIX, prediction_schema
 from ecomintent_batch.storage.atomic import write_parquet
-from ecomintent_batch.text.language import tell_languages
+from ecomintent_batch.text.language import detect_languages
 from ecomintent_batch.text.message import clean_messages, hash_message, which_have_words
 from ecomintent_batch.text.words import split_words
 
 OK, EMPTY, UNSUPPORTED_LANGUAGE, ERROR = range(len(STATUSES))
 _SLICE_ROWS = 8192
-_PLAIN_MULTI_INTENT = 0.30  # for a model without a trained signal: the runner-up's probability that earns a reader
+_PLAIN_MULTI_INTENT = (
+    0.30  # for a model without a trained signal: the runner-up's probability that earns a reader
+)
 
 
 @dataclass(frozen=True)
@@ -91,7 +100,10 @@ def prepare_shard(path: Path, model: ModelFolder, options: ClassifyOptions) -> P
     texts = table.select([name for name in table.column_names if name.startswith(TEXT_PREFIX)])
     kept = table.select([name for name in table.column_names if not name.startswith(TEXT_PREFIX)])
     # In slices, so that the texts that need cleaning are never all Python strings at once.
-    cleaned = [clean_messages(batch.columns, raw=options.raw_text) for batch in texts.to_batches(_SLICE_ROWS)]
+    cleaned = [
+        clean_messages(batch.columns, raw=options.raw_text)
+        for batch in texts.to_batches(_SLICE_ROWS)
+    ]
     messages = pa.chunked_array(cleaned, pa.large_string()).combine_chunks()
     message_of = np.arange(len(messages), dtype=np.int64)
     del table, texts, cleaned
@@ -105,15 +117,24 @@ def prepare_shard(path: Path, model: ModelFolder, options: ClassifyOptions) -> P
     for start in range(0, len(messages), _SLICE_ROWS):
         chosen = np.flatnonzero(readable[start : start + _SLICE_ROWS]) + start
         words = split_words(messages.take(pa.array(chosen)))
-        languages[chosen] = tell_languages(words)
+        languages[chosen] = detect_languages(words)
         encodings.append(tokenise_words(model.tokenizer, words, max_length))
     to_score = np.flatnonzero(readable).astype(np.int64)
     return PreparedShard(
-        path, kept, messages, message_of, languages, to_score, join_encodings(encodings), time.perf_counter() - started
+        path,
+        kept,
+        messages,
+        message_of,
+        languages,
+        to_score,
+        join_encodings(encodings),
+        time.perf_counter() - started,
     )
 
 
-def score_shard(shard: PreparedShard, engine: Engine, advance: Callable[[float], None]) -> tuple[Any, PartStats]:
+def score_shard(
+    shard: PreparedShard, engine: Engine, advance: Callable[[float], None]
+) -> tuple[Any, PartStats]:
     """Return the logits of the messages to score, shape (len(to_score), labels), and what they cost.
 
     `advance` hears of tickets, so that it ends at the rows of the shard however many were equal.
@@ -136,18 +157,29 @@ def score_shard(shard: PreparedShard, engine: Engine, advance: Callable[[float],
     return logits, stats
 
 
-def label_shard(shard: PreparedShard, logits: Any, model: ModelFolder, fingerprint: str, options: ClassifyOptions) -> pa.Table:
+def label_shard(
+    shard: PreparedShard,
+    logits: Any,
+    model: ModelFolder,
+    fingerprint: str,
+    options: ClassifyOptions,
+) -> pa.Table:
     """Return the predictions of a shard in the order of its tickets."""
     n, labels = len(shard.messages), pa.array(model.labels, pa.string())
     probabilities = np.full((n, len(labels)), np.nan, np.float32)
     probabilities[shard.to_score] = model.to_probabilities(logits)
     n_tokens, is_truncated = np.zeros(n, np.int32), np.zeros(n, bool)
-    n_tokens[shard.to_score], is_truncated[shard.to_score] = shard.encodings.n_tokens, shard.encodings.is_truncated
+    n_tokens[shard.to_score], is_truncated[shard.to_score] = (
+        shard.encodings.n_tokens,
+        shard.encodings.is_truncated,
+    )
     status = np.full(n, EMPTY)
     status[shard.to_score] = OK
     failed = np.asarray(np.isnan(probabilities).any(axis=1))
     if model.languages and not options.any_language:
-        foreign = [language is not None and language not in model.languages for language in shard.languages]
+        foreign = [
+            language is not None and language not in model.languages for language in shard.languages
+        ]
         status[np.array(foreign, bool) & (status == OK)] = UNSUPPORTED_LANGUAGE
     status[failed & (status != EMPTY)] = ERROR
 
@@ -166,7 +198,10 @@ def label_shard(shard: PreparedShard, logits: Any, model: ModelFolder, fingerpri
         "second_intent": labels.take(pa.array(second, mask=failed)),
         "second_confidence": pa.array(second_confidence, mask=failed),
         "below_threshold": pa.array(unsure, mask=failed),
-        **{f"prob {i}": pa.array(probabilities[:, i].copy(), mask=failed) for i in range(len(labels))},
+        **{
+            f"prob {i}": pa.array(probabilities[:, i].copy(), mask=failed)
+            for i in range(len(labels))
+        },
         "status": pa.array(STATUSES, pa.string()).take(pa.array(status)).dictionary_encode(),
         "n_tokens": pa.array(n_tokens),
         "is_truncated": pa.array(is_truncated),
@@ -175,13 +210,21 @@ def label_shard(shard: PreparedShard, logits: Any, model: ModelFolder, fingerpri
         "message_hash": pa.array(map(hash_message, shard.messages.to_pylist()), pa.string()),
         **({"message": shard.messages.cast(pa.string())} if options.keep_text else {}),
     }
-    of_tickets = pa.table(list(columns.values()), names=list(columns)).take(pa.array(shard.message_of)).unify_dictionaries()
+    of_tickets = (
+        pa.table(list(columns.values()), names=list(columns))
+        .take(pa.array(shard.message_of))
+        .unify_dictionaries()
+    )
     constant = [
         pa.repeat(pa.scalar(fingerprint, pa.string()), len(shard.message_of)),
-        pa.repeat(pa.scalar(datetime.now(UTC), pa.timestamp("us", tz="UTC")), len(shard.message_of)),
+        pa.repeat(
+            pa.scalar(datetime.now(UTC), pa.timestamp("us", tz="UTC")), len(shard.message_of)
+        ),
     ]
     schema = prediction_schema(list(shard.kept.schema)[2:], model.labels, options.keep_text)
-    return pa.Table.from_arrays([*shard.kept.columns, *of_tickets.columns, *constant], schema=schema)
+    return pa.Table.from_arrays(
+        [*shard.kept.columns, *of_tickets.columns, *constant], schema=schema
+    )
 
 
 def is_multi_intent(
@@ -196,13 +239,21 @@ def is_multi_intent(
     signal = calibration.get("multi_intent")
     if signal is None:
         return np.asarray(ranked[:, 1] >= _PLAIN_MULTI_INTENT)
-    return np.asarray(multi_intent_features(ranked, n_tokens) @ np.array(signal["coefficients"]) + signal["intercept"] > 0)
+    return np.asarray(
+        multi_intent_features(ranked, n_tokens) @ np.array(signal["coefficients"])
+        + signal["intercept"]
+        > 0
+    )
 
 
-def multi_intent_features(ranked: NDArray[np.float32], n_tokens: NDArray[np.int32]) -> NDArray[np.float64]:
+def multi_intent_features(
+    ranked: NDArray[np.float32], n_tokens: NDArray[np.int32]
+) -> NDArray[np.float64]:
     """Return what the multi-intent signal looks at, shape (messages, 4), from descending probabilities."""
     third = ranked[:, 2] if ranked.shape[1] > 2 else np.zeros(len(ranked))
-    return np.column_stack([ranked[:, 0], ranked[:, 1], third, np.log1p(n_tokens)]).astype(np.float64)
+    return np.column_stack([ranked[:, 0], ranked[:, 1], third, np.log1p(n_tokens)]).astype(
+        np.float64
+    )
 
 
 def write_part(table: pa.Table, folder: Path, shard: Path) -> Path:
@@ -218,8 +269,17 @@ def count_labelled(parts: Sequence[Path]) -> tuple[dict[str, int], int, list[str
     below_threshold = 0
     models: set[str] = set()
     for part in parts:
-        table = pq.read_table(part, columns=["status", "model", "below_threshold"], read_dictionary=["model"], partitioning=None)
-        for row in table.group_by(["status", "model"]).aggregate([([], "count_all"), ("below_threshold", "sum")]).to_pylist():
+        table = pq.read_table(
+            part,
+            columns=["status", "model", "below_threshold"],
+            read_dictionary=["model"],
+            partitioning=None,
+        )
+        for row in (
+            table.group_by(["status", "model"])
+            .aggregate([([], "count_all"), ("below_threshold", "sum")])
+            .to_pylist()
+        ):
             statuses[row["status"]] += row["count_all"]
             below_threshold += row["below_threshold_sum"] or 0
             models.add(row["model"])

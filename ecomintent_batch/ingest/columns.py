@@ -22,7 +22,16 @@ _SUBJECTS = (("subject", "ticket_subject"), ("title", "summary"))
 _BODIES = (
     ("body_text", "text_body", "body_plain", "plain_body", "stripped_text", "description_text"),
     ("body", "message", "text", "ticket_body", "message_body", "customer_message"),
-    ("description", "content", "comment", "first_message", "latest_comment", "last_message", "question", "utterance"),
+    (
+        "description",
+        "content",
+        "comment",
+        "first_message",
+        "latest_comment",
+        "last_message",
+        "question",
+        "utterance",
+    ),
     ("body_html", "html_body", "excerpt", "preview"),
 )
 _TIMES = (
@@ -71,29 +80,40 @@ def pick_columns(
     Raises:
         ColumnError: a named column is missing, or none or two equally good ones were found.
     """
-    named = [column for column in (id_column, *text_column, time_column, *kept) if column is not None]
+    named = [
+        column for column in (id_column, *text_column, time_column, *kept) if column is not None
+    ]
     for column in named:
         if column not in columns:
             raise ColumnError(f"{name}: expected a column {column!r}, found {list_names(columns)}")
     ticket_id = id_column or _find(name, columns, _IDS, "the ticket's id", "--id-column")
     if ticket_id is None:
-        raise ColumnError(f"{name}: expected a column with the ticket's id, found {list_names(columns)}; give --id-column")
+        raise ColumnError(
+            f"{name}: expected a column with the ticket's id, found {list_names(columns)}; give --id-column"
+        )
     texts = tuple(text_column)
     if not texts:
         subject = _find(name, columns, _SUBJECTS, "the subject", "--text-column")
         body = _find(name, columns, _BODIES, "the text", "--text-column")
         texts = tuple(column for column in (subject, body) if column is not None)
         if not texts:
-            raise ColumnError(f"{name}: expected a column with the text, found {list_names(columns)}; give --text-column")
+            raise ColumnError(
+                f"{name}: expected a column with the text, found {list_names(columns)}; give --text-column"
+            )
     time = time_column or _find(name, columns, _TIMES, "the time", "--time-column")
     asked = tuple(dict.fromkeys(kept))
     everything = dict.fromkeys([time, *asked] if time else asked)
     return PickedColumns(ticket_id, texts, time, tuple(everything), asked, time_column is not None)
 
 
-def _find(name: str, columns: Sequence[str], ranks: Sequence[Sequence[str]], what: str, flag: str) -> str | None:
+def _find(
+    name: str, columns: Sequence[str], ranks: Sequence[Sequence[str]], what: str, flag: str
+) -> str | None:
     plain = {
-        column: re.sub(r"[^a-z0-9]+", "_", re.sub(r"([a-z])([A-Z])", r"\1_\2", column).lower()).strip("_") for column in columns
+        column: re.sub(
+            r"[^a-z0-9]+", "_", re.sub(r"([a-z])([A-Z])", r"\1_\2", column).lower()
+        ).strip("_")
+        for column in columns
     }
     for rank in ranks:
         found = [column for column in columns if plain[column] in rank]
@@ -111,5 +131,10 @@ def list_names(columns: Sequence[str]) -> str:
     """Return the names for a message: few, and none so long that it could be the text of a ticket, not a name."""
     if not columns:
         return "none"
-    short = [name if len(name) <= _LONGEST_NAME else f"a text of {len(name)} characters" for name in columns[:_MOST_NAMES]]
-    return ", ".join(short) + (f" and {len(columns) - _MOST_NAMES} more" if len(columns) > _MOST_NAMES else "")
+    short = [
+        name if len(name) <= _LONGEST_NAME else f"a text of {len(name)} characters"
+        for name in columns[:_MOST_NAMES]
+    ]
+    return ", ".join(short) + (
+        f" and {len(columns) - _MOST_NAMES} more" if len(columns) > _MOST_NAMES else ""
+    )

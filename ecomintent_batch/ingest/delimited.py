@@ -155,7 +155,9 @@ def detect_dialect(path: Path, encoding: str | None, delimiter: str | None) -> D
         with _open_text(path, encoding) as file:
             sample = file.read(_SAMPLE_CHARS)
     except (LookupError, UnicodeError) as error:
-        raise SourceError(f"{path}: cannot be read as {encoding} ({type(error).__name__}); try another --encoding") from None
+        raise SourceError(
+            f"{path}: cannot be read as {encoding} ({type(error).__name__}); try another --encoding"
+        ) from None
     skip = 0
     sample = sample.removeprefix("\ufeff")
     if match := re.match(r"sep=(.)(?:\r\n|\r|\n)", sample):  # Excel's own hint
@@ -168,7 +170,9 @@ def detect_dialect(path: Path, encoding: str | None, delimiter: str | None) -> D
     best = max(candidates, key=lambda candidate: _fit(sample, candidate))
     # A backslash before a quote escapes it only where the file makes no sense otherwise: text may end in a backslash.
     escaped = replace(best, escape="\\")
-    return escaped if f"\\{quote}" in sample and _fit(sample, escaped) > _fit(sample, best) else best
+    return (
+        escaped if f"\\{quote}" in sample and _fit(sample, escaped) > _fit(sample, best) else best
+    )
 
 
 def _fit(sample: str, dialect: Dialect) -> tuple[float, int]:
@@ -270,7 +274,11 @@ def _are_rows(lines: Sequence[str], dialect: Dialect, width: int, *, last_too: b
     taken for rows, a message would fall apart into tickets that nobody wrote.
     """
     quote, mark = re.escape(dialect.quote), re.escape(dialect.delimiter)
-    inside, bare = (rf"[^{quote}]|{quote}{quote}", "") if dialect.escape is None else (rf"[^{quote}\\]|\\.", r"\\")
+    inside, bare = (
+        (rf"[^{quote}]|{quote}{quote}", "")
+        if dialect.escape is None
+        else (rf"[^{quote}\\]|\\.", r"\\")
+    )
     field = rf"(?:{quote}(?:{inside})*+(?:{quote}(?={mark}|\Z)|\Z)|[^{quote}{mark}{bare}]*+)"
     quotes_in_place = re.compile(rf"{field}(?:{mark}{field})*+", re.DOTALL)
 
@@ -291,7 +299,9 @@ class DelimitedFile:
     def __init__(self, path: Path, dialect: Dialect) -> None:
         self.path, self.dialect = path, dialect
         with _open_text(path, dialect.encoding) as file:
-            _, header = next(_read_records(_Lines(file, dialect.skip_lines), dialect), (0, "nothing"))
+            _, header = next(
+                _read_records(_Lines(file, dialect.skip_lines), dialect), (0, "nothing")
+            )
         if isinstance(header, str):
             raise SourceError(f"{path}: expected a header line, found {header}")
         self.columns = [name.strip() for name in header]
@@ -352,7 +362,9 @@ class JsonLinesFile:
 
     def _objects(self) -> Iterator[tuple[int, dict[str, Any] | str]]:
         """Yield each line's number with its object, or with the reason why it has none."""
-        decoder = json.JSONDecoder(parse_float=str, parse_int=str)  # as written: ids and prices keep their digits
+        decoder = json.JSONDecoder(
+            parse_float=str, parse_int=str
+        )  # as written: ids and prices keep their digits
         with _open_text(self.path, self.dialect.encoding) as file:
             for number, line in enumerate(file, start=1):
                 text = line.strip("\ufeff \t\r\n")
@@ -361,13 +373,22 @@ class JsonLinesFile:
                 try:
                     found = decoder.decode(text)
                 except ValueError as error:
-                    message = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
+                    message = (
+                        error.msg
+                        if isinstance(error, json.JSONDecodeError)
+                        else type(error).__name__
+                    )
                     yield number, f"not JSON: {message}"
                     continue
                 except RecursionError:
                     yield number, "not JSON: nested too deep"
                     continue
-                yield number, found if isinstance(found, dict) else f"expected an object, found {type(found).__name__}"
+                yield (
+                    number,
+                    found
+                    if isinstance(found, dict)
+                    else f"expected an object, found {type(found).__name__}",
+                )
 
     def rows(self) -> Iterator[Row | Reject]:
         """Yield every object; `row_number` of a reject counts within this file."""
@@ -377,7 +398,13 @@ class JsonLinesFile:
                 continue
             values = [_as_text(found.get(key)) for key in self.columns]
             if (column := _undecodable(values, self.dialect.encoding)) is not None:
-                yield Reject(str(self.path), number, place, self.columns[column], "characters that are not Unicode text")
+                yield Reject(
+                    str(self.path),
+                    number,
+                    place,
+                    self.columns[column],
+                    "characters that are not Unicode text",
+                )
             else:
                 yield Row(values, number)
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from itertools import islice
 from pathlib import Path
@@ -18,10 +17,11 @@ import pyarrow.parquet as pq
 from ecomintent_batch.errors import ColumnError, RejectedRowsError, SourceError
 from ecomintent_batch.ingest.columns import PickedColumns
 from ecomintent_batch.ingest.delimited import Reject
-from ecomintent_batch.ingest.incremental import Earlier, leave_out_classified
+from ecomintent_batch.ingest.incremental import PreviousPredictions, skip_classified
 from ecomintent_batch.ingest.sources import Batch, Source
 from ecomintent_batch.ingest.times import cast_times, choose_time_sql
-from ecomintent_batch.schema import REJECTS, TEXT_PREFIX, shard_schema
+from ecomintent_batch.runs.records import Extraction
+from ecomintent_batch.schema import REJECTS, shard_schema
 from ecomintent_batch.storage.atomic import flush_to_disk, sha256_of, write_json, write_parquet
 
 _SAMPLE_ROWS = 1000
@@ -39,32 +39,9 @@ class ReadPlan:
     notes: tuple[str, ...] = ()
 
 
-@dataclass
-class Extraction:
-    """What an extraction has brought: rows by shard, and the rejects by reason.
-
-    Attributes:
-        source_rows: every row of the source, by the places that it has counted.
-        sha256: of the shards, and of the rejects behind them.
-        skipped: rows left out, because they are classified already or a newer row of the same ticket is there.
-        read_from: tickets of before were not read, nor counted.
-        newest: the newest time of a ticket.
-        extract_s: seconds that it took.
-    """
-
-    source_rows: int = 0
-    shards: list[str] = field(default_factory=list)
-    shard_rows: list[int] = field(default_factory=list)
-    sha256: list[str] = field(default_factory=list)
-    rejected: int = 0
-    skipped: int = 0
-    reasons: dict[str, int] = field(default_factory=dict)
-    read_from: str | None = None
-    newest: str | None = None
-    extract_s: float = 0.0
-
-
-def plan_reading(source: Source, picked: PickedColumns, names: dict[str, str], time_format: str | None) -> ReadPlan:
+def plan_reading(
+    source: Source, picked: PickedColumns, names: dict[str, str], time_format: str | None
+) -> ReadPlan:
     """Look at the first rows: is there a ticket at all, and how is the time written.
 
     Raises:
@@ -77,7 +54,9 @@ def plan_reading(source: Source, picked: PickedColumns, names: dict[str, str], t
     if first is None:
         if rejects:
             worst = Counter(reject.error for reject in rejects).most_common(1)[0][0]
-            raise SourceError(f"{source.name}: expected tickets, found {len(rejects)} rows that cannot be read: {worst}")
+            raise SourceError(
+                f"{source.name}: expected tickets, found {len(rejects)} rows that cannot be read: {worst}"
+            )
         raise SourceError(f"{source.name}: expected tickets, found none")
     if picked.time is None:
         return ReadPlan(picked, names)
@@ -87,7 +66,11 @@ def plan_reading(source: Source, picked: PickedColumns, names: dict[str, str], t
         if picked.time_is_named:
             raise ColumnError(f"{source.name}: {error}") from None
         timeless = picked.without_time()
-        return ReadPlan(timeless, {name: names[name] for name in timeless.kept}, notes=(f"no daily volumes: {error}",))
+        return ReadPlan(
+            timeless,
+            {name: names[name] for name in timeless.kept},
+            notes=(f"no daily volumes: {error}",),
+        )
     return ReadPlan(picked, names, time_sql, (note,) if note else ())
 
 
@@ -109,7 +92,7 @@ def extract_shards(
     *,
     shard_rows: int,
     max_reject_ratio: float,
-    earlier: Earlier | None = None,
+    earlier: PreviousPredictions | None = None,
     read_from: datetime | None = None,
 ) -> Iterator[tuple[Path, int]]:
     """Write the shards into a folder, yielding each with its rows as soon as it is whole.
@@ -130,7 +113,7 @@ def extract_shards(
     rejects: list[Reject] = []
     tables = _read_tables(source, plan, read_from, rejects, done)
     if earlier is not None:
-        tables = _leave_out(tables, plan, earlier, folder, done)
+        tables = _skip_classified(tables, plan, earlier, folder, done)
     for path, rows in _write_shards(tables, folder, shard_rows):
         done.shards.append(path.name)
         done.shard_rows.append(rows)
@@ -143,7 +126,10 @@ def extract_shards(
     columns = [[getattr(reject, name) for reject in rejects] for name in REJECTS.names]
     file = folder / "rejects.parquet"
     write_parquet(
-        pa.Table.from_arrays([pa.array(c, t) for c, t in zip(columns, REJECTS.types, strict=True)], schema=REJECTS), file
+        pa.Table.from_arrays(
+            [pa.array(c, t) for c, t in zip(columns, REJECTS.types, strict=True)], schema=REJECTS
+        ),
+        file,
     )
     done.sha256.append(sha256_of(file))
     done.extract_s = time.perf_counter() - started
@@ -151,13 +137,19 @@ def extract_shards(
 
 
 def _read_tables(
-    source: Source, plan: ReadPlan, read_from: datetime | None, rejects: list[Reject], done: Extraction
+    source: Source,
+    plan: ReadPlan,
+    read_from: datetime | None,
+    rejects: list[Reject],
+    done: Extraction,
 ) -> Iterator[pa.Table]:
     """Yield the rows as shards have them, and keep account of places and times."""
     picked = plan.picked
     since = (picked.time, read_from) if picked.time and read_from else None
     newest: date | None = None
-    for batch in source.read(picked.needed(), [picked.ticket_id, *picked.texts], rejects.append, since):
+    for batch in source.read(
+        picked.needed(), [picked.ticket_id, *picked.texts], rejects.append, since
+    ):
         table = _to_shard_columns(batch, plan, rejects)
         if len(batch.row_numbers):
             done.source_rows = max(done.source_rows, batch.row_numbers[-1].as_py() + 1)
@@ -177,25 +169,33 @@ def _newest(times: pa.ChunkedArray) -> date | None:
     return found
 
 
-def _leave_out(
-    tables: Iterator[pa.Table], plan: ReadPlan, earlier: Earlier, folder: Path, done: Extraction
+def _skip_classified(
+    tables: Iterator[pa.Table],
+    plan: ReadPlan,
+    earlier: PreviousPredictions,
+    folder: Path,
+    done: Extraction,
 ) -> Iterator[pa.Table]:
     time_column = plan.names[plan.picked.time] if plan.picked.time else None
-    for found in leave_out_classified(tables, earlier, time_column, folder / "candidates.tmp"):
+    for found in skip_classified(tables, earlier, time_column, folder / "candidates.tmp"):
         if isinstance(found, int):
             done.skipped = found
         else:
             yield found
 
 
-def _write_shards(tables: Iterator[pa.Table], folder: Path, shard_rows: int) -> Iterator[tuple[Path, int]]:
+def _write_shards(
+    tables: Iterator[pa.Table], folder: Path, shard_rows: int
+) -> Iterator[tuple[Path, int]]:
     writer: pq.ParquetWriter | None = None
     path, rows, shards = folder, 0, 0
     for table in tables:
         while table.num_rows:
             if writer is None:
                 path, rows = folder / f"shard-{shards:05d}.parquet", 0
-                writer = pq.ParquetWriter(path.with_suffix(".tmp"), table.schema, compression="zstd", compression_level=1)
+                writer = pq.ParquetWriter(
+                    path.with_suffix(".tmp"), table.schema, compression="zstd", compression_level=1
+                )
                 shards += 1
             take = table.slice(0, shard_rows - rows)
             writer.write_table(take)
@@ -208,22 +208,13 @@ def _write_shards(tables: Iterator[pa.Table], folder: Path, shard_rows: int) -> 
         yield _finish(writer, path), rows
 
 
-def read_extraction(folder: Path) -> Extraction | None:
-    """Return what a complete extraction has left in a folder; None where it did not finish, or was altered since."""
-    file = folder / "extraction.json"
-    try:
-        done = Extraction(**json.loads(file.read_text(encoding="utf-8")))
-        found = [sha256_of(folder / name) for name in (*done.shards, "rejects.parquet")]
-    except (OSError, ValueError, TypeError):
-        return None
-    return done if found == done.sha256 else None
-
-
 def check_rejects(name: str, done: Extraction, max_reject_ratio: float) -> None:
     """Raise RejectedRowsError, with the most frequent reasons, where too many rows were rejected."""
     if done.rejected <= max_reject_ratio * done.source_rows:
         return
-    reasons = "; ".join(f"{count} x {reason}" for reason, count in list(done.reasons.items())[:MAX_LISTED_REASONS])
+    reasons = "; ".join(
+        f"{count} x {reason}" for reason, count in list(done.reasons.items())[:MAX_LISTED_REASONS]
+    )
     raise RejectedRowsError(
         f"{name}: expected at most {max_reject_ratio:.2%} of the rows to be rejected, found {done.rejected} of "
         f"{done.source_rows} ({reasons}); mend the source or raise --max-reject-ratio"
@@ -249,15 +240,23 @@ def _to_shard_columns(batch: Batch, plan: ReadPlan, rejects: list[Reject]) -> pa
         if pc.any(broken).as_py():
             for index in pc.indices_nonzero(broken).to_pylist():
                 line = batch.lines[index].as_py() if batch.lines is not None else None
-                rejects.append(Reject(batch.file, line, batch.row_numbers[index].as_py(), picked.time, "not a time"))
+                rejects.append(
+                    Reject(
+                        batch.file,
+                        line,
+                        batch.row_numbers[index].as_py(),
+                        picked.time,
+                        "not a time",
+                    )
+                )
             keep_mask = pc.invert(broken)
-    fields = [pa.field(plan.names[name], column.type) for name, column in zip(picked.kept, kept, strict=True)]
+    fields = [
+        pa.field(plan.names[name], column.type)
+        for name, column in zip(picked.kept, kept, strict=True)
+    ]
     schema = shard_schema(fields, len(picked.texts))
     texts = [table.column(name) for name in picked.texts]
-    shard = pa.Table.from_arrays([table.column(picked.ticket_id), row_numbers, *kept, *texts], schema=schema)
+    shard = pa.Table.from_arrays(
+        [table.column(picked.ticket_id), row_numbers, *kept, *texts], schema=schema
+    )
     return shard if keep_mask is None else shard.filter(keep_mask)
-
-
-def text_columns(schema: pa.Schema) -> list[str]:
-    """Return the names of a shard's text columns, in the order in which they are joined."""
-    return [name for name in schema.names if name.startswith(TEXT_PREFIX)]

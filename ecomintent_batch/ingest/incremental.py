@@ -20,8 +20,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ecomintent_batch.errors import RunStateError
-from ecomintent_batch.ingest.sources import first_line, literal_glob
+from ecomintent_batch.ingest.sources import first_line
 from ecomintent_batch.schema import TEXT_PREFIX
+from ecomintent_batch.storage.duck import escape_glob
 from ecomintent_batch.storage.s3 import SCHEME, open_for_reading
 from ecomintent_batch.text.message import clean_messages, hash_message
 
@@ -51,7 +52,7 @@ ORDER BY row_number
 
 
 @dataclass(frozen=True)
-class Earlier:
+class PreviousPredictions:
     """The predictions of committed runs.
 
     Attributes:
@@ -65,8 +66,11 @@ class Earlier:
     raw: bool = False
 
 
-def leave_out_classified(
-    tables: Iterable[pa.Table], earlier: Earlier, time_column: str | None, candidates: Path
+def skip_classified(
+    tables: Iterable[pa.Table],
+    earlier: PreviousPredictions,
+    time_column: str | None,
+    candidates: Path,
 ) -> Iterator[pa.Table | int]:
     """Yield tables of the same columns with the rows that stay, behind the number of rows that do not.
 
@@ -77,33 +81,53 @@ def leave_out_classified(
     """
     try:
         rows = _write_candidates(tables, earlier.raw, time_column, candidates)
-        stays = _find_staying(earlier, candidates) if rows else np.zeros(0, np.int64)
+        stays = _rows_to_classify(earlier, candidates) if rows else np.zeros(0, np.int64)
         yield rows - len(stays)
         if not len(stays):
             return
         with pq.ParquetFile(candidates) as file:
-            columns = [name for name in file.schema_arrow.names if name not in ("message_hash", "ticket_time")]
+            columns = [
+                name
+                for name in file.schema_arrow.names
+                if name not in ("message_hash", "ticket_time")
+            ]
             for batch in file.iter_batches(_SLICE_ROWS, columns=columns):
                 places = batch.column("row_number").to_numpy()
                 first, last = np.searchsorted(stays, (places[0], places[-1] + 1))
                 if first < last:
-                    yield pa.Table.from_batches([batch.filter(pa.array(np.isin(places, stays[first:last])))])
+                    yield pa.Table.from_batches(
+                        [batch.filter(pa.array(np.isin(places, stays[first:last])))]
+                    )
     finally:
         candidates.unlink(missing_ok=True)
 
 
-def _write_candidates(tables: Iterable[pa.Table], raw: bool, time_column: str | None, candidates: Path) -> int:
+def _write_candidates(
+    tables: Iterable[pa.Table], raw: bool, time_column: str | None, candidates: Path
+) -> int:
     writer: pq.ParquetWriter | None = None
     rows = 0
     try:
         for table in tables:
             if not table.num_rows:
                 continue
-            texts = [table.column(name).combine_chunks() for name in table.column_names if name.startswith(TEXT_PREFIX)]
+            texts = [
+                table.column(name).combine_chunks()
+                for name in table.column_names
+                if name.startswith(TEXT_PREFIX)
+            ]
             hashes = list(map(hash_message, clean_messages(texts, raw=raw).to_pylist()))
-            times = table.column(time_column) if time_column else pa.nulls(table.num_rows, pa.timestamp("us"))
-            table = table.append_column("message_hash", pa.array(hashes)).append_column("ticket_time", times)
-            writer = writer or pq.ParquetWriter(candidates, table.schema, compression="zstd", compression_level=1)
+            times = (
+                table.column(time_column)
+                if time_column
+                else pa.nulls(table.num_rows, pa.timestamp("us"))
+            )
+            table = table.append_column("message_hash", pa.array(hashes)).append_column(
+                "ticket_time", times
+            )
+            writer = writer or pq.ParquetWriter(
+                candidates, table.schema, compression="zstd", compression_level=1
+            )
             writer.write_table(table)
             rows += table.num_rows
     finally:
@@ -112,19 +136,24 @@ def _write_candidates(tables: Iterable[pa.Table], raw: bool, time_column: str | 
     return rows
 
 
-def _find_staying(earlier: Earlier, candidates: Path) -> Any:
+def _rows_to_classify(earlier: PreviousPredictions, candidates: Path) -> Any:
     """Return the places of the rows that are to be classified, in their order."""
-    values: dict[str, Any] = {"candidates": literal_glob(str(candidates))}
+    values: dict[str, Any] = {"candidates": escape_glob(str(candidates))}
     if earlier.files:
-        values |= {"files": list(map(literal_glob, earlier.files)), "model": earlier.model}
+        values |= {"files": list(map(escape_glob, earlier.files)), "model": earlier.model}
     with duckdb.connect(
-        config={"memory_limit": _MEMORY_LIMIT, "temp_directory": str(candidates.with_suffix(".spill"))}
+        config={
+            "memory_limit": _MEMORY_LIMIT,
+            "temp_directory": str(candidates.with_suffix(".spill")),
+        }
     ) as connection:
         connection.execute("SET enable_external_file_cache = false")
         connection.execute("SET preserve_insertion_order = false")
         if any(file.startswith(SCHEME) for file in earlier.files):
             open_for_reading(connection)
-        query = _STAYS if earlier.files else f"SELECT row_number FROM ({_NEWEST}) ORDER BY row_number"  # noqa: S608 - of this file
+        query = (
+            _STAYS if earlier.files else f"SELECT row_number FROM ({_NEWEST}) ORDER BY row_number"  # noqa: S608
+        )
         try:
             return connection.execute(query, values).fetchnumpy()["row_number"]
         except duckdb.IOException as error:
@@ -134,7 +163,9 @@ def _find_staying(earlier: Earlier, candidates: Path) -> Any:
             ) from None
 
 
-def newest_committed(manifests: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> datetime | None:
+def newest_watermark(
+    manifests: Sequence[Mapping[str, Any]], now: Mapping[str, Any]
+) -> datetime | None:
     """Return the newest time of a ticket that earlier runs of this source have read; None where there was none.
 
     A time behind the start of its own run is a mistake in the data, and would hide all that comes until then.

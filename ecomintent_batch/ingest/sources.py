@@ -18,7 +18,15 @@ import pyarrow.parquet as pq
 
 from ecomintent_batch.errors import ColumnError, SourceError, UsageError, hide_password
 from ecomintent_batch.ingest.columns import list_names
-from ecomintent_batch.ingest.delimited import READ_ERRORS, DelimitedFile, JsonLinesFile, Reject, Row, detect_dialect
+from ecomintent_batch.ingest.delimited import (
+    READ_ERRORS,
+    DelimitedFile,
+    JsonLinesFile,
+    Reject,
+    Row,
+    detect_dialect,
+)
+from ecomintent_batch.storage.duck import escape_glob
 from ecomintent_batch.storage.s3 import SCHEME, Store, load_extension, open_for_reading
 
 Kind = Literal["csv", "jsonl", "parquet", "duckdb", "postgres"]
@@ -60,7 +68,11 @@ class Source(Protocol):
         """Return what changes when the source does; empty where that cannot be known."""
 
     def read(
-        self, columns: Sequence[str], as_text: Sequence[str], reject: Callable[[Reject], None], since: Since | None = None
+        self,
+        columns: Sequence[str],
+        as_text: Sequence[str],
+        reject: Callable[[Reject], None],
+        since: Since | None = None,
     ) -> Iterator[Batch]:
         """Stream the named columns in source order, those of `as_text` cast to strings; unreadable rows go to `reject`.
 
@@ -94,16 +106,22 @@ def open_source(
         if scheme == "s3":
             return _open_stored(location, encoding, delimiter)
         if scheme not in ("postgres", "postgresql"):
-            raise SourceError(f"{scheme}://…: expected {_WHAT_IS_READ}, found a URL of another kind; export it to a file")
+            raise SourceError(
+                f"{scheme}://…: expected {_WHAT_IS_READ}, found a URL of another kind; export it to a file"
+            )
         return _open_database("postgres", location, table, query)
     files = _find_files(location)
     kinds = {_kind_of(file) for file in files}
     if len(kinds) > 1:
-        raise SourceError(f"{location}: expected files of one kind, found {', '.join(sorted(kinds))}; name one kind by a glob")
+        raise SourceError(
+            f"{location}: expected files of one kind, found {', '.join(sorted(kinds))}; name one kind by a glob"
+        )
     kind = kinds.pop()
     if kind == "duckdb":
         if len(files) > 1:
-            raise SourceError(f"{location}: expected one database, found {len(files)}; run them one by one")
+            raise SourceError(
+                f"{location}: expected one database, found {len(files)}; run them one by one"
+            )
         return _open_database("duckdb", str(files[0]), table, query)
     if table or query:
         raise UsageError(f"--table and --query: expected a database, found {location}")
@@ -117,11 +135,6 @@ def quote_identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def literal_glob(path: str) -> str:
-    """Return the glob that matches this one path: DuckDB takes every name for a glob."""
-    return re.sub(r"[*?\[]", r"[\g<0>]", path)
-
-
 def _find_files(location: str) -> list[Path]:
     try:
         files = _list_files(location)
@@ -131,18 +144,26 @@ def _find_files(location: str) -> list[Path]:
                 raise SourceError(f"{file}: expected tickets, found an empty file")
     except (OSError, RuntimeError) as error:  # RuntimeError: ~user, and there is no such user
         found = error.strerror if isinstance(error, OSError) else str(error)
-        raise SourceError(f"{getattr(error, 'filename', None) or location}: expected a readable file, found: {found}") from None
+        raise SourceError(
+            f"{getattr(error, 'filename', None) or location}: expected a readable file, found: {found}"
+        ) from None
     return files
 
 
 def _list_files(location: str) -> list[Path]:
     path = Path(location).expanduser()
     if path.is_dir():
-        files = [file for file in sorted(path.iterdir()) if file.is_file() and _kind_of(file, strict=False) in _KINDS_OF_FOLDERS]
+        files = [
+            file
+            for file in sorted(path.iterdir())
+            if file.is_file() and _kind_of(file, strict=False) in _KINDS_OF_FOLDERS
+        ]
         # A .txt is a README more often than an export; macOS leaves a ._tickets.csv beside each tickets.csv.
         files = [file for file in files if file.suffix != ".txt" and not file.name.startswith(".")]
         if not files:
-            raise SourceError(f"{location}: expected a folder with ticket files ({_WHAT_IS_READ}), found none")
+            raise SourceError(
+                f"{location}: expected a folder with ticket files ({_WHAT_IS_READ}), found none"
+            )
         return files
     if path.exists():
         return [path]
@@ -166,7 +187,11 @@ def _kind_of(file: Path, strict: bool = True) -> Any:
 
 
 def _file_fingerprint(files: Sequence[Path]) -> list[Any]:
-    return [[str(file.resolve()), stat.st_size, stat.st_mtime_ns] for file in files for stat in [file.stat()]]
+    return [
+        [str(file.resolve()), stat.st_size, stat.st_mtime_ns]
+        for file in files
+        for stat in [file.stat()]
+    ]
 
 
 @dataclass
@@ -192,7 +217,9 @@ class TextSource:
                 )
             self.columns = list(dict.fromkeys([*self.columns, *parsed.columns]))
         check_unique(self.name, self._parsed[0].columns)
-        self.notes = [str(self._parsed[0].dialect) if self.kind == "csv" else self._parsed[0].dialect.encoding]
+        self.notes = [
+            str(self._parsed[0].dialect) if self.kind == "csv" else self._parsed[0].dialect.encoding
+        ]
 
     def _parse(self, file: Path) -> DelimitedFile | JsonLinesFile:
         try:
@@ -206,11 +233,17 @@ class TextSource:
         return [*_file_fingerprint(self.files), self.encoding, self.delimiter]
 
     def read(
-        self, columns: Sequence[str], as_text: Sequence[str], reject: Callable[[Reject], None], since: Since | None = None
+        self,
+        columns: Sequence[str],
+        as_text: Sequence[str],
+        reject: Callable[[Reject], None],
+        since: Since | None = None,
     ) -> Iterator[Batch]:
         offset = 0
         for parsed in self._parsed:
-            indices = [parsed.columns.index(name) if name in parsed.columns else -1 for name in columns]
+            indices = [
+                parsed.columns.index(name) if name in parsed.columns else -1 for name in columns
+            ]
             place = 0
             rows = self._readable(parsed.rows(), str(parsed.path))
             while window := list(islice(rows, _BATCH_ROWS)):
@@ -223,7 +256,10 @@ class TextSource:
                     else:
                         reject(Reject(row.file, row.line, offset + place, row.column, row.error))
                     place += 1
-                arrays = [pa.array([row.values[i] if i >= 0 else None for row in kept], pa.string()) for i in indices]
+                arrays = [
+                    pa.array([row.values[i] if i >= 0 else None for row in kept], pa.string())
+                    for i in indices
+                ]
                 yield Batch(
                     pa.Table.from_arrays(arrays, names=list(columns)),
                     pa.array(places, pa.int64()),
@@ -237,7 +273,9 @@ class TextSource:
         try:
             yield from rows
         except READ_ERRORS as error:  # a .gz that was cut short, most often
-            raise SourceError(f"{name}: expected to be read to its end, found: {error}; fetch it again") from None
+            raise SourceError(
+                f"{name}: expected to be read to its end, found: {error}; fetch it again"
+            ) from None
 
 
 class _DuckDBSource:
@@ -252,9 +290,15 @@ class _DuckDBSource:
         self.notes = []
         self._connection, self._from = connection, from_clause
         try:
-            connection.execute("SET threads = 1")  # reads faster than any model scores, with half the buffers
-            connection.execute("SET enable_external_file_cache = false")  # it would hold whatever was read of the files
-            connection.execute("SET TimeZone = 'UTC'")  # the days of a run are not those of the machine that runs it
+            connection.execute(
+                "SET threads = 1"
+            )  # reads faster than any model scores, with half the buffers
+            connection.execute(
+                "SET enable_external_file_cache = false"
+            )  # it would hold whatever was read of the files
+            connection.execute(
+                "SET TimeZone = 'UTC'"
+            )  # the days of a run are not those of the machine that runs it
             self._types = dict(
                 row[:2]
                 for row in connection.execute(f"DESCRIBE SELECT * FROM {from_clause}").fetchall()  # noqa: S608 - built from quoted identifiers and a checked SELECT
@@ -271,12 +315,21 @@ class _DuckDBSource:
         return []
 
     def read(
-        self, columns: Sequence[str], as_text: Sequence[str], reject: Callable[[Reject], None], since: Since | None = None
+        self,
+        columns: Sequence[str],
+        as_text: Sequence[str],
+        reject: Callable[[Reject], None],
+        since: Since | None = None,
     ) -> Iterator[Batch]:
         quoted = {name: quote_identifier(name) for name in columns}
         # Intervals and unions have no place in Parquet, which is what shards are.
-        cast = {*as_text, *(name for name, kind in self._types.items() if re.search("INTERVAL|UNION", kind))}
-        names = ", ".join(f"{sql}::VARCHAR AS {sql}" if name in cast else sql for name, sql in quoted.items())
+        cast = {
+            *as_text,
+            *(name for name, kind in self._types.items() if re.search("INTERVAL|UNION", kind)),
+        }
+        names = ", ".join(
+            f"{sql}::VARCHAR AS {sql}" if name in cast else sql for name, sql in quoted.items()
+        )
         place = 0
         where, values = self._where(since)
         try:
@@ -284,7 +337,10 @@ class _DuckDBSource:
             reader = self._connection.sql(query, params=values).to_arrow_reader(_BATCH_ROWS)
             for record_batch in reader:
                 n = record_batch.num_rows
-                yield Batch(pa.Table.from_batches([record_batch]), pa.array(range(place, place + n), pa.int64()))
+                yield Batch(
+                    pa.Table.from_batches([record_batch]),
+                    pa.array(range(place, place + n), pa.int64()),
+                )
                 place += n
         except (duckdb.Error, pa.ArrowException, OSError) as error:
             # DuckDB quotes the value that it could not convert, and that may be a ticket's.
@@ -308,14 +364,22 @@ class ParquetSource(_DuckDBSource):
     def __init__(self, name: str, files: Sequence[Path]) -> None:
         for file in files:
             try:
-                check_unique(str(file), pq.read_schema(file).names)  # DuckDB would rename the second column
+                check_unique(
+                    str(file), pq.read_schema(file).names
+                )  # DuckDB would rename the second column
             except (pa.ArrowException, OSError):
-                raise SourceError(f"{file}: expected a Parquet file, found another kind of content, or one cut short") from None
+                raise SourceError(
+                    f"{file}: expected a Parquet file, found another kind of content, or one cut short"
+                ) from None
         self.files = files
         # DuckDB takes every name for a glob; what was found by now is a file, brackets and all.
-        literal = (literal_glob(str(file)).replace("'", "''") for file in files)
+        literal = (escape_glob(str(file)).replace("'", "''") for file in files)
         listed = ", ".join(f"'{file}'" for file in literal)
-        super().__init__(name, duckdb.connect(), f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)")
+        super().__init__(
+            name,
+            duckdb.connect(),
+            f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)",
+        )
 
     def fingerprint(self) -> list[Any]:
         return _file_fingerprint(self.files)
@@ -326,10 +390,16 @@ class StoredParquet(_DuckDBSource):
 
     kind: Kind = "parquet"
 
-    def __init__(self, name: str, connection: duckdb.DuckDBPyConnection, files: Sequence[StoredFile]) -> None:
+    def __init__(
+        self, name: str, connection: duckdb.DuckDBPyConnection, files: Sequence[StoredFile]
+    ) -> None:
         self._files = files
-        listed = ", ".join("'" + literal_glob(file[0]).replace("'", "''") + "'" for file in files)
-        super().__init__(name, connection, f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)")
+        listed = ", ".join("'" + escape_glob(file[0]).replace("'", "''") + "'" for file in files)
+        super().__init__(
+            name,
+            connection,
+            f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)",
+        )
 
     def fingerprint(self) -> list[Any]:
         return [list(file) for file in self._files]
@@ -338,7 +408,14 @@ class StoredParquet(_DuckDBSource):
 class StoredText(TextSource):
     """Text files of an object store, fetched into a private folder for as long as they are read."""
 
-    def __init__(self, kind: Kind, name: str, files: Sequence[StoredFile], encoding: str | None, delimiter: str | None) -> None:
+    def __init__(
+        self,
+        kind: Kind,
+        name: str,
+        files: Sequence[StoredFile],
+        encoding: str | None,
+        delimiter: str | None,
+    ) -> None:
         self._stored, self._folder = files, TemporaryDirectory(prefix="ecomintent-source-")
         root = Path(self._folder.name)
         bucket, fetched = name.removeprefix(SCHEME).partition("/")[0], []
@@ -353,19 +430,27 @@ class StoredText(TextSource):
         return [[list(file) for file in self._stored], self.encoding, self.delimiter]
 
     def read(
-        self, columns: Sequence[str], as_text: Sequence[str], reject: Callable[[Reject], None], since: Since | None = None
+        self,
+        columns: Sequence[str],
+        as_text: Sequence[str],
+        reject: Callable[[Reject], None],
+        since: Since | None = None,
     ) -> Iterator[Batch]:
         def shown(file: str) -> str:
             return SCHEME + file.removeprefix(f"{self._folder.name}/")
 
-        for batch in super().read(columns, as_text, lambda found: reject(replace(found, file=shown(found.file))), since):
+        for batch in super().read(
+            columns, as_text, lambda found: reject(replace(found, file=shown(found.file))), since
+        ):
             yield replace(batch, file=shown(batch.file))
 
 
 class DatabaseSource(_DuckDBSource):
     """A table of a database, or one SELECT over it; the database is opened read-only."""
 
-    def __init__(self, kind: Kind, location: str, connection: duckdb.DuckDBPyConnection, from_clause: str) -> None:
+    def __init__(
+        self, kind: Kind, location: str, connection: duckdb.DuckDBPyConnection, from_clause: str
+    ) -> None:
         self.kind, self._location = kind, location
         super().__init__(hide_password(location), connection, from_clause)
 
@@ -382,21 +467,37 @@ def _open_stored(url: str, encoding: str | None, delimiter: str | None) -> Sourc
         listed = "SELECT filename, size, last_modified::VARCHAR FROM read_blob(?) WHERE size > 0 ORDER BY filename"
         files: list[StoredFile] = connection.execute(listed, [pattern]).fetchall()
     except duckdb.Error as error:
-        raise SourceError(f"{url}: expected objects that can be read, found: {first_line(error)}") from None
+        raise SourceError(
+            f"{url}: expected objects that can be read, found: {first_line(error)}"
+        ) from None
     kinds = {_kind_of(Path(name)) for name, *_ in files}
     if len(kinds) != 1 or kinds == {"duckdb"}:
-        raise SourceError(f"{url}: expected text or Parquet files of one kind, found {', '.join(sorted(kinds)) or 'none'}")
+        raise SourceError(
+            f"{url}: expected text or Parquet files of one kind, found {', '.join(sorted(kinds)) or 'none'}"
+        )
     kind = kinds.pop()
-    return StoredParquet(url, connection, files) if kind == "parquet" else StoredText(kind, url, files, encoding, delimiter)
+    return (
+        StoredParquet(url, connection, files)
+        if kind == "parquet"
+        else StoredText(kind, url, files, encoding, delimiter)
+    )
 
 
-def _open_database(kind: Kind, location: str, table: str | None, query: str | None) -> DatabaseSource:
+def _open_database(
+    kind: Kind, location: str, table: str | None, query: str | None
+) -> DatabaseSource:
     name = hide_password(location)
     if (table is None) == (query is None):
-        raise UsageError(f"{name}: expected --table or --query for a database, found {'both' if table else 'neither'}")
-    connection = _connect_duckdb(location) if kind == "duckdb" else _connect_postgres(location, name)
+        raise UsageError(
+            f"{name}: expected --table or --query for a database, found {'both' if table else 'neither'}"
+        )
+    connection = (
+        _connect_duckdb(location) if kind == "duckdb" else _connect_postgres(location, name)
+    )
     if query is not None:
-        return DatabaseSource(kind, location, connection, f"({_checked_select(connection, query)}\n)")  # it may end in a comment
+        return DatabaseSource(
+            kind, location, connection, f"({_checked_select(connection, query)}\n)"
+        )  # it may end in a comment
     assert table is not None  # noqa: S101 - narrowed above, for mypy
     parts = _find_table(connection, name, table)
     return DatabaseSource(kind, location, connection, ".".join(map(quote_identifier, parts)))
@@ -410,14 +511,20 @@ def _connect_duckdb(location: str) -> duckdb.DuckDBPyConnection:
             raise SourceError(
                 f"{location}: expected a database that can be read, found it locked by a writer; try again when it is done"
             ) from None
-        raise SourceError(f"{location}: expected a DuckDB database, found: {first_line(error)}") from None
+        raise SourceError(
+            f"{location}: expected a DuckDB database, found: {first_line(error)}"
+        ) from None
 
 
 def _connect_postgres(location: str, name: str) -> duckdb.DuckDBPyConnection:
     # libpq repeats the part of a URL that it cannot parse, and would take these for the end of the password.
     password = re.search(r"://[^:@/]*:(?!\d+(?:[/?#]|$))(.*)@", location)
-    if re.search("%(?:00|(?![0-9a-fA-F]{2}))", location) or (password and re.search("[/@]", password[1])):
-        raise SourceError(f"{name}: expected / @ % in a password as %2F %40 %25, found one as it is; or set PGPASSWORD instead")
+    if re.search("%(?:00|(?![0-9a-fA-F]{2}))", location) or (
+        password and re.search("[/@]", password[1])
+    ):
+        raise SourceError(
+            f"{name}: expected / @ % in a password as %2F %40 %25, found one as it is; or set PGPASSWORD instead"
+        )
     connection = duckdb.connect()
     try:
         load_extension(connection, "postgres_scanner")
@@ -426,11 +533,19 @@ def _connect_postgres(location: str, name: str) -> duckdb.DuckDBPyConnection:
             f"{name}: expected DuckDB's postgres extension, found: {first_line(error)}; pip install 'ecomintent-batch[warehouse]'"
         ) from None
     try:
-        connection.execute("ATTACH '" + location.replace("'", "''") + "' AS warehouse (TYPE postgres, READ_ONLY)")
+        connection.execute(
+            "ATTACH '" + location.replace("'", "''") + "' AS warehouse (TYPE postgres, READ_ONLY)"
+        )
         connection.execute("USE warehouse")
     except duckdb.Error as error:
-        reason = first_line(error).replace(location, name).removeprefix(f'Unable to connect to Postgres at "{name}": ')
-        raise SourceError(f"{name}: expected a Postgres server that lets this user in, found: {reason}") from None
+        reason = (
+            first_line(error)
+            .replace(location, name)
+            .removeprefix(f'Unable to connect to Postgres at "{name}": ')
+        )
+        raise SourceError(
+            f"{name}: expected a Postgres server that lets this user in, found: {reason}"
+        ) from None
     return connection
 
 
@@ -461,7 +576,9 @@ def _find_table(connection: duckdb.DuckDBPyConnection, name: str, table: str) ->
         found = " and ".join(f"{schema}.{found}" for schema, found in matches)
         raise SourceError(f"{name}: expected one table {table}, found {found}; name its schema too")
     if not matches:
-        raise SourceError(f"{name}: expected a table {table}, found {list_names(shown) if shown else 'no tables'}")
+        raise SourceError(
+            f"{name}: expected a table {table}, found {list_names(shown) if shown else 'no tables'}"
+        )
     return list(matches[0])
 
 
@@ -470,7 +587,9 @@ def check_unique(name: str, columns: Sequence[str]) -> None:
     seen: set[str] = set()
     for column in columns:
         if column and column.lower() in seen:
-            raise ColumnError(f"{name}: expected column names that differ, found {list_names([column])} twice; rename one")
+            raise ColumnError(
+                f"{name}: expected column names that differ, found {list_names([column])} twice; rename one"
+            )
         seen.add(column.lower())
 
 

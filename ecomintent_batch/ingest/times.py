@@ -36,7 +36,9 @@ SELECT ({sql})::TIMESTAMP AS found, value IS NOT NULL AND found IS NULL AS broke
 """
 
 
-def choose_time_sql(values: pa.ChunkedArray, column: str, time_format: str | None) -> tuple[str | None, str]:
+def choose_time_sql(
+    values: pa.ChunkedArray, column: str, time_format: str | None
+) -> tuple[str | None, str]:
     """Return the SQL expression that `cast_times` needs for these values (None where they are times) and a note for people.
 
     Raises:
@@ -45,7 +47,10 @@ def choose_time_sql(values: pa.ChunkedArray, column: str, time_format: str | Non
     """
     if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
         return None, ""
-    if not any(check(values.type) for check in (pa.types.is_string, pa.types.is_integer, pa.types.is_floating)):
+    if not any(
+        check(values.type)
+        for check in (pa.types.is_string, pa.types.is_integer, pa.types.is_floating)
+    ):
         raise ColumnError(f"column {column!r}: expected times, found the type {values.type}")
     day_first, month_first = _dates(_DAY_FIRST), _dates(_MONTH_FIRST)
     candidates = {
@@ -61,12 +66,18 @@ def choose_time_sql(values: pa.ChunkedArray, column: str, time_format: str | Non
     broken = {sql: _count_broken(values, sql) for sql in candidates}
     # Where nothing fits all values, nine in ten are enough: the others are no times and go to the rejects.
     most = 0.1 * (len(values) - values.null_count)
-    found = [sql for sql in candidates if broken[sql] == 0] or [sql for sql in candidates if broken[sql] <= most]
+    found = [sql for sql in candidates if broken[sql] == 0] or [
+        sql for sql in candidates if broken[sql] <= most
+    ]
     if not found:
         expected = time_format or "ISO times, d/m/Y, m/d/Y or seconds since 1970"
-        raise ColumnError(f"column {column!r}: expected {expected}, found something else; give --time-format")
+        raise ColumnError(
+            f"column {column!r}: expected {expected}, found something else; give --time-format"
+        )
     if found[:2] == [day_first, month_first]:
-        raise ColumnError(f"column {column!r}: expected times, found dates that could be d/m/Y or m/d/Y; give --time-format")
+        raise ColumnError(
+            f"column {column!r}: expected times, found dates that could be d/m/Y or m/d/Y; give --time-format"
+        )
     note = candidates[found[0]]
     return found[0], f"times in {column}: {note}" if note else ""
 

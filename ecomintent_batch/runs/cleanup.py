@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ecomintent_batch.errors import RunStateError
-from ecomintent_batch.runs.lifecycle import Manifest, RunFolder, drop_run, read_manifest
+from ecomintent_batch.runs.lifecycle import Manifest, RunFolder, discard_run, read_manifest
 from ecomintent_batch.storage.atomic import flush_to_disk
 from ecomintent_batch.storage.s3 import Store, StoredObject, list_manifests, url_of
 
@@ -48,7 +48,7 @@ def remove_leftover(out: Path, leftover: Leftover) -> None:
     if leftover.path.parent == out / "runs" and leftover.path.suffix == ".json":
         _remove_run(RunFolder(out, leftover.path.stem))
     elif leftover.path.parent == out / "staging":
-        drop_run(RunFolder(out, leftover.path.name))
+        discard_run(RunFolder(out, leftover.path.name))
     elif leftover.path.is_dir():
         _remove_folder(out, leftover.path)
     else:
@@ -66,12 +66,26 @@ def list_stored_leftovers(store: Store, older_than_days: float | None = None) ->
     committed = {manifest["run_id"]: manifest for manifest in list_manifests(store)}
     found = []
     for run_id, entries in sorted(by_run.items()):
-        names, n_bytes = tuple(entry.name for entry in entries), sum(entry.n_bytes for entry in entries)
+        names, n_bytes = (
+            tuple(entry.name for entry in entries),
+            sum(entry.n_bytes for entry in entries),
+        )
         if run_id not in committed and f"runs/{run_id}.json" not in names:
             if max(entry.modified for entry in entries) < now - _UPLOADING:
-                found.append(Leftover(Path(f"run_id={run_id}"), "objects of a run without a manifest", n_bytes, names))
+                found.append(
+                    Leftover(
+                        Path(f"run_id={run_id}"),
+                        "objects of a run without a manifest",
+                        n_bytes,
+                        names,
+                    )
+                )
         elif before and (finished := _finished(committed.get(run_id, {}))) and finished < before:
-            found.append(Leftover(Path(f"runs/{run_id}.json"), f"a run of {finished:%Y-%m-%d}", n_bytes, names))
+            found.append(
+                Leftover(
+                    Path(f"runs/{run_id}.json"), f"a run of {finished:%Y-%m-%d}", n_bytes, names
+                )
+            )
     return found
 
 
@@ -88,7 +102,12 @@ def _find_abandoned(out: Path) -> Iterator[tuple[Path, str]]:
             yield staging, "leftovers of a committed run"
         elif not folder.predictions.exists():  # a published one is finished by the next run
             parts = len(list((staging / "receipts").glob("*.json")))
-            yield staging, f"an interrupted run with {parts} parts" if parts else "an interrupted run without a part"
+            yield (
+                staging,
+                f"an interrupted run with {parts} parts"
+                if parts
+                else "an interrupted run without a part",
+            )
 
 
 def _find_strays(out: Path) -> Iterator[tuple[Path, str]]:
@@ -101,7 +120,12 @@ def _find_strays(out: Path) -> Iterator[tuple[Path, str]]:
             run_id = path.name.removeprefix("run_id=").removesuffix(".parquet")
             folder = RunFolder(out, run_id)
             kept = path.parent.name == "summaries" and published  # a store has the rest of the run
-            if path.suffix != ".tmp" and not kept and not folder.manifest.exists() and not folder.staging.exists():
+            if (
+                path.suffix != ".tmp"
+                and not kept
+                and not folder.manifest.exists()
+                and not folder.staging.exists()
+            ):
                 yield path, f"{path.parent.name} of a run without a manifest"
 
 

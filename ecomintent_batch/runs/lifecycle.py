@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from ecomintent_batch.errors import OutputError, RunStateError
-from ecomintent_batch.ingest.extract import Extraction
+from ecomintent_batch.runs.records import Extraction
 from ecomintent_batch.storage.atomic import flush_to_disk, sha256_of, write_json
 
 LATEST = "latest"
@@ -95,14 +95,28 @@ def new_run_id(out: Path | None = None) -> str:
 
     In OUT it sorts behind the ids that are there, also where the clock was moved back since.
     """
-    names = [path.name for place in ("runs", "predictions", "staging") for path in out.glob(f"{place}/*")] if out else []
-    taken = [datetime.strptime(match[1], _TIME_OF_ID).replace(tzinfo=UTC) for match in map(_RUN_ID.fullmatch, names) if match]
+    names = (
+        [
+            path.name
+            for place in ("runs", "predictions", "staging")
+            for path in out.glob(f"{place}/*")
+        ]
+        if out
+        else []
+    )
+    taken = [
+        datetime.strptime(match[1], _TIME_OF_ID).replace(tzinfo=UTC)
+        for match in map(_RUN_ID.fullmatch, names)
+        if match
+    ]
     now = max([datetime.now(UTC), *(time + timedelta(microseconds=1) for time in taken)])
     return f"{now:{_TIME_OF_ID}}-{secrets.token_hex(3)}"
 
 
 @contextmanager
-def lock_out(out: Path, timeout_s: float, note: Callable[[str], None] = lambda text: None) -> Iterator[None]:
+def lock_out(
+    out: Path, timeout_s: float, note: Callable[[str], None] = lambda text: None
+) -> Iterator[None]:
     """Hold OUT for one job; the kernel lets go of it when the process dies. `note` hears that it has to wait.
 
     Raises:
@@ -134,7 +148,9 @@ def lock_out(out: Path, timeout_s: float, note: Callable[[str], None] = lambda t
         lock.release()
 
 
-def find_interrupted(out: Path, plan: Plan) -> tuple[RunFolder | None, list[tuple[RunFolder, Plan]]]:
+def find_interrupted(
+    out: Path, plan: Plan
+) -> tuple[RunFolder | None, list[tuple[RunFolder, Plan]]]:
     """Return the newest run without a manifest that has this very plan, and the unpublished others of the same source."""
     same, others = None, []
     for file in sorted((out / "staging").glob("*/plan.json"), reverse=True):
@@ -152,7 +168,7 @@ def find_interrupted(out: Path, plan: Plan) -> tuple[RunFolder | None, list[tupl
     return same, others
 
 
-def refuse_another(folder: RunFolder, found: Plan, plan: Plan) -> None:
+def check_no_conflicting_run(folder: RunFolder, found: Plan, plan: Plan) -> None:
     """Raise RunStateError where an interrupted run has parts that a new one of the same source, planned otherwise, would drop."""
     if any((folder.staging / "receipts").glob("*.json")):
         raise RunStateError(
@@ -171,7 +187,11 @@ def _differences(then: Plan, now: Plan) -> list[str]:
     if then.get("version") != now["version"]:
         changed.append(f"version {then.get('version')} then, {now['version']} now")
     was = then.get("settings", {})
-    changed += [f"{name} {was.get(name)} then, {value} now" for name, value in now["settings"].items() if was.get(name) != value]
+    changed += [
+        f"{name} {was.get(name)} then, {value} now"
+        for name, value in now["settings"].items()
+        if was.get(name) != value
+    ]
     return changed
 
 
@@ -185,25 +205,31 @@ def start_run(out: Path, plan: Plan) -> RunFolder:
     return folder
 
 
-def drop_run(folder: RunFolder) -> None:
+def discard_run(folder: RunFolder) -> None:
     """Remove the staging folder of a run that nobody will resume, its plan first."""
     (folder.staging / "plan.json").unlink(missing_ok=True)
     shutil.rmtree(folder.staging, ignore_errors=True)
 
 
-def record_part(folder: RunFolder, shard: Path, engine: str) -> None:
+def write_receipt(folder: RunFolder, shard: Path, engine: str) -> None:
     """Write the receipt of a part: with it the shard is done."""
     part = folder.part_of(shard)
-    write_json({"shard_sha256": sha256_of(shard), "sha256": sha256_of(part), "engine": engine}, folder.receipt_of(shard))
+    write_json(
+        {"shard_sha256": sha256_of(shard), "sha256": sha256_of(part), "engine": engine},
+        folder.receipt_of(shard),
+    )
 
 
-def has_part(folder: RunFolder, shard: Path) -> bool:
+def is_part_complete(folder: RunFolder, shard: Path) -> bool:
     """Tell whether the part of a shard is there, byte for byte as it was made of these very tickets."""
     if folder.predictions.exists():
         return True  # published: what is to do is to put the manifest in its place
     try:
         receipt = json.loads(folder.receipt_of(shard).read_text(encoding="utf-8"))
-        return bool(receipt["shard_sha256"] == sha256_of(shard) and receipt["sha256"] == sha256_of(folder.part_of(shard)))
+        return bool(
+            receipt["shard_sha256"] == sha256_of(shard)
+            and receipt["sha256"] == sha256_of(folder.part_of(shard))
+        )
     except (OSError, ValueError, KeyError):
         return False
 
@@ -218,15 +244,25 @@ def check_parts(folder: RunFolder, extraction: Extraction) -> list[dict[str, Any
     for name, expected in zip(extraction.shards, extraction.shard_rows, strict=True):
         part = folder.part_of(folder.shards / name)
         try:
-            receipt = json.loads(folder.receipt_of(folder.shards / name).read_text(encoding="utf-8"))
-            rows, written, found = pq.read_metadata(part).num_rows, receipt["sha256"], sha256_of(part)
+            receipt = json.loads(
+                folder.receipt_of(folder.shards / name).read_text(encoding="utf-8")
+            )
+            rows, written, found = (
+                pq.read_metadata(part).num_rows,
+                receipt["sha256"],
+                sha256_of(part),
+            )
         except (OSError, ValueError, KeyError) as error:
             raise RunStateError(
                 f"{part}: expected a part of {expected} rows, found: {type(error).__name__}; run the same command again"
             ) from None
         if rows != expected or found != written:
-            raise RunStateError(f"{part}: expected the {expected} rows written, found it altered; run the same command again")
-        described.append({"file": part.name, "rows": rows, "sha256": found, "engine": receipt.get("engine")})
+            raise RunStateError(
+                f"{part}: expected the {expected} rows written, found it altered; run the same command again"
+            )
+        described.append(
+            {"file": part.name, "rows": rows, "sha256": found, "engine": receipt.get("engine")}
+        )
     return described
 
 
@@ -238,14 +274,19 @@ def commit_run(folder: RunFolder, manifest: Manifest) -> None:
     """
     counts = manifest["counts"]
     found = counts["predictions"] + counts["rejects"] + counts["skipped"]
-    if found != counts["source_rows"] or sum(part["rows"] for part in manifest["parts"]) != counts["predictions"]:
+    if (
+        found != counts["source_rows"]
+        or sum(part["rows"] for part in manifest["parts"]) != counts["predictions"]
+    ):
         raise RunStateError(
             f"{folder.staging}: expected an answer for {counts['source_rows']} rows of the source, found {found} "
             "(predictions + rejects + skipped); start afresh with --new, and report it"
         )
     write_json(manifest, folder.staging / "manifest.json")
     if not folder.predictions.exists():
-        for leftover in {path.name for path in folder.parts.iterdir()} - {part["file"] for part in manifest["parts"]}:
+        for leftover in {path.name for path in folder.parts.iterdir()} - {
+            part["file"] for part in manifest["parts"]
+        }:
             (folder.parts / leftover).unlink()
         folder.parts.rename(folder.predictions)
         flush_to_disk(folder.predictions.parent)
@@ -275,7 +316,9 @@ def finish_published(out: Path, but: RunFolder | None = None) -> list[Manifest]:
         if folder.manifest.exists():
             shutil.rmtree(staging, ignore_errors=True)  # committed: the crash came while tidying up
         elif not folder.predictions.exists() and not (staging / "plan.json").exists():
-            shutil.rmtree(staging, ignore_errors=True)  # the crash came before there was a plan, or behind dropping it
+            shutil.rmtree(
+                staging, ignore_errors=True
+            )  # the crash came before there was a plan, or behind dropping it
         elif folder != but and (manifest := finish_run(folder)):
             finished.append(manifest)
     return finished
@@ -284,7 +327,11 @@ def finish_published(out: Path, but: RunFolder | None = None) -> list[Manifest]:
 def list_unsummarised(out: Path) -> list[Manifest]:
     """Return the manifests of committed runs without summaries: a crash came behind the commit."""
     summarised = {folder.name for folder in (out / "summaries").glob("run_id=*")}
-    return [read_manifest(file) for file in sorted((out / "runs").glob("*.json")) if f"run_id={file.stem}" not in summarised]
+    return [
+        read_manifest(file)
+        for file in sorted((out / "runs").glob("*.json"))
+        if f"run_id={file.stem}" not in summarised
+    ]
 
 
 def list_runs(out: Path) -> list[Manifest]:
@@ -294,10 +341,14 @@ def list_runs(out: Path) -> list[Manifest]:
 
 def list_parts(out: str, manifests: Sequence[Manifest]) -> list[str]:
     """Return the files, or URLs, of the parts that some manifests list."""
-    return [f"{out}/predictions/run_id={found['run_id']}/{part['file']}" for found in manifests for part in found["parts"]]
+    return [
+        f"{out}/predictions/run_id={found['run_id']}/{part['file']}"
+        for found in manifests
+        for part in found["parts"]
+    ]
 
 
-def forget_run(folder: RunFolder) -> None:
+def remove_local_copy(folder: RunFolder) -> None:
     """Remove what a store has now from the local folder, the manifest last: until then it would be published again.
 
     The summaries stay: people look at the report, and the next run compares itself with them.
@@ -313,7 +364,9 @@ def find_run(out: Path, run_id: str | None = None) -> RunFolder:
     Raises:
         RunStateError: there is no such run.
     """
-    return RunFolder(out, pick_run(str(out), sorted(file.stem for file in (out / "runs").glob("*.json")), run_id))
+    return RunFolder(
+        out, pick_run(str(out), sorted(file.stem for file in (out / "runs").glob("*.json")), run_id)
+    )
 
 
 def pick_run(out: str, committed: Sequence[str], run_id: str | None = None) -> str:
@@ -326,7 +379,9 @@ def pick_run(out: str, committed: Sequence[str], run_id: str | None = None) -> s
         return committed[-1]
     if run_id is not None and run_id in committed:
         return run_id
-    found = f"{len(committed)} others, the newest {committed[-1]}" if committed else "no committed runs"
+    found = (
+        f"{len(committed)} others, the newest {committed[-1]}" if committed else "no committed runs"
+    )
     raise RunStateError(
         f"{out}: expected a committed run{f' {run_id}' if run_id else ''}, found {found}; see ecomintent-batch runs"
     )

@@ -29,14 +29,20 @@ def verify_run(folder: RunFolder) -> list[str]:
     except RunStateError as error:
         return [str(error)]
     except (KeyError, TypeError, AttributeError) as error:
-        return [f"{folder.manifest}: expected the manifest of a run, found one that lacks or garbles {error}"]
+        return [
+            f"{folder.manifest}: expected the manifest of a run, found one that lacks or garbles {error}"
+        ]
 
 
 def _find_anomalies(folder: RunFolder, manifest: Manifest) -> Iterator[str]:
     if manifest["run_id"] != folder.run_id:
         yield f"{folder.manifest}: expected run_id {folder.run_id}, found {manifest['run_id']}"
     listed = [part["file"] for part in manifest["parts"]]
-    there = sorted(path.name for path in folder.predictions.iterdir()) if folder.predictions.is_dir() else []
+    there = (
+        sorted(path.name for path in folder.predictions.iterdir())
+        if folder.predictions.is_dir()
+        else []
+    )
     for name in sorted(set(there) - set(listed)):
         yield f"{folder.predictions / name}: expected nothing that the manifest does not list, found a file"
     places: list[Any] = []
@@ -47,16 +53,26 @@ def _find_anomalies(folder: RunFolder, manifest: Manifest) -> Iterator[str]:
         yield from findings
         if not findings:
             schemas.append(pq.read_schema(path))
-            places.append(pq.read_table(path, columns=["row_number"], partitioning=None)["row_number"].to_numpy())
+            places.append(
+                pq.read_table(path, columns=["row_number"], partitioning=None)[
+                    "row_number"
+                ].to_numpy()
+            )
     if schemas:
         yield from _check_columns(folder, manifest, schemas)
-    findings = list(_check_file(folder.rejects, manifest["counts"]["rejects"], manifest["rejects_sha256"]))
+    findings = list(
+        _check_file(folder.rejects, manifest["counts"]["rejects"], manifest["rejects_sha256"])
+    )
     yield from findings
     if not findings:
         if pq.read_schema(folder.rejects).names != REJECTS.names:
             yield f"{folder.rejects}: expected the columns {', '.join(REJECTS.names)}, found others"
         else:
-            places.append(pq.read_table(folder.rejects, columns=["row_number"], partitioning=None)["row_number"].to_numpy())
+            places.append(
+                pq.read_table(folder.rejects, columns=["row_number"], partitioning=None)[
+                    "row_number"
+                ].to_numpy()
+            )
     yield from _check_counts(folder, manifest)
     if len(places) == len(listed) + 1:
         yield from _check_places(folder, manifest["counts"]["source_rows"], np.concatenate(places))
@@ -79,7 +95,9 @@ def _check_file(path: Path, rows: int, sha256: str) -> Iterator[str]:
         yield f"{path}: expected {rows} rows, found {found}"
 
 
-def _check_columns(folder: RunFolder, manifest: Manifest, schemas: Sequence[pa.Schema]) -> Iterator[str]:
+def _check_columns(
+    folder: RunFolder, manifest: Manifest, schemas: Sequence[pa.Schema]
+) -> Iterator[str]:
     kept = manifest["columns"]["kept"].values()
     contract = prediction_schema([], [], bool(manifest["settings"]["keep_text"])).names
     for part, schema in zip(manifest["parts"], schemas, strict=False):
@@ -92,7 +110,10 @@ def _check_columns(folder: RunFolder, manifest: Manifest, schemas: Sequence[pa.S
 def _check_counts(folder: RunFolder, manifest: Manifest) -> Iterator[str]:
     counts = manifest["counts"]
     sums = {
-        "source rows": (counts["source_rows"], counts["predictions"] + counts["rejects"] + counts["skipped"]),
+        "source rows": (
+            counts["source_rows"],
+            counts["predictions"] + counts["rejects"] + counts["skipped"],
+        ),
         "predictions": (counts["predictions"], sum(part["rows"] for part in manifest["parts"])),
         "predictions by status": (counts["predictions"], sum(counts["by_status"].values())),
     }

@@ -42,7 +42,9 @@ def check_new_folder(out: Path) -> None:
         OutputError: it has, or it is a file.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError(f"{out}: expected a new or empty folder, found something in it; choose another --out")
+        raise OutputError(
+            f"{out}: expected a new or empty folder, found something in it; choose another --out"
+        )
 
 
 @contextmanager
@@ -66,7 +68,9 @@ def whole_folder(out: Path) -> Iterator[Path]:
             raise
         flush_to_disk(parent)
     except OSError as error:
-        raise OutputError(f"{out}: expected a folder that can be written, found: {error.strerror}") from None
+        raise OutputError(
+            f"{out}: expected a folder that can be written, found: {error.strerror}"
+        ) from None
 
 
 def flush_to_disk(path: Path) -> None:

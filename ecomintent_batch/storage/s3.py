@@ -33,7 +33,9 @@ def load_extension(connection: Any, name: str) -> None:
     spec = find_spec(f"duckdb_extension_{name}")
     found = None
     if spec is not None and spec.origin is not None:
-        found = next(Path(spec.origin).parent.rglob(f"v{version('duckdb')}/{name}.duckdb_extension"), None)
+        found = next(
+            Path(spec.origin).parent.rglob(f"v{version('duckdb')}/{name}.duckdb_extension"), None
+        )
     connection.load_extension(str(found) if found else name)
 
 
@@ -46,20 +48,30 @@ def open_for_reading(connection: Any) -> None:
     try:
         load_extension(connection, "httpfs")
     except Exception as error:  # duckdb's errors; it is not imported for a check of its kind
-        raise SourceError(f"s3://…: expected DuckDB's httpfs extension, found: {type(error).__name__}; {_EXTRA}") from None
+        raise SourceError(
+            f"s3://…: expected DuckDB's httpfs extension, found: {type(error).__name__}; {_EXTRA}"
+        ) from None
     session = _session()
     credentials = session.get_credentials()
     if credentials is None:
-        raise SourceError("s3://…: expected credentials, found none; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+        raise SourceError(
+            "s3://…: expected credentials, found none; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
     frozen = credentials.get_frozen_credentials()
-    options = {"KEY_ID": frozen.access_key, "SECRET": frozen.secret_key, "REGION": session.region_name or "us-east-1"}
+    options = {
+        "KEY_ID": frozen.access_key,
+        "SECRET": frozen.secret_key,
+        "REGION": session.region_name or "us-east-1",
+    }
     if frozen.token:
         options["SESSION_TOKEN"] = frozen.token
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     if endpoint:
         scheme, _, host = endpoint.rstrip("/").rpartition("://")
         options |= {"ENDPOINT": host, "URL_STYLE": "path", "USE_SSL": str(scheme != "http").lower()}
-    listed = ", ".join(f"{name} '" + value.replace("'", "''") + "'" for name, value in options.items())
+    listed = ", ".join(
+        f"{name} '" + value.replace("'", "''") + "'" for name, value in options.items()
+    )
     connection.execute(f"CREATE OR REPLACE SECRET objectstore (TYPE s3, {listed})")
 
 
@@ -67,7 +79,9 @@ def _session() -> Any:
     try:
         import boto3
     except ModuleNotFoundError:
-        raise SourceError(f"s3://…: expected boto3 to be installed, found it missing; {_EXTRA}") from None
+        raise SourceError(
+            f"s3://…: expected boto3 to be installed, found it missing; {_EXTRA}"
+        ) from None
     return boto3.Session()
 
 
@@ -102,12 +116,19 @@ class Store:
     def list_objects(self, folder: str) -> list[StoredObject]:
         """Return the objects under a folder in the order of their names."""
         try:
-            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self._key(folder))
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=self._key(folder)
+            )
             entries = [entry for page in pages for entry in page.get("Contents", ())]
         except Exception as error:  # botocore's kinds are many, and hold the request
-            raise OutputError(f"{self.url}: expected a bucket that can be listed, found: {_reason(error)}") from None
+            raise OutputError(
+                f"{self.url}: expected a bucket that can be listed, found: {_reason(error)}"
+            ) from None
         found = [
-            StoredObject(entry["Key"].removeprefix(self._key("")), entry["Size"], entry["LastModified"]) for entry in entries
+            StoredObject(
+                entry["Key"].removeprefix(self._key("")), entry["Size"], entry["LastModified"]
+            )
+            for entry in entries
         ]
         return sorted(found, key=lambda entry: entry.name)
 
@@ -120,14 +141,20 @@ class Store:
         try:
             self._client.delete_object(Bucket=self.bucket, Key=self._key(name))
         except Exception as error:
-            raise OutputError(f"{self.url}/{name}: expected an object that may be removed, found: {_reason(error)}") from None
+            raise OutputError(
+                f"{self.url}/{name}: expected an object that may be removed, found: {_reason(error)}"
+            ) from None
 
     def read(self, name: str) -> bytes:
         """Return the bytes of one object."""
         try:
-            return bytes(self._client.get_object(Bucket=self.bucket, Key=self._key(name))["Body"].read())
+            return bytes(
+                self._client.get_object(Bucket=self.bucket, Key=self._key(name))["Body"].read()
+            )
         except Exception as error:
-            raise RunStateError(f"{self.url}/{name}: expected an object, found: {_reason(error)}") from None
+            raise RunStateError(
+                f"{self.url}/{name}: expected an object, found: {_reason(error)}"
+            ) from None
 
     def download(self, name: str, path: Path) -> None:
         """Fetch one object into a file."""
@@ -135,7 +162,9 @@ class Store:
         try:
             self._client.download_file(self.bucket, self._key(name), str(path))
         except Exception as error:
-            raise SourceError(f"{self.url}/{name}: expected an object, found: {_reason(error)}") from None
+            raise SourceError(
+                f"{self.url}/{name}: expected an object, found: {_reason(error)}"
+            ) from None
 
     def upload(self, path: Path, name: str) -> None:
         """Put a file, whatever its size."""
@@ -149,7 +178,9 @@ class Store:
     def put_if_absent(self, name: str, body: bytes) -> bool:
         """Put an object where there is none, and tell whether it was put."""
         try:
-            self._client.put_object(Bucket=self.bucket, Key=self._key(name), Body=body, IfNoneMatch="*")
+            self._client.put_object(
+                Bucket=self.bucket, Key=self._key(name), Body=body, IfNoneMatch="*"
+            )
         except Exception as error:
             if _reason(error) in ("PreconditionFailed", "ConditionalRequestConflict"):
                 return False
@@ -175,7 +206,9 @@ def publish_run(store: Store, out: Path, run_id: str) -> None:
     body = manifest.read_bytes()
     name = f"runs/{run_id}.json"
     if not store.put_if_absent(name, body) and store.read(name) != body:
-        raise OutputError(f"{store.url}/{name}: expected no manifest of this run, found another one; start afresh with --new")
+        raise OutputError(
+            f"{store.url}/{name}: expected no manifest of this run, found another one; start afresh with --new"
+        )
 
 
 def publish_folder(store: Store, out: Path, folder: str) -> None:
@@ -201,13 +234,17 @@ def fetch_run(store: Store, run_id: str, folder: Path) -> str:
         raise RunStateError(
             f"{store.url}: expected a committed run {run_id}, found {len(names)} others; see ecomintent-batch runs"
         )
-    wanted = [f"runs/{run_id}.json", f"rejects/run_id={run_id}.parquet", *store.list_names(f"predictions/run_id={run_id}/")]
+    wanted = [
+        f"runs/{run_id}.json",
+        f"rejects/run_id={run_id}.parquet",
+        *store.list_names(f"predictions/run_id={run_id}/"),
+    ]
     for name in wanted:
         store.download(name, folder / name)
     return run_id
 
 
-def stand_for(folder: Path, url: str) -> None:
+def note_store_url(folder: Path, url: str) -> None:
     """Note in a local folder that its runs are published to a URL, so that what looks back from it looks there."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _URL_FILE).write_text(url + "\n", encoding="utf-8")

@@ -7,7 +7,6 @@ with enough of English's commonest words is English whatever it says.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ecomintent_batch.text.words import Words, split_words
+from ecomintent_batch.text.words import Words
 
 _NOT_WORDS = re.compile(r"https?://\S+|\S+@\S+|[^\W\d_]*\d\S*|[^\w\s']|_")
 _MIN_LETTERS = 9
@@ -53,15 +52,12 @@ def detect_language(message: str) -> str | None:
     english = next((other["score"] for other in found if other["lang"] == "en"), 0.0)
     if score < _MIN_SCORE or english > _MAX_ENGLISH_SCORE:
         return None
-    return code if len(code) == 2 else None  # cut to two letters, Cebuano (ceb) would be Chechen (ce)
+    return (
+        code if len(code) == 2 else None
+    )  # cut to two letters, Cebuano (ceb) would be Chechen (ce)
 
 
-def detect_languages(messages: Sequence[str]) -> list[str | None]:
-    """Return the language of each message."""
-    return list(tell_languages(split_words(messages)))
-
-
-def tell_languages(words: Words) -> NDArray[np.object_]:
+def detect_languages(words: Words) -> NDArray[np.object_]:
     """Return the language of each message whose words are known: no rule looks beyond a word until the model is asked."""
     counts = np.array([_count(word) for word in words.distinct], np.int64).reshape(-1, 3)
     found, common, letters = (words.add_up(counts[:, column]) for column in range(3))
@@ -79,7 +75,11 @@ def _count(word: str) -> tuple[int, int, int]:
     if word.isalpha():  # as nine in ten are
         return 1, word.lower() in _COMMON_ENGLISH, len(word)
     parts = _NOT_WORDS.sub(" ", word).lower().split()
-    return len(parts), sum(part in _COMMON_ENGLISH for part in parts), sum(map(str.isalpha, "".join(parts)))
+    return (
+        len(parts),
+        sum(part in _COMMON_ENGLISH for part in parts),
+        sum(map(str.isalpha, "".join(parts))),
+    )
 
 
 @cache

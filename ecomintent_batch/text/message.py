@@ -37,13 +37,20 @@ _MAX_CHARS = 200_000
 _RAW_RULES = "[^ -~]|  |^ | $"  # in RE2's words: what `_clean_text` may change
 _RULES = _RAW_RULES + "|[<&=]"
 _ENTITY = re.compile(r"&(?:#\d+|#x[0-9a-fA-F]+|[a-zA-Z]{2,8});")
-_QUOTED_PRINTABLE = re.compile(r"=[CDE][0-9A-F]=[89AB][0-9A-F]|=3D[\"']|=20$|^.{60,80}=$|[a-z]=[EF][0-9A-F](?=[a-z ])", re.M)
+_QUOTED_PRINTABLE = re.compile(
+    r"=[CDE][0-9A-F]=[89AB][0-9A-F]|=3D[\"']|=20$|^.{60,80}=$|[a-z]=[EF][0-9A-F](?=[a-z ])", re.M
+)
 _TAG = re.compile(
     r"</?(?:p|br|div|span|html|body|table|td|tr|a|b|i|u|ul|ol|li|pre|font|strong|em|blockquote|img|h[1-6]|style|head|meta)(?=[\s/>])[^<>]*>",
     re.I,
 )
-_LINE_TAG = re.compile(r"<(?:/p|p class=\"?Mso\w*|/?(?:div|tr|li|h[1-6])|(br)|(p|hr|/?(?:table|ul|ol|blockquote)))\b", re.I)
-_LINE_ENDS = re.compile(r"\n?(?: *\x1e *)+")  # a line tag sets \x1e, and a run of them ends one line
+_LINE_TAG = re.compile(
+    r"<(?:/p|p class=\"?Mso\w*|/?(?:div|tr|li|h[1-6])|(br)|(p|hr|/?(?:table|ul|ol|blockquote)))\b",
+    re.I,
+)
+_LINE_ENDS = re.compile(
+    r"\n?(?: *\x1e *)+"
+)  # a line tag sets \x1e, and a run of them ends one line
 _UNSEEN = (
     "style, script, head, title, .gmail_signature, .gmail_signature_prefix, .moz-signature, #Signature, .yahoo_quoted, "
     '[hidden], [style*="display:none"], [style*="display: none"]'
@@ -73,22 +80,31 @@ def clean_messages(texts: Sequence[pa.Array], *, raw: bool = False) -> pa.Array:
     columns = [_clean_column(column.cast(pa.large_string()).fill_null(""), raw) for column in texts]
     if len(columns) == 1:
         return columns[0]
-    return pa.array(map(_join, zip(*(column.to_pylist() for column in columns), strict=True)), pa.large_string())
+    return pa.array(
+        map(_join, zip(*(column.to_pylist() for column in columns), strict=True)), pa.large_string()
+    )
 
 
 def which_have_words(messages: pa.Array) -> NDArray[np.bool_]:
     """Tell of each message whether `has_words` is true of it."""
-    found = pc.match_substring_regex(messages, r"\w").to_numpy(zero_copy_only=False)  # RE2's \w knows ASCII only
-    found[~found] = [has_words(message) for message in messages.filter(pa.array(~found)).to_pylist()]
+    found = pc.match_substring_regex(messages, r"\w").to_numpy(
+        zero_copy_only=False
+    )  # RE2's \w knows ASCII only
+    found[~found] = [
+        has_words(message) for message in messages.filter(pa.array(~found)).to_pylist()
+    ]
     return np.asarray(found)
 
 
 def _clean_column(texts: pa.Array, raw: bool) -> pa.Array:
     meets_a_rule = pc.or_(
-        pc.match_substring_regex(texts, _RAW_RULES if raw else _RULES), pc.greater(pc.utf8_length(texts), _MAX_CHARS)
+        pc.match_substring_regex(texts, _RAW_RULES if raw else _RULES),
+        pc.greater(pc.utf8_length(texts), _MAX_CHARS),
     )
     some = texts.filter(meets_a_rule).dictionary_encode()
-    cleaned = pa.array((_clean_text(text, raw) for text in some.dictionary.to_pylist()), pa.large_string())
+    cleaned = pa.array(
+        (_clean_text(text, raw) for text in some.dictionary.to_pylist()), pa.large_string()
+    )
     return pc.replace_with_mask(texts, meets_a_rule, cleaned.take(some.indices))
 
 
@@ -137,9 +153,15 @@ def html_to_text(markup: str) -> str:
 
     if "<pre" not in markup:
         markup = " ".join(markup.split())
-    tree = LexborHTMLParser(_LINE_TAG.sub(lambda tag: ("\n\n" if tag[2] else "\n" if tag[1] else "\x1e") + tag[0], markup))
+    tree = LexborHTMLParser(
+        _LINE_TAG.sub(
+            lambda tag: ("\n\n" if tag[2] else "\n" if tag[1] else "\x1e") + tag[0], markup
+        )
+    )
     for node in tree.css(_UNSEEN):
         node.decompose()
     for node in tree.css(_QUOTE):
         node.replace_with("\n\n>\n\n")
-    return "" if tree.body is None else _LINE_ENDS.sub("\n", tree.body.text(separator="", strip=False))
+    return (
+        "" if tree.body is None else _LINE_ENDS.sub("\n", tree.body.text(separator="", strip=False))
+    )

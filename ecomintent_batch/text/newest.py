@@ -20,21 +20,33 @@ _BANNER = re.compile(
     r"\b(?:outside|extern|außerhalb|extérieur|fuera).{0,30}(?:organi|company|network|unternehmen|sender|absender|expéditeur|afzender)",
     re.I,
 )
-_BANNER_MORE = re.compile(r"^(?:please )?do not (?:click|open)|unless you (?:recogni[sz]e|trust|know)", re.I)
+_BANNER_MORE = re.compile(
+    r"^(?:please )?do not (?:click|open)|unless you (?:recogni[sz]e|trust|know)", re.I
+)
 _DIVIDER = re.compile(
     r"^[#=*_-]{2,}.{0,150}(?:messag|mensa|nachricht|bericht|wiadomo|meddel|besked|viesti|zpráv|forward|wrote|reply|antwort|répon"
     r"|respon|rispo|svar|odpow).{0,80}[#=*_-]{2,}$",
     re.I,
 )
-_FORWARDED = re.compile(r"forward|weitergeleit|transf|reenvi|rinvia|inoltra|doorgest|vidare|videre|przek|přepos|välit", re.I)
+_FORWARDED = re.compile(
+    r"forward|weitergeleit|transf|reenvi|rinvia|inoltra|doorgest|vidare|videre|przek|přepos|välit",
+    re.I,
+)
 _HEADER = re.compile(r"^\*?([^\W\d][\w '-]{0,20}?) ?\*?[:：](?!//)")
-_SENDER = re.compile(r"\*?(?:from|von|de|da|van|od|fra|från|lähettäjä|feladó|от|від|από) ?\*?:", re.I)
-_FORM_FIELD = re.compile(r"^\W*(?:\w+ )?(?:name|e-?mail|phone|telephone|message|order)\b[^:]{0,12}:", re.I | re.M)
-_FORM = re.compile(r"\A\s*[\w -]{0,20}name: ?(?:[^\n]{0,100}\n+[^\W\d][\w '-]{0,20}: ?){2,8}(?<=message: )", re.I)
+_SENDER = re.compile(
+    r"\*?(?:from|von|de|da|van|od|fra|från|lähettäjä|feladó|от|від|από) ?\*?:", re.I
+)
+_FORM_FIELD = re.compile(
+    r"^\W*(?:\w+ )?(?:name|e-?mail|phone|telephone|message|order)\b[^:]{0,12}:", re.I | re.M
+)
+_FORM = re.compile(
+    r"\A\s*[\w -]{0,20}name: ?(?:[^\n]{0,100}\n+[^\W\d][\w '-]{0,20}: ?){2,8}(?<=message: )", re.I
+)
 _CLOCK = re.compile(r"\b\d{1,2}[:.h]\d\d\b|\b\d{1,2} ?[ap]m\b", re.I)
 _DATE = re.compile(r"\b\d{1,2}[:.h]\d\d\b|\b(?:19|20)\d\d\b|\b\d{1,2}[./]\d{1,2}[./]\d\d")
 _WROTE = re.compile(
-    r"\b(?:wrote|schrieb|écrit|escribió|scritto|schreef|geschreven|napsal|napisał|escreveu|skrev|kirjoitti|írta|scris)\b", re.I
+    r"\b(?:wrote|schrieb|écrit|escribió|scritto|schreef|geschreven|napsal|napisał|escreveu|skrev|kirjoitti|írta|scris)\b",
+    re.I,
 )
 _ADDRESS = re.compile(r"[^\s@]@[\w-]+\.\w")
 
@@ -61,10 +73,51 @@ _THIS_MAIL = re.compile(
     re.I,
 )
 _LEGAL = (  # what a disclaimer says, a row per matter: two of the rows make one
-    ("confiden", "vertraulich", "vertrouwelijk", "riservat", "poufn", "důvěrn", "fortrolig", "konfidenti", "luottamuk"),
-    ("in error", "par erreur", "irrtüm", "por error", "por engano", "per errore", "onrechte", "omyłk", "misstag", "omylem"),
-    ("intended", "recipient", "addressee", "destinat", "empfänger", "adressat", "adresat", "geadresseerd", "modtager", "příjemc"),
-    ("privileged", "unauthori", "prohibited", "disclos", "liabil", "untersagt", "interdit", "vietat"),
+    (
+        "confiden",
+        "vertraulich",
+        "vertrouwelijk",
+        "riservat",
+        "poufn",
+        "důvěrn",
+        "fortrolig",
+        "konfidenti",
+        "luottamuk",
+    ),
+    (
+        "in error",
+        "par erreur",
+        "irrtüm",
+        "por error",
+        "por engano",
+        "per errore",
+        "onrechte",
+        "omyłk",
+        "misstag",
+        "omylem",
+    ),
+    (
+        "intended",
+        "recipient",
+        "addressee",
+        "destinat",
+        "empfänger",
+        "adressat",
+        "adresat",
+        "geadresseerd",
+        "modtager",
+        "příjemc",
+    ),
+    (
+        "privileged",
+        "unauthori",
+        "prohibited",
+        "disclos",
+        "liabil",
+        "untersagt",
+        "interdit",
+        "vietat",
+    ),
 )
 _CONTACT = re.compile(
     r"[^\s@]@[\w-]+\.\w|\bwww\.|https?://|(?<![\S])(?:[a-z\d-]+\.)+[a-z]{2,}(?=$|[\s/|,])| [|·•] "
@@ -101,7 +154,11 @@ def newest_message(text: str) -> str:
 
 def _without_banner(lines: list[str]) -> list[str]:
     for start, line in enumerate(lines):
-        if line and not _BANNER.search(line[:_MAX_LINE]) and not (start and _BANNER_MORE.search(line[:_MAX_LINE])):
+        if (
+            line
+            and not _BANNER.search(line[:_MAX_LINE])
+            and not (start and _BANNER_MORE.search(line[:_MAX_LINE]))
+        ):
             return lines[start:]
     return lines
 
@@ -115,7 +172,11 @@ def _without_thread(lines: list[str]) -> list[str]:
         line, previous = lines[position], lines[position - 1] if position else ""
         position += 1
         if line.startswith(">"):  # a list of the customer's own stands right below its colon
-            own_arrow = own_arrow if previous.startswith(">") else previous.endswith(":") and kept[-1:] == [previous]
+            own_arrow = (
+                own_arrow
+                if previous.startswith(">")
+                else previous.endswith(":") and kept[-1:] == [previous]
+            )
             if not own_arrow and line[1:2] != "=" and not line[1:2].isdigit():
                 continue
         elif line and len(line) < _MAX_LINE:
@@ -126,7 +187,13 @@ def _without_thread(lines: list[str]) -> list[str]:
                 if spoken and following[0] != ">":
                     break
                 continue
-            if end := position if _DIVIDER.match(line) else _header_end(lines, position - 1) if ":" in line else 0:
+            if (
+                end := position
+                if _DIVIDER.match(line)
+                else _header_end(lines, position - 1)
+                if ":" in line
+                else 0
+            ):
                 if spoken:
                     break
                 position = end
@@ -135,7 +202,9 @@ def _without_thread(lines: list[str]) -> list[str]:
         kept.append(line)
     else:
         return kept
-    while kept and (_RULE.match(kept[-1]) or (kept[-1].endswith(":") and _FORWARDED.search(kept[-1]))):
+    while kept and (
+        _RULE.match(kept[-1]) or (kept[-1].endswith(":") and _FORWARDED.search(kept[-1]))
+    ):
         kept.pop()
     return kept
 
@@ -143,28 +212,43 @@ def _without_thread(lines: list[str]) -> list[str]:
 def _attribution_height(lines: list[str], last: int) -> int:
     """Return over how many lines, ending in this one, an attribution ("On … wrote:") is wrapped; 0 where there is none."""
     height, text = 1, lines[last]
-    while not _DATE.search(text) and height < 3 and height <= last and len(lines[last - height]) < _MAX_LINE:
+    while (
+        not _DATE.search(text)
+        and height < 3
+        and height <= last
+        and len(lines[last - height]) < _MAX_LINE
+    ):
         if not lines[last - height] or lines[last - height].startswith(">"):
             break
         text = f"{lines[last - height]} {text}"
         height += 1
-    if not _DATE.search(text) or (height > 1 and not (_ADDRESS.search(text) or _WROTE.search(text))):
+    if not _DATE.search(text) or (
+        height > 1 and not (_ADDRESS.search(text) or _WROTE.search(text))
+    ):
         height, text = 1, lines[last]
         if not (_ADDRESS.search(text) or _WROTE.search(text)):
             return 0
     following = next(filter(None, lines[last + 1 :]), "")
-    sure = _ADDRESS.search(text) and (_CLOCK.search(text) or (_DATE.search(text) and _WROTE.search(text)))
+    sure = _ADDRESS.search(text) and (
+        _CLOCK.search(text) or (_DATE.search(text) and _WROTE.search(text))
+    )
     return height if sure or following.startswith(">") else 0
 
 
 def _header_end(lines: list[str], start: int) -> int:
     """Return where a block of mail headers that starts here ends; 0 where none does. A contact form is none."""
     end = start
-    while end < min(len(lines), start + 12) and (_HEADER.match(lines[end]) or (end > start and _ADDRESS.search(lines[end]))):
+    while end < min(len(lines), start + 12) and (
+        _HEADER.match(lines[end]) or (end > start and _ADDRESS.search(lines[end]))
+    ):
         end += 1
     block = "\n".join(lines[start:end])
     known = _ADDRESS.search(block) or (end - start > 3 and _SENDER.match(block))
-    return end if end - start > 2 and known and _CLOCK.search(block) and not _FORM_FIELD.search(block) else 0
+    return (
+        end
+        if end - start > 2 and known and _CLOCK.search(block) and not _FORM_FIELD.search(block)
+        else 0
+    )
 
 
 def _without_footer(lines: list[str]) -> list[str]:
@@ -175,9 +259,17 @@ def _without_footer(lines: list[str]) -> list[str]:
             return lines[:position]
         if not line:
             paragraph = lines[start:position]
-            if paragraph and _legal_matters(paragraph) > 1 and _THIS_MAIL.search(" ".join(paragraph)):
+            if (
+                paragraph
+                and _legal_matters(paragraph) > 1
+                and _THIS_MAIL.search(" ".join(paragraph))
+            ):
                 return lines[
-                    : next(i for i in range(start, position) if _legal_matters([lines[i]]) or _THIS_MAIL.search(lines[i]))
+                    : next(
+                        i
+                        for i in range(start, position)
+                        if _legal_matters([lines[i]]) or _THIS_MAIL.search(lines[i])
+                    )
                 ]
             start = position + 1
     return lines
@@ -194,7 +286,9 @@ def _without_signature(lines: list[str]) -> list[str]:
     while lines and _RULE.match(lines[-1]):
         del lines[-1]
     for position in range(max(1, len(lines) - 14), len(lines)):
-        if lines[position] in ("--", "—") and not any(line.endswith("?") for line in lines[position:]):
+        if lines[position] in ("--", "—") and not any(
+            line.endswith("?") for line in lines[position:]
+        ):
             del lines[position:]
             break
     while lines:
@@ -236,4 +330,6 @@ def _signature_start(lines: list[str]) -> int:
 
 def _may_sign(line: str) -> bool:
     sentence = line.endswith((".", "!", ";")) and len(line.split()) > 5
-    return (len(line) < 80 and not sentence and not _OWN_FACT.search(line)) or (len(line) < 200 and " | " in line)
+    return (len(line) < 80 and not sentence and not _OWN_FACT.search(line)) or (
+        len(line) < 200 and " | " in line
+    )

@@ -48,4 +48,9 @@ def split_words(messages: Sequence[str] | pa.Array) -> Words:
     lists = pc.split_pattern(texts, " ")
     starts = lists.offsets.to_numpy().astype(np.int64)
     words = lists.values.slice(starts[0], starts[-1] - starts[0]).dictionary_encode()
-    return Words(texts, words.dictionary.to_pylist(), words.indices.to_numpy().astype(np.int64), starts - starts[0])
+    return Words(
+        texts,
+        words.dictionary.to_pylist(),
+        words.indices.to_numpy().astype(np.int64),
+        starts - starts[0],
+    )

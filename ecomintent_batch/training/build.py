@@ -17,7 +17,13 @@ from sklearn.model_selection import train_test_split
 from ecomintent_batch.errors import SourceError, UsageError
 from ecomintent_batch.inference.batches import tokenise
 from ecomintent_batch.inference.engines import ModelFolder, open_model
-from ecomintent_batch.storage.atomic import check_new_folder, sha256_of, whole_folder, write_json, write_parquet
+from ecomintent_batch.storage.atomic import (
+    check_new_folder,
+    sha256_of,
+    whole_folder,
+    write_json,
+    write_parquet,
+)
 from ecomintent_batch.text.message import clean_message, has_words
 from ecomintent_batch.training.corpus_files import CORPUS
 from ecomintent_batch.training.labelled_sources import (
@@ -79,7 +85,9 @@ def build_dataset(options: DatasetOptions, out: Path) -> dict[str, Any]:
     read_of = dict(rows["source"].value_counts(sort=True).iter_rows())
     unknown = sorted(weights.keys() - read_of.keys())
     if unknown:
-        raise UsageError(f"--weight {unknown[0]}: expected a source, found none of that name among {', '.join(sorted(read_of))}")
+        raise UsageError(
+            f"--weight {unknown[0]}: expected a source, found none of that name among {', '.join(sorted(read_of))}"
+        )
 
     rows = road.step("readable", rows.drop_nulls(["text", "label"]))
     rows, unmapped = _map_labels(rows, taxonomy)
@@ -95,25 +103,39 @@ def build_dataset(options: DatasetOptions, out: Path) -> dict[str, Any]:
     if splits["train"].is_empty():
         raise UsageError("--weight: expected rows to train on, found none left")
     # The copies that a weight over 1 makes come behind, so that places of the audit are places of the file.
-    unique = {name: frame.unique("text", keep="first", maintain_order=True) for name, frame in splits.items()}
+    unique = {
+        name: frame.unique("text", keep="first", maintain_order=True)
+        for name, frame in splits.items()
+    }
     report = {
         "seed": options.seed,
-        "options": {name: value for name, value in asdict(options).items() if value not in (None, ())},
-        "map": {"file": str(options.map or BITEXT_MAP), "sha256": sha256_of(options.map or BITEXT_MAP)},
+        "options": {
+            name: value for name, value in asdict(options).items() if value not in (None, ())
+        },
+        "map": {
+            "file": str(options.map or BITEXT_MAP),
+            "sha256": sha256_of(options.map or BITEXT_MAP),
+        },
         "steps": road.steps,
-        "sources": {name: {"read": count, "kept": rows.filter(source=name).height} for name, count in read_of.items()},
+        "sources": {
+            name: {"read": count, "kept": rows.filter(source=name).height}
+            for name, count in read_of.items()
+        },
         "unmapped_labels": dict(list(unmapped.items())[:_SHOWN_LABELS]),
         "duplicates_with_another_intent": conflicts,
         "splits": {name: frame.height for name, frame in splits.items()},
         "unlabelled": unlabelled.height,
         "intents": {
-            intent: {name: frame.filter(intent=intent).height for name, frame in splits.items()} for intent in taxonomy.intents
+            intent: {name: frame.filter(intent=intent).height for name, frame in splits.items()}
+            for intent in taxonomy.intents
         },
         "tokens": _measure_tokens(model, pl.concat(unique.values())["text"].to_list()),
         "leakage": {"near_from": options.near, "between": audit_splits(unique, options.near)},
     }
     with whole_folder(out) as folder:
-        for name, frame in (splits | ({"unlabelled": unlabelled} if unlabelled.height else {})).items():
+        for name, frame in (
+            splits | ({"unlabelled": unlabelled} if unlabelled.height else {})
+        ).items():
             write_parquet(frame.to_arrow(), folder / f"{name}.parquet")
         write_json(report, folder / "report.json")
     return report
@@ -127,23 +149,42 @@ class _Road:
 
     def step(self, name: str, rows: pl.DataFrame) -> pl.DataFrame:
         if rows.is_empty():
-            raise SourceError(f"dataset: expected rows, found none that is {name} of {self.steps[-1]['rows']:,}; see --help")
-        self.steps.append({"step": name, "rows": rows.height, "dropped": self.steps[-1]["rows"] - rows.height})
+            raise SourceError(
+                f"dataset: expected rows, found none that is {name} of {self.steps[-1]['rows']:,}; see --help"
+            )
+        self.steps.append(
+            {"step": name, "rows": rows.height, "dropped": self.steps[-1]["rows"] - rows.height}
+        )
         return rows
 
 
 def _checked(options: DatasetOptions, out: Path) -> dict[str, float]:
     """Refuse what cannot work before anything is read, and return the weights by source."""
-    if not (options.files or options.from_hub or options.processed or options.public or options.extra or options.corpus):
-        raise UsageError("dataset: expected FILES, --from-hub, --processed, --public, --extra or --corpus, found none of them")
+    if not (
+        options.files
+        or options.from_hub
+        or options.processed
+        or options.public
+        or options.extra
+        or options.corpus
+    ):
+        raise UsageError(
+            "dataset: expected FILES, --from-hub, --processed, --public, --extra or --corpus, found none of them"
+        )
     if (options.text_column or options.intent_column) and not options.extra:
-        raise UsageError("--text-column and --intent-column: expected an --extra file whose columns they name, found none")
+        raise UsageError(
+            "--text-column and --intent-column: expected an --extra file whose columns they name, found none"
+        )
     if not 0 <= options.min_length <= options.max_length:
-        raise UsageError(f"--min-length: expected 0 to --max-length ({options.max_length}), found {options.min_length}")
+        raise UsageError(
+            f"--min-length: expected 0 to --max-length ({options.max_length}), found {options.min_length}"
+        )
     if not options.cap >= 1:
         raise UsageError(f"--cap: expected 1 or more, found {options.cap:g}")
     if not 0 < options.near <= 1:
-        raise UsageError(f"--near: expected a similarity over 0 and up to 1, found {options.near:g}")
+        raise UsageError(
+            f"--near: expected a similarity over 0 and up to 1, found {options.near:g}"
+        )
     if not 0 <= options.seed < 2**32:
         raise UsageError(f"--seed: expected 0 to {2**32 - 1}, found {options.seed}")
     check_new_folder(out)
@@ -155,7 +196,9 @@ def _checked(options: DatasetOptions, out: Path) -> dict[str, float]:
         except ValueError:
             weights[name] = -1.0
         if not name or not 0 <= weights[name] <= _MOST_REPEATS:
-            raise UsageError(f"--weight {given}: expected SOURCE=N with N from 0 to {_MOST_REPEATS}")
+            raise UsageError(
+                f"--weight {given}: expected SOURCE=N with N from 0 to {_MOST_REPEATS}"
+            )
     return weights
 
 
@@ -167,19 +210,30 @@ def _read_sources(options: DatasetOptions) -> list[Labelled]:
         found += reversed(read_realistic())
     found += read_public(options.public) if options.public else []
     found += [read_file(file) for file in options.files]
-    hub = [one for name in options.from_hub for one in (BITEXT_ON_THE_HUB if name == "bitext" else (name,))]
+    hub = [
+        one
+        for name in options.from_hub
+        for one in (BITEXT_ON_THE_HUB if name == "bitext" else (name,))
+    ]
     found += [read_hub(dataset) for dataset in hub]
-    found += [read_file(file, text_column=options.text_column, intent_column=options.intent_column) for file in options.extra]
+    found += [
+        read_file(file, text_column=options.text_column, intent_column=options.intent_column)
+        for file in options.extra
+    ]
     return found
 
 
 def _map_labels(rows: pl.DataFrame, taxonomy: Taxonomy) -> tuple[pl.DataFrame, dict[str, int]]:
     """Return the rows with their intents, and how many each unknown label cost, the dearest first."""
     intents = {label: taxonomy.find(label) for label in rows["label"].unique()}
-    second = {label: taxonomy.find(label) for label in rows["second_label"].unique() if label is not None}
+    second = {
+        label: taxonomy.find(label) for label in rows["second_label"].unique() if label is not None
+    }
     mapped = rows.with_columns(
         intent=pl.col("label").replace_strict(intents, return_dtype=pl.String),
-        second_intent=pl.col("second_label").replace_strict(second, default=None, return_dtype=pl.String),
+        second_intent=pl.col("second_label").replace_strict(
+            second, default=None, return_dtype=pl.String
+        ),
     )
     unmapped = mapped.filter(pl.col("intent").is_null())["label"].value_counts()
     return (
@@ -191,19 +245,29 @@ def _map_labels(rows: pl.DataFrame, taxonomy: Taxonomy) -> tuple[pl.DataFrame, d
 def _normalise(rows: pl.DataFrame) -> pl.DataFrame:
     """Return the messages that the job would read, without those that have no words."""
     messages = [clean_message([text]) for text in rows["text"]]
-    return rows.with_columns(text=pl.Series(messages, dtype=pl.String)).filter([has_words(message) for message in messages])
+    return rows.with_columns(text=pl.Series(messages, dtype=pl.String)).filter(
+        [has_words(message) for message in messages]
+    )
 
 
 def _deduplicate(rows: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     """Return the first row of each folded text, and how many rows that fell had another intent than the one that stays."""
-    folded = rows.with_columns(folded=pl.Series([fold_text(text) for text in rows["text"]], dtype=pl.String))
+    folded = rows.with_columns(
+        folded=pl.Series([fold_text(text) for text in rows["text"]], dtype=pl.String)
+    )
     conflicts = folded.filter(pl.col("intent") != pl.col("intent").first().over("folded")).height
     return folded.unique("folded", keep="first", maintain_order=True).drop("folded"), conflicts
 
 
-def _filter_by_length(rows: pl.DataFrame, model: ModelFolder, options: DatasetOptions) -> pl.DataFrame:
+def _filter_by_length(
+    rows: pl.DataFrame, model: ModelFolder, options: DatasetOptions
+) -> pl.DataFrame:
     texts = rows["text"].to_list()
-    lengths = [len(text.split()) for text in texts] if options.length_in == "words" else _count_tokens(model, texts).tolist()
+    lengths = (
+        [len(text.split()) for text in texts]
+        if options.length_in == "words"
+        else _count_tokens(model, texts).tolist()
+    )
     fits = pl.Series(lengths, dtype=pl.Int64).is_between(options.min_length, options.max_length)
     return rows.filter(pl.col("split").is_not_null() | fits)
 
@@ -235,9 +299,16 @@ def _split(rows: pl.DataFrame, seed: int) -> dict[str, pl.DataFrame]:
             )
         places, intents = np.arange(free.height), free["intent"].to_numpy()
         train, rest = train_test_split(places, test_size=0.2, stratify=intents, random_state=seed)
-        validation, test = train_test_split(rest, test_size=0.5, stratify=intents[rest], random_state=seed)
-        parts = {name: free[np.sort(part)] for name, part in zip(SPLITS, (train, validation, test), strict=True)}
-    return {name: pl.concat([rows.filter(split=name), parts[name]]).drop("split") for name in SPLITS}
+        validation, test = train_test_split(
+            rest, test_size=0.5, stratify=intents[rest], random_state=seed
+        )
+        parts = {
+            name: free[np.sort(part)]
+            for name, part in zip(SPLITS, (train, validation, test), strict=True)
+        }
+    return {
+        name: pl.concat([rows.filter(split=name), parts[name]]).drop("split") for name in SPLITS
+    }
 
 
 def _weigh(train: pl.DataFrame, weights: dict[str, float], seed: int) -> pl.DataFrame:
@@ -249,7 +320,9 @@ def _weigh(train: pl.DataFrame, weights: dict[str, float], seed: int) -> pl.Data
         share = np.clip(weight - nth, 0, 1)
         drawn = share == 1
         for source in sorted(weights):
-            mine = np.flatnonzero((train["source"].to_numpy() == source) & (share > 0) & (share < 1))
+            mine = np.flatnonzero(
+                (train["source"].to_numpy() == source) & (share > 0) & (share < 1)
+            )
             if len(mine):
                 drawn[rng.choice(mine, round(share[mine[0]] * len(mine)), replace=False)] = True
         copies.append(train.filter(drawn))
@@ -259,8 +332,18 @@ def _weigh(train: pl.DataFrame, weights: dict[str, float], seed: int) -> pl.Data
 def _gather_unlabelled(sources: list[Labelled], rows: pl.DataFrame) -> pl.DataFrame:
     """Return the messages without a label, each once, and none that is among the labelled rows of any split."""
     known = {fold_text(text) for text in rows["text"]}
-    found = {fold_text(message): message for one in sources for message in (clean_message([text]) for text in one.unlabelled)}
-    return pl.DataFrame({"text": [message for key, message in found.items() if has_words(message) and key not in known]})
+    found = {
+        fold_text(message): message
+        for one in sources
+        for message in (clean_message([text]) for text in one.unlabelled)
+    }
+    return pl.DataFrame(
+        {
+            "text": [
+                message for key, message in found.items() if has_words(message) and key not in known
+            ]
+        }
+    )
 
 
 def _count_tokens(model: ModelFolder, texts: list[str]) -> Any:

@@ -21,7 +21,10 @@ CORPUS = Path(__file__).parent / "corpus"
 
 def read_jsonl(name: str) -> list[dict[str, str]]:
     """Return the lines of one file of the corpus folder."""
-    return [json.loads(line) for line in (CORPUS / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [
+        json.loads(line)
+        for line in (CORPUS / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
 
 
 def read_corpus(split: str) -> list[tuple[str, str]]:
@@ -31,10 +34,14 @@ def read_corpus(split: str) -> list[tuple[str, str]]:
 
 def read_tickets(split: str) -> list[dict[str, str]]:
     """Return text, intent and register of the realistic tickets of one split."""
-    rows = [ticket for file in sorted(CORPUS.glob("batch_*.jsonl")) for ticket in read_jsonl(file.stem)]
+    rows = [
+        ticket for file in sorted(CORPUS.glob("batch_*.jsonl")) for ticket in read_jsonl(file.stem)
+    ]
     return [ticket for ticket in rows if ticket["split"] == split]
 
 
 def read_two_asks() -> list[dict[str, str]]:
     """Return text, intent (the dominant ask's) and second_intent of the train tickets with two asks."""
-    return [ticket for file in sorted(CORPUS.glob("pairs_*.jsonl")) for ticket in read_jsonl(file.stem)]
+    return [
+        ticket for file in sorted(CORPUS.glob("pairs_*.jsonl")) for ticket in read_jsonl(file.stem)
+    ]

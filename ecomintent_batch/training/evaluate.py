@@ -70,7 +70,9 @@ def evaluate_model(
     elapsed_s = time.perf_counter() - started
     failed = int(np.isnan(scored.logits).any(axis=1).sum())
     if failed:
-        raise ModelError(f"{folder.name}: expected a score for every ticket, found none for {failed:,}; try --engine torch")
+        raise ModelError(
+            f"{folder.name}: expected a score for every ticket, found none for {failed:,}; try --engine torch"
+        )
     tickets_per_s = len(matched.rows) / elapsed_s
     probabilities = folder.to_probabilities(scored.logits)
     return {
@@ -84,24 +86,35 @@ def evaluate_model(
         "two_asks": measure_two_asks(probabilities, scored.n_tokens, folder, matched),
         "latency_ms": latency,
         "throughput": {"elapsed_s": elapsed_s, "tickets_per_s": tickets_per_s},
-        "cost": {"hourly_price_usd": hourly_price, "usd_per_1000_tickets": hourly_price / 3600 / tickets_per_s * 1000},
+        "cost": {
+            "hourly_price_usd": hourly_price,
+            "usd_per_1000_tickets": hourly_price / 3600 / tickets_per_s * 1000,
+        },
         "published": {"source": SOURCE, "rows": [asdict(row) for row in PUBLISHED]},
     }
 
 
 def score_labelled(model: ModelFolder, engine: Engine, rows: Sequence[tuple[str, str]]) -> Scored:
     """Run labelled texts through cleaning, tokeniser and engine, as the job does."""
-    encodings = tokenise(model.tokenizer, [clean_message([text]) for text, _ in rows], model.max_length)
-    logits = engine.score(encodings, plan_batches(encodings.lengths, engine.max_batch_tokens), lambda n: None)
+    encodings = tokenise(
+        model.tokenizer, [clean_message([text]) for text, _ in rows], model.max_length
+    )
+    logits = engine.score(
+        encodings, plan_batches(encodings.lengths, engine.max_batch_tokens), lambda n: None
+    )
     return Scored([intent for _, intent in rows], logits, encodings.n_tokens)
 
 
-def measure_latency(model: ModelFolder, engine: Engine, rows: Sequence[tuple[str, str]]) -> dict[str, float]:
+def measure_latency(
+    model: ModelFolder, engine: Engine, rows: Sequence[tuple[str, str]]
+) -> dict[str, float]:
     """Return percentiles of the milliseconds from the text of one ticket to its probabilities.
 
     A batch of one after a warm-up, over up to 200 tickets from all over the file.
     """
-    chosen = [rows[i] for i in np.linspace(0, len(rows) - 1, min(len(rows), _LATENCY_TICKETS)).astype(int)]
+    chosen = [
+        rows[i] for i in np.linspace(0, len(rows) - 1, min(len(rows), _LATENCY_TICKETS)).astype(int)
+    ]
     for row in chosen[:_WARM_UP_TICKETS]:
         score_labelled(model, engine, [row])
     milliseconds = []
@@ -113,7 +126,9 @@ def measure_latency(model: ModelFolder, engine: Engine, rows: Sequence[tuple[str
     return {"tickets": len(chosen), "p50": float(p50), "p95": float(p95), "p99": float(p99)}
 
 
-def measure(probabilities: NDArray[np.float32], labels: Sequence[str], true: Sequence[str], threshold: float) -> dict[str, Any]:
+def measure(
+    probabilities: NDArray[np.float32], labels: Sequence[str], true: Sequence[str], threshold: float
+) -> dict[str, Any]:
     """Return accuracy, F1 by intent, confusions, calibration, and coverage and accuracy over thresholds.
 
     An intent that neither the tickets nor the answers name is left out of the means and the tables.
@@ -134,28 +149,43 @@ def measure(probabilities: NDArray[np.float32], labels: Sequence[str], true: Seq
         "threshold": threshold,
         "coverage_at_threshold": at_threshold["coverage"],
         "accuracy_at_threshold": at_threshold["accuracy"],
-        "by_intent": {label: {**report[label], "support": int(report[label]["support"])} for label in met},
+        "by_intent": {
+            label: {**report[label], "support": int(report[label]["support"])} for label in met
+        },
         "report": classification_report(true, found, labels=met, digits=4, zero_division=0),
         "confusion": {"labels": met, "counts": confusion_matrix(true, found, labels=met).tolist()},
         "reliability": bin_confidences(confidence, correct),
-        "coverage": measure_coverage(confidence, correct, [i / _THRESHOLDS for i in range(_THRESHOLDS)]),
+        "coverage": measure_coverage(
+            confidence, correct, [i / _THRESHOLDS for i in range(_THRESHOLDS)]
+        ),
     }
 
 
 def measure_groups(
-    probabilities: NDArray[np.float32], labels: Sequence[str], true: Sequence[str], groups: Sequence[str | None]
+    probabilities: NDArray[np.float32],
+    labels: Sequence[str],
+    true: Sequence[str],
+    groups: Sequence[str | None],
 ) -> dict[str, dict[str, float]]:
     """Return tickets and accuracy of each group, by name; nothing where there are none."""
-    right = np.array([labels[i] == intent for i, intent in zip(probabilities.argmax(axis=1), true, strict=True)])
+    right = np.array(
+        [labels[i] == intent for i, intent in zip(probabilities.argmax(axis=1), true, strict=True)]
+    )
     names = np.array([group or "(none)" for group in groups], dtype=object)
     return {
-        str(name): {"tickets": int((names == name).sum()), "accuracy": float(right[names == name].mean())}
+        str(name): {
+            "tickets": int((names == name).sum()),
+            "accuracy": float(right[names == name].mean()),
+        }
         for name in sorted(set(names))
     }
 
 
 def measure_two_asks(
-    probabilities: NDArray[np.float32], n_tokens: NDArray[np.int32], model: ModelFolder, tickets: EvaluationSet
+    probabilities: NDArray[np.float32],
+    n_tokens: NDArray[np.int32],
+    model: ModelFolder,
+    tickets: EvaluationSet,
 ) -> dict[str, float] | None:
     """Return how often the dominant ask comes first, both are the first two, and the signal sees two; None without any."""
     rows = [row for row, second in enumerate(tickets.seconds) if second]
@@ -167,11 +197,15 @@ def measure_two_asks(
         "tickets": len(rows),
         "dominant_first": float(np.mean([ranked[row, 0] == tickets.rows[row][1] for row in rows])),
         "both_in_two": float(np.mean(both)),
-        "seen_as_two": float(is_multi_intent(probabilities, n_tokens, model.calibration)[rows].mean()),
+        "seen_as_two": float(
+            is_multi_intent(probabilities, n_tokens, model.calibration)[rows].mean()
+        ),
     }
 
 
-def bin_confidences(confidence: NDArray[np.float32], correct: NDArray[np.bool_]) -> list[dict[str, float]]:
+def bin_confidences(
+    confidence: NDArray[np.float32], correct: NDArray[np.bool_]
+) -> list[dict[str, float]]:
     """Return tickets, mean confidence and accuracy of 15 bins of equal width; empty ones are left out."""
     bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
     return [
@@ -186,9 +220,14 @@ def bin_confidences(confidence: NDArray[np.float32], correct: NDArray[np.bool_])
     ]
 
 
-def expected_calibration_error(confidence: NDArray[np.float32], correct: NDArray[np.bool_]) -> float:
+def expected_calibration_error(
+    confidence: NDArray[np.float32], correct: NDArray[np.bool_]
+) -> float:
     """Return the mean gap between confidence and accuracy over the bins, weighted by their tickets."""
-    gaps = [abs(row["confidence"] - row["accuracy"]) * row["tickets"] for row in bin_confidences(confidence, correct)]
+    gaps = [
+        abs(row["confidence"] - row["accuracy"]) * row["tickets"]
+        for row in bin_confidences(confidence, correct)
+    ]
     return float(np.sum(gaps)) / len(correct)
 
 
@@ -200,7 +239,14 @@ def measure_coverage(
     for threshold in thresholds:
         sure = confidence >= threshold
         accuracy = float(correct[sure].mean()) if sure.any() else None
-        rows.append({"threshold": threshold, "tickets": int(sure.sum()), "coverage": float(sure.mean()), "accuracy": accuracy})
+        rows.append(
+            {
+                "threshold": threshold,
+                "tickets": int(sure.sum()),
+                "coverage": float(sure.mean()),
+                "accuracy": accuracy,
+            }
+        )
     return rows
 
 
@@ -219,7 +265,11 @@ def fit_temperature(logits: NDArray[np.float32], true: NDArray[np.int64]) -> flo
 
 def print_evaluation(found: dict[str, Any]) -> None:
     """Print an evaluation as the case study prints its own, with what it leaves out behind it."""
-    left_out = f" ({found['left_out']:,} rows without words or a label left out)" if found["left_out"] else ""
+    left_out = (
+        f" ({found['left_out']:,} rows without words or a label left out)"
+        if found["left_out"]
+        else ""
+    )
     sure = found["accuracy_at_threshold"]
     latency = found["latency_ms"]
     print(f"{found['source']}: {found['tickets']:,} tickets{left_out}")
@@ -228,7 +278,9 @@ def print_evaluation(found: dict[str, Any]) -> None:
     print(f"  F1 weighted: {found['f1_weighted']:.4f}")
     print(f"  F1 macro:    {found['f1_macro']:.4f}\n")
     print(found["report"])
-    print(f"  Calibration: expected error {found['ece']:.4f}, mean confidence {found['mean_confidence']:.4f}")
+    print(
+        f"  Calibration: expected error {found['ece']:.4f}, mean confidence {found['mean_confidence']:.4f}"
+    )
     print(
         f"  Threshold:   {found['coverage_at_threshold']:.2%} of the tickets reach {found['threshold']:g}, "
         + ("none to be right" if sure is None else f"{sure:.2%} of them right")
@@ -248,8 +300,12 @@ def print_evaluation(found: dict[str, Any]) -> None:
     print(f"  Throughput:  {found['throughput']['tickets_per_s']:,.0f} tickets/s in batches")
     print(f"  Cost:        {found['cost']['usd_per_1000_tickets']:.6f} USD for 1,000 tickets, on a machine of "
           f"{found['cost']['hourly_price_usd']:g} USD an hour\n")  # fmt: skip
-    print(f"  {'published, not measured here':<30}{'accuracy':>10}{'weighted F1':>13}{'p95 ms':>8}{'USD/1,000':>11}")
+    print(
+        f"  {'published, not measured here':<30}{'accuracy':>10}{'weighted F1':>13}{'p95 ms':>8}{'USD/1,000':>11}"
+    )
     for row in found["published"]["rows"]:
         cost = "–" if row["usd_per_1000"] is None else f"{row['usd_per_1000']:.4f}"
-        print(f"  {row['way']:<30}{row['accuracy']:>10.4f}{row['f1_weighted']:>13.4f}{row['p95_ms']:>8.0f}{cost:>11}")
+        print(
+            f"  {row['way']:<30}{row['accuracy']:>10.4f}{row['f1_weighted']:>13.4f}{row['p95_ms']:>8.0f}{cost:>11}"
+        )
     print(f"  {found['published']['source']}")

@@ -34,7 +34,9 @@ def write_evaluation(found: dict[str, Any], out: Path) -> list[Path]:
     """
     confusion = draw_confusion(found["confusion"]["labels"], np.array(found["confusion"]["counts"]))
     contents = {
-        "evaluation.json": (json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(),
+        "evaluation.json": (
+            json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        ).encode(),
         "confusion.png": confusion,
         "evaluation.html": render_page(found, confusion).encode(),
     }
@@ -44,7 +46,9 @@ def write_evaluation(found: dict[str, Any], out: Path) -> list[Path]:
             for name, content in contents.items():
                 stack.enter_context(whole_file(out / name)).write_bytes(content)
     except OSError as error:
-        raise OutputError(f"{out}: expected a folder that can be written, found: {error.strerror}; give another --out") from None
+        raise OutputError(
+            f"{out}: expected a folder that can be written, found: {error.strerror}; give another --out"
+        ) from None
     return [out / name for name in contents]
 
 
@@ -62,7 +66,9 @@ def render_page(found: dict[str, Any], confusion: bytes) -> str:
         confusion=_inline(confusion),
         reliability=_inline(draw_reliability(found["reliability"])),
         coverage=_inline(draw_coverage(found["coverage"], found["threshold"])),
-        coverage_rows=[row for row in found["coverage"] if round(100 * row["threshold"]) in _TABLE_THRESHOLDS],
+        coverage_rows=[
+            row for row in found["coverage"] if round(100 * row["threshold"]) in _TABLE_THRESHOLDS
+        ],
         confusions=list_confusions(found["confusion"])[:_MOST_CONFUSIONS],
         most_labels=_LEGIBLE_LABELS,
     )
@@ -89,7 +95,9 @@ def draw_confusion(labels: list[str], counts: Any) -> bytes:
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     names = [_shorten(label) for label in labels]
     font = 8 if len(labels) <= _LEGIBLE_LABELS else 5
-    axes.set_xticks(range(len(labels)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=font)
+    axes.set_xticks(
+        range(len(labels)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=font
+    )
     axes.set_yticks(range(len(labels)), names, fontsize=font)
     axes.set(xlabel="the model's first choice", ylabel="the ticket's intent")
     if len(labels) <= _LEGIBLE_LABELS:
@@ -107,7 +115,15 @@ def draw_reliability(rows: list[dict[str, float]]) -> bytes:
     x, y = [row["confidence"] for row in rows], [row["accuracy"] for row in rows]
     tickets = np.array([row["tickets"] for row in rows])
     axes.plot(x, y, color=_BLUE, linewidth=1)
-    axes.scatter(x, y, s=15 + 240 * tickets / tickets.sum(), color=_BLUE, alpha=0.75, label="tickets of one bin", zorder=3)
+    axes.scatter(
+        x,
+        y,
+        s=15 + 240 * tickets / tickets.sum(),
+        color=_BLUE,
+        alpha=0.75,
+        label="tickets of one bin",
+        zorder=3,
+    )
     axes.set(xlim=(0, 1.03), ylim=(-0.03, 1.03), xlabel="confidence", ylabel="accuracy")
     _finish(axes)
     return _to_png(figure)
@@ -120,8 +136,16 @@ def draw_coverage(rows: list[dict[str, Any]], threshold: float) -> bytes:
     x = [row["threshold"] for row in rows]
     accuracy = [np.nan if row["accuracy"] is None else row["accuracy"] for row in rows]
     axes.plot(x, accuracy, color=_BLUE, label="accuracy of the tickets kept")
-    axes.plot(x, [row["coverage"] for row in rows], color=_ORANGE, linestyle="-.", label="share of tickets kept")
-    axes.axvline(threshold, color=_GREY, linestyle=":", linewidth=1.2, label=f"threshold {threshold:g}")
+    axes.plot(
+        x,
+        [row["coverage"] for row in rows],
+        color=_ORANGE,
+        linestyle="-.",
+        label="share of tickets kept",
+    )
+    axes.axvline(
+        threshold, color=_GREY, linestyle=":", linewidth=1.2, label=f"threshold {threshold:g}"
+    )
     axes.set(xlim=(0, 1), ylim=(-0.03, 1.03), xlabel="threshold")
     _finish(axes)
     return _to_png(figure)

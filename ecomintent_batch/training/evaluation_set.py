@@ -18,7 +18,9 @@ _CORPUS_PREFIX = "corpus:"
 _TWO_ASKS = {"two-asks-dev": "two_intents", "two-asks-test": "two_intents_test"}
 _SPLITS = ("train", "dev", "test", *_TWO_ASKS)
 _MOST_NAMES, _MOST_UNKNOWN = 8, 100
-_LIKE_A_LABEL = re.compile(r"[\w.&/+-]{1,40}")  # one word: more could be the text of a ticket, and messages never show one
+_LIKE_A_LABEL = re.compile(
+    r"[\w.&/+-]{1,40}"
+)  # one word: more could be the text of a ticket, and messages never show one
 
 _Row = dict[str, str | None]  # text, label, second_label, by
 
@@ -41,7 +43,11 @@ class EvaluationSet:
 
 
 def read_evaluation_set(
-    name: str, *, text_column: str | None = None, intent_column: str | None = None, by: str | None = None
+    name: str,
+    *,
+    text_column: str | None = None,
+    intent_column: str | None = None,
+    by: str | None = None,
 ) -> EvaluationSet:
     """Read a labelled file (CSV, Parquet, JSON lines), or realistic tickets of this repository by `corpus:dev`.
 
@@ -74,7 +80,9 @@ def match_labels(tickets: EvaluationSet, labels: Sequence[str]) -> EvaluationSet
         ColumnError: an intent that the model does not know.
     """
     spelled = {probability_column(label): label for label in labels}
-    unknown = Counter(label for _, label in tickets.rows if probability_column(label) not in spelled)
+    unknown = Counter(
+        label for _, label in tickets.rows if probability_column(label) not in spelled
+    )
     if unknown:
         raise ColumnError(
             f"{tickets.name}: expected labels of the model ({list_names(labels)}), found {_describe(list(unknown))} "
@@ -83,14 +91,19 @@ def match_labels(tickets: EvaluationSet, labels: Sequence[str]) -> EvaluationSet
     return replace(
         tickets,
         rows=[(text, spelled[probability_column(label)]) for text, label in tickets.rows],
-        seconds=[spelled.get(probability_column(second)) if second else None for second in tickets.seconds],
+        seconds=[
+            spelled.get(probability_column(second)) if second else None
+            for second in tickets.seconds
+        ],
     )
 
 
 def _describe(unknown: Sequence[str]) -> str:
     if len(unknown) > _MOST_UNKNOWN or not all(_LIKE_A_LABEL.fullmatch(label) for label in unknown):
         return f"{len(unknown):,} other{'s' if len(unknown) > 1 else ''}"
-    return ", ".join(unknown[:_MOST_NAMES]) + (f" and {len(unknown) - _MOST_NAMES} more" if len(unknown) > _MOST_NAMES else "")
+    return ", ".join(unknown[:_MOST_NAMES]) + (
+        f" and {len(unknown) - _MOST_NAMES} more" if len(unknown) > _MOST_NAMES else ""
+    )
 
 
 def _is_labelled(row: _Row) -> bool:
@@ -105,18 +118,29 @@ def _read_split(name: str, by: str | None) -> list[_Row]:
         raise UsageError(f"{name}: expected one of {known}, found another split")
     tickets = read_jsonl(_TWO_ASKS[split]) if split in _TWO_ASKS else read_tickets(split)
     if not tickets:
-        raise SourceError(f"{name}: expected realistic tickets in {CORPUS}, found none; use a checkout of the repository")
+        raise SourceError(
+            f"{name}: expected realistic tickets in {CORPUS}, found none; use a checkout of the repository"
+        )
     if by is not None and by not in tickets[0]:
         raise ColumnError(f"{name}: expected a column {by}, found {list_names(list(tickets[0]))}")
     return [
-        {"text": row["text"], "label": row["intent"], "second_label": row.get("second_intent"), "by": row[by] if by else None}
+        {
+            "text": row["text"],
+            "label": row["intent"],
+            "second_label": row.get("second_intent"),
+            "by": row[by] if by else None,
+        }
         for row in tickets
     ]
 
 
-def _read_own(name: str, text_column: str | None, intent_column: str | None, by: str | None) -> tuple[list[_Row], int]:
+def _read_own(
+    name: str, text_column: str | None, intent_column: str | None, by: str | None
+) -> tuple[list[_Row], int]:
     if text_column is not None and text_column == intent_column:
-        raise UsageError(f"--text-column and --intent-column: expected two columns, found {text_column} twice")
+        raise UsageError(
+            f"--text-column and --intent-column: expected two columns, found {text_column} twice"
+        )
     try:
         labelled = read_file(name, text_column=text_column, intent_column=intent_column, by=by)
     except ColumnError as error:

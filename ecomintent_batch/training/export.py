@@ -23,8 +23,18 @@ from ecomintent_batch.inference.engines.first_token import read_first_token_only
 from ecomintent_batch.storage.atomic import whole_folder, write_json, write_text
 from ecomintent_batch.text.message import clean_message
 from ecomintent_batch.training.corpus_files import CORPUS, INTENTS, read_jsonl
-from ecomintent_batch.training.evaluate import Scored, expected_calibration_error, fit_temperature, measure, score_labelled
-from ecomintent_batch.training.evaluation_set import EvaluationSet, match_labels, read_evaluation_set
+from ecomintent_batch.training.evaluate import (
+    Scored,
+    expected_calibration_error,
+    fit_temperature,
+    measure,
+    score_labelled,
+)
+from ecomintent_batch.training.evaluation_set import (
+    EvaluationSet,
+    match_labels,
+    read_evaluation_set,
+)
 from ecomintent_batch.training.model_card import render_card
 
 MIN_AGREEMENT = 0.995
@@ -59,7 +69,10 @@ def export_model(options: ExportOptions, note: Callable[[str], None] = print) ->
         raise UsageError(f"--min-agreement: expected 0 to 1, found {options.min_agreement:g}")
     checkpoint = open_model(options.checkpoint)
     parity_on = options.parity_on or options.calibrate_on
-    sets = {name: _read_set(name, checkpoint) for name in dict.fromkeys([options.calibrate_on, parity_on, *options.tests])}
+    sets = {
+        name: _read_set(name, checkpoint)
+        for name in dict.fromkeys([options.calibrate_on, parity_on, *options.tests])
+    }
     with whole_folder(options.out) as folder:
         note("quantising")
         network = snap_weights(_load_network(checkpoint.path))
@@ -75,8 +88,14 @@ def export_model(options: ExportOptions, note: Callable[[str], None] = print) ->
                 f"found {agreement:.2%}; train longer, or lower --min-agreement"
             )
         measured = calibrate(folder, sets[options.calibrate_on], options.languages)
-        measured |= {"parity_on": parity_on, "agreement": agreement, "sets": _measure_sets(folder, sets)}
-        write_text(render_card(checkpoint.path, options.calibrate_on, measured), folder / "README.md")
+        measured |= {
+            "parity_on": parity_on,
+            "agreement": agreement,
+            "sets": _measure_sets(folder, sets),
+        }
+        write_text(
+            render_card(checkpoint.path, options.calibrate_on, measured), folder / "README.md"
+        )
     return measured
 
 
@@ -128,15 +147,21 @@ class Smoothed(torch.nn.Module):
 
 
 def _projects_down(name: str, layer: Any) -> bool:
-    return isinstance(layer, torch.nn.Linear) and layer.in_features > layer.out_features and "classifier" not in name
+    return (
+        isinstance(layer, torch.nn.Linear)
+        and layer.in_features > layer.out_features
+        and "classifier" not in name
+    )
 
 
-def _measure_inputs(network: Any, layers: dict[str, Any], model: ModelFolder, messages: Sequence[str]) -> dict[str, torch.Tensor]:
+def _measure_inputs(
+    network: Any, layers: dict[str, Any], model: ModelFolder, messages: Sequence[str]
+) -> dict[str, torch.Tensor]:
     """Return the largest absolute value of each input of some layers, over some messages."""
     widest: dict[str, torch.Tensor] = {}
 
     def watch(name: str) -> Callable[[Any, Any], None]:
-        def see(layer: Any, inputs: Any) -> None:
+        def see(layer: Any, inputs: Any) -> None:  # noqa: ARG001
             found = inputs[0].abs().reshape(-1, inputs[0].shape[-1]).amax(dim=0)
             widest[name] = torch.maximum(widest[name], found) if name in widest else found
 
@@ -191,7 +216,11 @@ def _load_network(checkpoint: Path) -> Any:
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     return AutoModelForSequenceClassification.from_pretrained(
-        checkpoint, use_safetensors=True, trust_remote_code=False, dtype=torch.float32, attn_implementation="eager"
+        checkpoint,
+        use_safetensors=True,
+        trust_remote_code=False,
+        dtype=torch.float32,
+        attn_implementation="eager",
     ).eval()
 
 
@@ -206,7 +235,9 @@ def _export_plain(model: Any, path: Path) -> None:
             self.model = model
 
         def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-            logits: torch.Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).logits
+            logits: torch.Tensor = self.model(
+                input_ids=input_ids, attention_mask=attention_mask
+            ).logits
             return logits
 
     axes = {0: "rows", 1: "tokens"}
@@ -224,7 +255,9 @@ def _export_plain(model: Any, path: Path) -> None:
         )
 
 
-def calibrate(target: Path, tickets: EvaluationSet, languages: tuple[str, ...] = ("en",)) -> dict[str, Any]:
+def calibrate(
+    target: Path, tickets: EvaluationSet, languages: tuple[str, ...] = ("en",)
+) -> dict[str, Any]:
     """Write `calibration.json`, fitted on realistic tickets and the two-intent set, and return what was measured.
 
     The temperature is fitted to the engine that runs by default (ONNX int8); its error is measured on the half of the
@@ -236,7 +269,10 @@ def calibrate(target: Path, tickets: EvaluationSet, languages: tuple[str, ...] =
     scored = score_labelled(model, load_engine(model, engine="onnx"), tickets.rows)
     true = np.array([list(model.labels).index(intent) for intent in scored.true])
     temperature = fit_temperature(scored.logits, true)
-    calibration: dict[str, Any] = {"temperature": round(temperature, 4), "languages": list(languages)}
+    calibration: dict[str, Any] = {
+        "temperature": round(temperature, 4),
+        "languages": list(languages),
+    }
     measured = {"temperature": temperature, "ece_cross_fitted": _cross_fit_ece(scored.logits, true)}
     if tuple(model.labels) == INTENTS and CORPUS.is_dir():
         calibration["multi_intent"], of_signal = _fit_multi_intent(model, scored, temperature)
@@ -253,15 +289,22 @@ def _cross_fit_ece(logits: NDArray[np.float32], true: NDArray[np.int64]) -> floa
     return expected_calibration_error(crossed.max(axis=1), crossed.argmax(axis=1) == true)
 
 
-def _fit_multi_intent(model: ModelFolder, single: Scored, temperature: float) -> tuple[dict[str, Any], dict[str, float]]:
+def _fit_multi_intent(
+    model: ModelFolder, single: Scored, temperature: float
+) -> tuple[dict[str, Any], dict[str, float]]:
     """Fit a logistic regression that tells tickets with two asks from those with one."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import cross_val_predict
 
     pairs = score_labelled(
-        model, load_engine(model, engine="onnx"), [(row["text"], row["intent"]) for row in read_jsonl("two_intents")]
+        model,
+        load_engine(model, engine="onnx"),
+        [(row["text"], row["intent"]) for row in read_jsonl("two_intents")],
     )
-    logits, n_tokens = np.concatenate([single.logits, pairs.logits]), np.concatenate([single.n_tokens, pairs.n_tokens])
+    logits, n_tokens = (
+        np.concatenate([single.logits, pairs.logits]),
+        np.concatenate([single.n_tokens, pairs.n_tokens]),
+    )
     features = multi_intent_features(-np.sort(-softmax(logits, temperature), axis=1), n_tokens)
     has_two = np.arange(len(logits)) >= len(single.logits)
     signal = LogisticRegression(C=10, max_iter=1000)
@@ -270,13 +313,18 @@ def _fit_multi_intent(model: ModelFolder, single: Scored, temperature: float) ->
     return {
         "coefficients": [round(float(c), 5) for c in signal.coef_[0]],
         "intercept": round(float(signal.intercept_[0]), 5),
-    }, {"multi_intent_recall": float(found[has_two].mean()), "multi_intent_false_alarms": float(found[~has_two].mean())}
+    }, {
+        "multi_intent_recall": float(found[has_two].mean()),
+        "multi_intent_false_alarms": float(found[~has_two].mean()),
+    }
 
 
 def measure_agreement(model: ModelFolder, tickets: EvaluationSet) -> float:
     """Return the share of tickets on which ONNX int8 and torch fp32 agree in the first intent."""
     both = [
-        score_labelled(model, load_engine(model, engine=name, device="cpu"), tickets.rows).logits.argmax(axis=1)
+        score_labelled(
+            model, load_engine(model, engine=name, device="cpu"), tickets.rows
+        ).logits.argmax(axis=1)
         for name in ("onnx", "torch")
     ]
     return float((both[0] == both[1]).mean())
@@ -300,5 +348,7 @@ def _measure_sets(folder: Path, sets: dict[str, EvaluationSet]) -> dict[str, Any
     found = {}
     for name, tickets in sets.items():
         scored = score_labelled(model, engine, tickets.rows)
-        found[name] = measure(model.to_probabilities(scored.logits), model.labels, scored.true, _THRESHOLD)
+        found[name] = measure(
+            model.to_probabilities(scored.logits), model.labels, scored.true, _THRESHOLD
+        )
     return found

@@ -1,4 +1,4 @@
-"""Labelled texts of one place → rows of text, labels, source and split: files, the hub, a processed split, the corpus, …"""
+"""Labelled texts of one place → rows of text, labels, source and split: files, the hub, the corpus."""
 
 from __future__ import annotations
 
@@ -43,7 +43,11 @@ class Labelled:
 
 
 def read_file(
-    location: str, *, text_column: str | None = None, intent_column: str | None = None, by: str | None = None
+    location: str,
+    *,
+    text_column: str | None = None,
+    intent_column: str | None = None,
+    by: str | None = None,
 ) -> Labelled:
     """Read text and label of a CSV, Parquet or JSON lines file, which may be a glob or a folder.
 
@@ -64,9 +68,17 @@ def read_file(
     rejects: list[Reject] = []
     columns = list(dict.fromkeys(wanted.values()))
     tables = [batch.table for batch in source.read(columns, columns, rejects.append)]
-    read = {name: [value for table in tables for value in table[column].to_pylist()] for name, column in wanted.items()}
-    rows = _frame(read.pop("text"), read.pop("label"), Path(location).name.partition(".")[0] or location)
-    return Labelled(rows.with_columns(pl.Series(name, values, pl.String) for name, values in read.items()), len(rejects))
+    read = {
+        name: [value for table in tables for value in table[column].to_pylist()]
+        for name, column in wanted.items()
+    }
+    rows = _frame(
+        read.pop("text"), read.pop("label"), Path(location).name.partition(".")[0] or location
+    )
+    return Labelled(
+        rows.with_columns(pl.Series(name, values, pl.String) for name, values in read.items()),
+        len(rejects),
+    )
 
 
 def read_hub(dataset: str) -> Labelled:
@@ -78,15 +90,22 @@ def read_hub(dataset: str) -> Labelled:
     from huggingface_hub import snapshot_download
 
     try:
-        folder = Path(snapshot_download(dataset, repo_type="dataset", allow_patterns=["*.csv", "*.parquet"]))
+        folder = Path(
+            snapshot_download(dataset, repo_type="dataset", allow_patterns=["*.csv", "*.parquet"])
+        )
     except Exception as error:  # the hub client raises its own, the HTTP client's and OS errors
         raise SourceError(
             f"{dataset}: expected a dataset on the Hugging Face hub, found: {type(error).__name__}; name downloaded files"
         ) from None
-    found = [read_file(str(file)) for file in sorted([*folder.rglob("*.csv"), *folder.rglob("*.parquet")])]
+    found = [
+        read_file(str(file))
+        for file in sorted([*folder.rglob("*.csv"), *folder.rglob("*.parquet")])
+    ]
     if not found:
         raise SourceError(f"{dataset}: expected CSV or Parquet files in the dataset, found none")
-    rows = pl.concat([labelled.rows for labelled in found]).with_columns(source=pl.lit(dataset.rpartition("/")[2]))
+    rows = pl.concat([labelled.rows for labelled in found]).with_columns(
+        source=pl.lit(dataset.rpartition("/")[2])
+    )
     return Labelled(rows, sum(labelled.rejected for labelled in found))
 
 
@@ -95,7 +114,12 @@ def read_processed(folder: Path) -> list[Labelled]:
     found = []
     for split in SPLITS:
         labelled = read_file(str(folder / f"{split}.parquet"))
-        found.append(Labelled(labelled.rows.with_columns(source=pl.lit("processed"), split=pl.lit(split)), labelled.rejected))
+        found.append(
+            Labelled(
+                labelled.rows.with_columns(source=pl.lit("processed"), split=pl.lit(split)),
+                labelled.rejected,
+            )
+        )
     return found
 
 
@@ -106,11 +130,13 @@ def read_realistic() -> list[Labelled]:
         SourceError: the corpus is not there: it stands in the repository, not in the installed package.
     """
     if not CORPUS.is_dir():
-        raise SourceError(f"{CORPUS}: expected the corpus, found none; use a checkout of the repository, or --no-corpus")
+        raise SourceError(
+            f"{CORPUS}: expected the corpus, found none; use a checkout of the repository, or --no-corpus"
+        )
     two = read_two_asks()
-    asks = _frame([row["text"] for row in two], [row["intent"] for row in two], "corpus", "train").with_columns(
-        second_label=pl.Series([row["second_intent"] for row in two], dtype=pl.String)
-    )
+    asks = _frame(
+        [row["text"] for row in two], [row["intent"] for row in two], "corpus", "train"
+    ).with_columns(second_label=pl.Series([row["second_intent"] for row in two], dtype=pl.String))
     train, dev = (
         _frame([text for text, _ in rows], [intent for _, intent in rows], "corpus", split)
         for split, rows in (("train", read_corpus("train")), ("validation", read_corpus("dev")))
@@ -129,7 +155,10 @@ def read_public(folder: Path) -> list[Labelled]:
     try:
         banking = pl.read_csv(folder / "banking77" / "train.csv").select("text", "category").rows()
         clinc = json.loads((folder / "clinc150" / "data_full.json").read_text(encoding="utf-8"))
-        queries = {"banking77": banking, "clinc150": [*map(tuple, clinc["train"] + clinc["oos_train"])]}
+        queries = {
+            "banking77": banking,
+            "clinc150": [*map(tuple, clinc["train"] + clinc["oos_train"])],
+        }
     except (OSError, ValueError, KeyError, pl.exceptions.PolarsError) as error:
         raise SourceError(
             f"{folder}: expected banking77/train.csv and clinc150/data_full.json as published, found: {type(error).__name__}"
@@ -153,13 +182,23 @@ def _map_public(name: str, rows: Sequence[tuple[str, ...]]) -> Labelled:
     return Labelled(_frame(texts, intents, name, "train"), unlabelled=tuple(unlabelled))
 
 
-def _frame(texts: Sequence[str | None], labels: Sequence[str | None], source: str, split: str | None = None) -> pl.DataFrame:
-    rows = pl.DataFrame({"text": texts, "label": labels}, schema={"text": pl.String, "label": pl.String})
-    return rows.with_columns(second_label=pl.lit(None, pl.String), source=pl.lit(source), split=pl.lit(split, pl.String))
+def _frame(
+    texts: Sequence[str | None], labels: Sequence[str | None], source: str, split: str | None = None
+) -> pl.DataFrame:
+    rows = pl.DataFrame(
+        {"text": texts, "label": labels}, schema={"text": pl.String, "label": pl.String}
+    )
+    return rows.with_columns(
+        second_label=pl.lit(None, pl.String), source=pl.lit(source), split=pl.lit(split, pl.String)
+    )
 
 
-def _find_column(name: str, columns: Sequence[str], named: str | None, usual: Sequence[str], what: str) -> str:
+def _find_column(
+    name: str, columns: Sequence[str], named: str | None, usual: Sequence[str], what: str
+) -> str:
     wanted = [named] if named else [column for column in usual if column in columns]
     if not wanted or wanted[0] not in columns:
-        raise ColumnError(f"{name}: expected a column {named or ' or '.join(usual)} with {what}, found {list_names(columns)}")
+        raise ColumnError(
+            f"{name}: expected a column {named or ' or '.join(usual)} with {what}, found {list_names(columns)}"
+        )
     return wanted[0]

@@ -60,15 +60,23 @@ def audit_splits(splits: dict[str, pl.DataFrame], threshold: float) -> list[dict
     folded = {name: [fold_text(text) for text in frame["text"]] for name, frame in splits.items()}
     everything = shingle([text for texts in folded.values() for text in texts], threshold)
     ends = np.cumsum([0, *(len(texts) for texts in folded.values())])
-    shingles = {name: everything.rows(int(ends[i]), int(ends[i + 1])) for i, name in enumerate(folded)}
+    shingles = {
+        name: everything.rows(int(ends[i]), int(ends[i + 1])) for i, name in enumerate(folded)
+    }
     return [
-        _audit_pair(of, within, splits, folded, nearest_twins(shingles[of], shingles[within], threshold))
+        _audit_pair(
+            of, within, splits, folded, nearest_twins(shingles[of], shingles[within], threshold)
+        )
         for within, of in combinations(splits, 2)
     ]
 
 
 def _audit_pair(
-    of: str, within: str, splits: dict[str, pl.DataFrame], folded: dict[str, list[str]], twins: dict[int, tuple[int, float]]
+    of: str,
+    within: str,
+    splits: dict[str, pl.DataFrame],
+    folded: dict[str, list[str]],
+    twins: dict[int, tuple[int, float]],
 ) -> dict[str, Any]:
     known = set(folded[within])
     exact = {row for row, text in enumerate(folded[of]) if text in known}
@@ -84,14 +92,21 @@ def _audit_pair(
         "near": len(near),
         "near_with_another_intent": other_intent,
         "pairs": [
-            {f"{of}_row": row, f"{within}_row": twin, "similarity": round(similarity, 4)} for row, (twin, similarity) in closest
+            {f"{of}_row": row, f"{within}_row": twin, "similarity": round(similarity, 4)}
+            for row, (twin, similarity) in closest
         ],
     }
 
 
 def shingle(texts: list[str], threshold: float) -> Shingles:
     """Return the shingles of folded texts; a text under five characters has none, and no near duplicate."""
-    vectorizer = CountVectorizer(analyzer="char", ngram_range=(_SHINGLE_CHARS,) * 2, lowercase=False, binary=True, dtype=np.int32)
+    vectorizer = CountVectorizer(
+        analyzer="char",
+        ngram_range=(_SHINGLE_CHARS,) * 2,
+        lowercase=False,
+        binary=True,
+        dtype=np.int32,
+    )
     try:
         sets = vectorizer.fit_transform(texts)
     except ValueError:  # no text of five characters among them
@@ -112,17 +127,23 @@ def shingle(texts: list[str], threshold: float) -> Shingles:
     return Shingles(sets, prefixes)
 
 
-def nearest_twins(left: Shingles, right: Shingles, threshold: float) -> dict[int, tuple[int, float]]:
+def nearest_twins(
+    left: Shingles, right: Shingles, threshold: float
+) -> dict[int, tuple[int, float]]:
     """Return, for each row of `left` with a near duplicate in `right`, the nearest one and its similarity."""
     nearest: dict[int, tuple[int, float]] = {}
     for rows, columns, similarities in _compare_candidates(left, right, threshold):
-        for row, column, similarity in zip(rows.tolist(), columns.tolist(), similarities.tolist(), strict=True):
+        for row, column, similarity in zip(
+            rows.tolist(), columns.tolist(), similarities.tolist(), strict=True
+        ):
             if similarity > nearest.get(row, (0, 0.0))[1]:
                 nearest[row] = (column, similarity)
     return nearest
 
 
-def _compare_candidates(left: Shingles, right: Shingles, threshold: float) -> Iterator[tuple[Int64, Int64, NDArray[np.float64]]]:
+def _compare_candidates(
+    left: Shingles, right: Shingles, threshold: float
+) -> Iterator[tuple[Int64, Int64, NDArray[np.float64]]]:
     """Yield the pairs at or over the threshold, a few at a time: rows of `left`, rows of `right`, similarities."""
     left_sizes, right_sizes, wanted = left.sizes, right.sizes, right.prefixes.T.tocsr()
     for start in range(0, len(left_sizes), _BLOCK_ROWS):
@@ -132,7 +153,10 @@ def _compare_candidates(left: Shingles, right: Shingles, threshold: float) -> It
         possible = small >= threshold * np.maximum(left_sizes[rows], right_sizes[columns]) - 1e-9
         rows, columns = rows[possible], columns[possible]
         for first in range(0, len(rows), _PAIRS_AT_ONCE):
-            some, others = rows[first : first + _PAIRS_AT_ONCE], columns[first : first + _PAIRS_AT_ONCE]
+            some, others = (
+                rows[first : first + _PAIRS_AT_ONCE],
+                columns[first : first + _PAIRS_AT_ONCE],
+            )
             overlap = np.asarray(left.sets[some].multiply(right.sets[others]).sum(axis=1)).ravel()
             similarity = overlap / (left_sizes[some] + right_sizes[others] - overlap)
             near = similarity >= threshold - 1e-9

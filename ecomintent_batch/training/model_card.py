@@ -20,7 +20,12 @@ def render_card(checkpoint: Path, calibrated_on: str, measured: dict[str, Any]) 
     """
     made = checkpoint / "training.json"
     environment = Environment(  # noqa: S701 - Markdown, and no value in it comes from a ticket
-        loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     training = json.loads(made.read_text(encoding="utf-8")) if made.is_file() else None
-    return environment.get_template(_TEMPLATE).render(training=training, calibrated_on=calibrated_on, measured=measured)
+    return environment.get_template(_TEMPLATE).render(
+        training=training, calibrated_on=calibrated_on, measured=measured
+    )

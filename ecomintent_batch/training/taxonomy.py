@@ -33,19 +33,27 @@ def read_taxonomy(file: Path) -> Taxonomy:
     try:
         table = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        found = error.strerror if isinstance(error, OSError) else f"{type(error).__name__} ({error})"
+        found = (
+            error.strerror if isinstance(error, OSError) else f"{type(error).__name__} ({error})"
+        )
         raise SourceError(
             f'{file}: expected a TOML file with a line INTENT = ["label", …] for each intent, found: {found}'
         ) from None
     intent_of: dict[str, str] = {}
     for intent, labels in table.items():
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-            raise SourceError(f"{file}: expected a list of labels for {intent}, found {type(labels).__name__}")
+            raise SourceError(
+                f"{file}: expected a list of labels for {intent}, found {type(labels).__name__}"
+            )
         for label in labels:
             other = intent_of.setdefault(label.strip().casefold(), intent)
             if other != intent:
-                raise SourceError(f"{file}: expected each label under one intent, found {label!r} under {other} and {intent}")
+                raise SourceError(
+                    f"{file}: expected each label under one intent, found {label!r} under {other} and {intent}"
+                )
     if len({probability_column(intent) for intent in table}) < max(2, len(table)):
-        raise SourceError(f"{file}: expected at least two intents that differ by a letter or digit, found {list(table)}")
+        raise SourceError(
+            f"{file}: expected at least two intents that differ by a letter or digit, found {list(table)}"
+        )
     own = {intent.strip().casefold(): intent for intent in table}
     return Taxonomy(list(table), own | intent_of)

@@ -20,7 +20,12 @@ _BATCH_TOKENS = 4096
 
 
 def label_softly(
-    teacher: str, messages: Sequence[str], labels: Sequence[str], device: torch.device, cache: Path, note: Callable[[str], None]
+    teacher: str,
+    messages: Sequence[str],
+    labels: Sequence[str],
+    device: torch.device,
+    cache: Path,
+    note: Callable[[str], None],
 ) -> NDArray[np.float32]:
     """Return the teacher's probabilities, shape (messages, labels), calibrated where it is; kept in `cache` for a resume.
 
@@ -29,9 +34,13 @@ def label_softly(
     """
     model = open_model(teacher)
     if list(model.labels) != list(labels):
-        raise ModelError(f"{teacher}: expected a teacher of the labels {', '.join(labels)}, found {', '.join(model.labels)}")
+        raise ModelError(
+            f"{teacher}: expected a teacher of the labels {', '.join(labels)}, found {', '.join(model.labels)}"
+        )
     distinct = list(dict.fromkeys(messages))
-    key = hashlib.sha256("\0".join([teacher, *distinct]).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    key = hashlib.sha256(
+        "\0".join([teacher, *distinct]).encode("utf-8", "surrogatepass")
+    ).hexdigest()[:16]
     file = cache / f"teacher_{key}.npy"
     if not file.exists():
         cache.mkdir(parents=True, exist_ok=True)
@@ -41,7 +50,9 @@ def label_softly(
     return model.to_probabilities(logits)
 
 
-def _score(model: ModelFolder, messages: Sequence[str], device: torch.device, note: Callable[[str], None]) -> NDArray[np.float32]:
+def _score(
+    model: ModelFolder, messages: Sequence[str], device: torch.device, note: Callable[[str], None]
+) -> NDArray[np.float32]:
     """Return logits; in half precision where the device has it, which is three times as fast and good enough to teach."""
     from transformers import AutoModelForSequenceClassification
 
@@ -55,9 +66,17 @@ def _score(model: ModelFolder, messages: Sequence[str], device: torch.device, no
     logits = np.empty((len(messages), len(model.labels)), np.float32)
     dtype = autocast_dtype(device)
     loader = make_loader(encodings, batches, model.pad_id, pin_memory=device.type == "cuda")
-    with torch.inference_mode(), torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
+    with (
+        torch.inference_mode(),
+        torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None),
+    ):
         for nth, (batch, (ids, mask)) in enumerate(zip(batches, loader, strict=True)):
-            logits[batch] = network(input_ids=ids.to(device), attention_mask=mask.to(device)).logits.float().cpu().numpy()
+            logits[batch] = (
+                network(input_ids=ids.to(device), attention_mask=mask.to(device))
+                .logits.float()
+                .cpu()
+                .numpy()
+            )
             if nth % 100 == 0:
                 note(f"teacher: batch {nth:,} of {len(batches):,}")
     return logits

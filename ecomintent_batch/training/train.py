@@ -80,7 +80,11 @@ def train_model(options: TrainOptions, note: Callable[[str], None] = print) -> d
     """
     _check(options)
     device = pick_device(options.device)
-    given = open_model(None if options.init_from == "embedded" else options.init_from) if options.init_from else None
+    given = (
+        open_model(None if options.init_from == "embedded" else options.init_from)
+        if options.init_from
+        else None
+    )
     data = read_training_set(
         options.data,
         labels=given.labels if given else None,
@@ -94,7 +98,9 @@ def train_model(options: TrainOptions, note: Callable[[str], None] = print) -> d
     limit = options.max_length or data.max_length or _LONGEST
     max_length = min(limit, tokenizer.model_max_length, model.config.max_position_embeddings)
     texts, targets = _teach(options, data, device, note)
-    note(f"{len(texts):,} texts to train on, {len(data.dev.rows):,} of {data.dev.name} to choose the best epoch by")
+    note(
+        f"{len(texts):,} texts to train on, {len(data.dev.rows):,} of {data.dev.name} to choose the best epoch by"
+    )
     heard = _Progress(note)
     trainer = SoftTargetTrainer(
         model=model,
@@ -122,7 +128,12 @@ class LengthGroupedBatches(torch.utils.data.Sampler[list[int]]):
     """
 
     def __init__(self, lengths: list[int], batch_size: int, seed: int) -> None:
-        self.lengths, self.batch_size, self.seed, self.epoch = np.array(lengths), batch_size, seed, 0
+        self.lengths, self.batch_size, self.seed, self.epoch = (
+            np.array(lengths),
+            batch_size,
+            seed,
+            0,
+        )
 
     def __len__(self) -> int:
         return -(-len(self.lengths) // self.batch_size)
@@ -146,11 +157,19 @@ class SoftTargetTrainer(Trainer):
     def get_train_dataloader(self) -> Any:
         """Return the batches of an epoch."""
         dataset: Any = self.train_dataset
-        sampler = LengthGroupedBatches(list(map(len, dataset.ids)), self.args.per_device_train_batch_size, self.args.seed)
-        return torch.utils.data.DataLoader(dataset, batch_sampler=sampler, collate_fn=self.data_collator)
+        sampler = LengthGroupedBatches(
+            list(map(len, dataset.ids)), self.args.per_device_train_batch_size, self.args.seed
+        )
+        return torch.utils.data.DataLoader(
+            dataset, batch_sampler=sampler, collate_fn=self.data_collator
+        )
 
     def compute_loss(
-        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
     ) -> Any:
         """Return the cross entropy against the probabilities."""
         targets = inputs.pop("labels")
@@ -162,7 +181,9 @@ class SoftTargetTrainer(Trainer):
 class TicketDataset(torch.utils.data.Dataset[dict[str, Any]]):
     """Token ids and targets, in memory."""
 
-    def __init__(self, tokenizer: Any, messages: list[str], targets: Targets, max_length: int) -> None:
+    def __init__(
+        self, tokenizer: Any, messages: list[str], targets: Targets, max_length: int
+    ) -> None:
         self.ids = tokenizer(messages, truncation=True, max_length=max_length)["input_ids"]
         self.targets = targets
 
@@ -187,7 +208,11 @@ class PadBatch:
         for i, row in enumerate(rows):
             ids[i, : len(row["input_ids"])] = torch.tensor(row["input_ids"])
             mask[i, : len(row["input_ids"])] = 1
-        return {"input_ids": ids, "attention_mask": mask, "labels": torch.from_numpy(np.stack([row["labels"] for row in rows]))}
+        return {
+            "input_ids": ids,
+            "attention_mask": mask,
+            "labels": torch.from_numpy(np.stack([row["labels"] for row in rows])),
+        }
 
 
 class _Progress(TrainerCallback):
@@ -200,12 +225,21 @@ class _Progress(TrainerCallback):
         """Start the clock; a resumed training does not begin at step 0."""
         self._began, self._first_step = time.monotonic(), state.global_step
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+    def on_log(
+        self,
+        args: Any,
+        state: Any,
+        control: Any,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
         """Print a line for what the Trainer logs: the loss every few steps, the metrics after each epoch."""
         logs = logs or {}
         if "loss" in logs:
             done = state.global_step - self._first_step
-            left = (time.monotonic() - self._began) / done * (state.max_steps - state.global_step) / 60
+            left = (
+                (time.monotonic() - self._began) / done * (state.max_steps - state.global_step) / 60
+            )
             self._note(f"epoch {logs['epoch']:.2f}, step {state.global_step:,} of {state.max_steps:,}, "
                        f"loss {logs['loss']:.4f}, {left:.0f} min left")  # fmt: skip
         elif "eval_accuracy" in logs:
@@ -226,17 +260,23 @@ def _check(options: TrainOptions) -> None:
         if not least <= value <= most:
             raise UsageError(f"{flag}: expected {least:g} to {most:g}, found {value:g}")
     if (options.out / "config.json").exists():
-        raise OutputError(f"{options.out}: expected a new folder, found a model in it; choose another --out")
+        raise OutputError(
+            f"{options.out}: expected a new folder, found a model in it; choose another --out"
+        )
     begun = any(options.out.glob("checkpoints/checkpoint-*"))
     if begun and not options.resume:
         raise OutputError(
             f"{options.out}: expected a new folder, found checkpoints in it; go on with --resume, or choose another"
         )
     if options.resume and not begun:
-        raise UsageError(f"--resume: expected checkpoints in {options.out}, found none; start without it")
+        raise UsageError(
+            f"--resume: expected checkpoints in {options.out}, found none; start without it"
+        )
 
 
-def _load_network(options: TrainOptions, init_from: str | None, labels: list[str]) -> tuple[Any, Any]:
+def _load_network(
+    options: TrainOptions, init_from: str | None, labels: list[str]
+) -> tuple[Any, Any]:
     """Return tokenizer and classifier; only the head of a base model is new."""
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
@@ -252,7 +292,9 @@ def _load_network(options: TrainOptions, init_from: str | None, labels: list[str
             dtype=torch.float32,
         )
         return AutoTokenizer.from_pretrained(name), model
-    except Exception as error:  # transformers raises OSError, ValueError, SafetensorError and the hub's own
+    except (
+        Exception
+    ) as error:  # transformers raises OSError, ValueError, SafetensorError and the hub's own
         raise ModelError(
             f"{name}: expected an encoder with safetensors weights and a tokenizer, found: {type(error).__name__}; "
             "give its folder, or an id where the Hugging Face hub can be reached"
@@ -267,7 +309,9 @@ def _teach(
     if options.teacher is None:
         return messages, data.targets
     everything = messages + data.unlabelled
-    soft = label_softly(options.teacher, everything, data.labels, device, options.out / "checkpoints", note)
+    soft = label_softly(
+        options.teacher, everything, data.labels, device, options.out / "checkpoints", note
+    )
     of_labelled = soft[: len(messages)]
     agrees = of_labelled.argmax(axis=1) == data.targets.argmax(axis=1)
     # Where the teacher is wrong, the label alone counts, and where there are two asks: it does not know which is dominant.
@@ -279,12 +323,20 @@ def _teach(
 
 def _dev_dataset(tokenizer: Any, data: TrainingSet, max_length: int) -> TicketDataset:
     place = {label: index for index, label in enumerate(data.labels)}
-    targets = np.eye(len(data.labels), dtype=np.float32)[[place[intent] for _, intent in data.dev.rows]]
-    return TicketDataset(tokenizer, [clean_message([text]) for text, _ in data.dev.rows], targets, max_length)
+    targets = np.eye(len(data.labels), dtype=np.float32)[
+        [place[intent] for _, intent in data.dev.rows]
+    ]
+    return TicketDataset(
+        tokenizer, [clean_message([text]) for text, _ in data.dev.rows], targets, max_length
+    )
 
 
 def _arguments(options: TrainOptions, device: torch.device, n_texts: int) -> TrainingArguments:
-    dtype = autocast_dtype(device) if options.precision == "auto" else {"bf16": torch.bfloat16}.get(options.precision)
+    dtype = (
+        autocast_dtype(device)
+        if options.precision == "auto"
+        else {"bf16": torch.bfloat16}.get(options.precision)
+    )
     steps_per_epoch = -(-n_texts // options.batch_size)
     return TrainingArguments(
         output_dir=str(options.out / "checkpoints"),
@@ -312,7 +364,10 @@ def _arguments(options: TrainOptions, device: torch.device, n_texts: int) -> Tra
 
 
 def _metrics(predicted: Any) -> dict[str, float]:
-    found, true = predicted.predictions.argmax(axis=1), np.asarray(predicted.label_ids).argmax(axis=1)
+    found, true = (
+        predicted.predictions.argmax(axis=1),
+        np.asarray(predicted.label_ids).argmax(axis=1),
+    )
     return {
         "accuracy": float(accuracy_score(true, found)),
         "f1_weighted": float(f1_score(true, found, average="weighted")),
@@ -320,10 +375,15 @@ def _metrics(predicted: Any) -> dict[str, float]:
     }
 
 
-def _describe(options: TrainOptions, data: TrainingSet, n_texts: int, max_length: int, state: Any) -> dict[str, Any]:
+def _describe(
+    options: TrainOptions, data: TrainingSet, n_texts: int, max_length: int, state: Any
+) -> dict[str, Any]:
     """Return how the model was made, for its card."""
     epochs = [
-        {name.removeprefix("eval_"): row[name] for name in ("epoch", "eval_accuracy", "eval_f1_weighted", "eval_loss")}
+        {
+            name.removeprefix("eval_"): row[name]
+            for name in ("epoch", "eval_accuracy", "eval_f1_weighted", "eval_loss")
+        }
         for row in state.log_history
         if "eval_accuracy" in row
     ]
@@ -332,7 +392,11 @@ def _describe(options: TrainOptions, data: TrainingSet, n_texts: int, max_length
             {
                 "version": __version__,
                 "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
-                "options": {name: value for name, value in asdict(options).items() if value is not None and value is not False},
+                "options": {
+                    name: value
+                    for name, value in asdict(options).items()
+                    if value is not None and value is not False
+                },
                 "labels": data.labels,
                 "texts": n_texts,
                 "unlabelled": len(data.unlabelled) if options.teacher else 0,

@@ -19,17 +19,32 @@ from sklearn.model_selection import train_test_split
 
 from ecomintent_batch.errors import SourceError
 from ecomintent_batch.training.corpus_files import CORPUS, INTENTS
-from ecomintent_batch.training.evaluation_set import EvaluationSet, match_labels, read_evaluation_set
+from ecomintent_batch.training.evaluation_set import (
+    EvaluationSet,
+    match_labels,
+    read_evaluation_set,
+)
 from ecomintent_batch.training.labelled_sources import read_file
 
 Targets = NDArray[np.float32]
 
 _FIRST_SHARE = 0.75  # of the target of a ticket with two asks, to the dominant one
-_JOINERS = (" ", "\n", " Also, ", " And ", "\n\nAnother thing: ", " btw ", "\n\nOn another order: ", " One more thing, ")
+_JOINERS = (
+    " ",
+    "\n",
+    " Also, ",
+    " And ",
+    "\n\nAnother thing: ",
+    " btw ",
+    "\n\nOn another order: ",
+    " One more thing, ",
+)
 _JOINED_CHARS = 300  # of each of two tickets that are made one, at most
 _DEV_SHARE = 0.1
 _KEYS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
-_WORD = re.compile(r"(?<![\w{@#/.])[A-Za-z]{4,}(?![\w}@/.])")  # no placeholder, no part of an address
+_WORD = re.compile(
+    r"(?<![\w{@#/.])[A-Za-z]{4,}(?![\w}@/.])"
+)  # no placeholder, no part of an address
 
 
 @dataclass(frozen=True)
@@ -45,7 +60,13 @@ class TrainingSet:
 
 
 def read_training_set(
-    location: str, *, labels: Sequence[str] | None, dev: str | None, joined_share: float, typo_share: float = 0.0, seed: int
+    location: str,
+    *,
+    labels: Sequence[str] | None,
+    dev: str | None,
+    joined_share: float,
+    typo_share: float = 0.0,
+    seed: int,
 ) -> TrainingSet:
     """Read a folder that `dataset` made, or a labelled file.
 
@@ -66,7 +87,9 @@ def read_training_set(
     return replace(found, texts=texts, targets=targets)
 
 
-def _read_folder(location: str, labels: Sequence[str] | None, dev: str | None, joined_share: float, seed: int) -> TrainingSet:
+def _read_folder(
+    location: str, labels: Sequence[str] | None, dev: str | None, joined_share: float, seed: int
+) -> TrainingSet:
     folder = Path(location)
     try:
         report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
@@ -79,12 +102,18 @@ def _read_folder(location: str, labels: Sequence[str] | None, dev: str | None, j
         ) from None
     used = list(labels or own)
     realistic = tuple(used) == INTENTS and CORPUS.is_dir()
-    tickets = read_evaluation_set(dev or ("corpus:dev" if realistic else str(folder / "validation.parquet")))
+    tickets = read_evaluation_set(
+        dev or ("corpus:dev" if realistic else str(folder / "validation.parquet"))
+    )
     unlabelled = folder / "unlabelled.parquet"
-    texts, targets = _to_targets(match_labels(_as_set(location, train), used).rows, train["second_intent"].to_list(), used)
+    texts, targets = _to_targets(
+        match_labels(_as_set(location, train), used).rows, train["second_intent"].to_list(), used
+    )
     # Templates glued together say nothing of how a customer changes the subject: where there are realistic ones, only those.
     of_corpus = np.flatnonzero((train["source"] == "corpus").to_numpy())
-    texts, targets = _add_joined(texts, targets, of_corpus if len(of_corpus) else np.arange(len(texts)), joined_share, seed)
+    texts, targets = _add_joined(
+        texts, targets, of_corpus if len(of_corpus) else np.arange(len(texts)), joined_share, seed
+    )
     return TrainingSet(
         used,
         texts,
@@ -95,22 +124,32 @@ def _read_folder(location: str, labels: Sequence[str] | None, dev: str | None, j
     )
 
 
-def _read_own_file(location: str, labels: Sequence[str] | None, dev: str | None, joined_share: float, seed: int) -> TrainingSet:
+def _read_own_file(
+    location: str, labels: Sequence[str] | None, dev: str | None, joined_share: float, seed: int
+) -> TrainingSet:
     labelled = read_file(location).rows.drop_nulls(["text", "label"])
     used = list(labels or sorted(labelled["label"].unique()))
-    rows = match_labels(EvaluationSet(location, list(labelled.select("text", "label").iter_rows())), used).rows
+    rows = match_labels(
+        EvaluationSet(location, list(labelled.select("text", "label").iter_rows())), used
+    ).rows
     if dev is None:
         kept, held_out = _hold_out(location, rows, seed)
         tickets = EvaluationSet(f"a tenth of {location}", held_out)
     else:
         kept, tickets = rows, match_labels(read_evaluation_set(dev), used)
-    texts, targets = _add_joined(*_to_targets(kept, [None] * len(kept), used), np.arange(len(kept)), joined_share, seed)
+    texts, targets = _add_joined(
+        *_to_targets(kept, [None] * len(kept), used), np.arange(len(kept)), joined_share, seed
+    )
     return TrainingSet(used, texts, targets, [], tickets)
 
 
-def _hold_out(location: str, rows: list[tuple[str, str]], seed: int) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+def _hold_out(
+    location: str, rows: list[tuple[str, str]], seed: int
+) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     try:
-        kept, held_out = train_test_split(rows, test_size=_DEV_SHARE, stratify=[label for _, label in rows], random_state=seed)
+        kept, held_out = train_test_split(
+            rows, test_size=_DEV_SHARE, stratify=[label for _, label in rows], random_state=seed
+        )
     except ValueError:  # too few rows, or of some label
         raise SourceError(
             f"{location}: expected enough tickets of each label to hold a tenth out, found {len(rows):,} in all; "
@@ -131,7 +170,10 @@ def _to_targets(
     for row, ((_, intent), second) in enumerate(zip(rows, seconds, strict=True)):
         targets[row, place[intent]] = 1.0
         if second in place and second != intent:
-            targets[row, place[intent]], targets[row, place[second]] = _FIRST_SHARE, 1 - _FIRST_SHARE
+            targets[row, place[intent]], targets[row, place[second]] = (
+                _FIRST_SHARE,
+                1 - _FIRST_SHARE,
+            )
     return [text for text, _ in rows], targets
 
 
@@ -140,17 +182,25 @@ def _add_joined(
 ) -> tuple[list[str], Targets]:
     """Add tickets made of two of the places, of different intents; the one that comes first counts as dominant."""
     rng = random.Random(seed)  # noqa: S311 - a training set, not a secret
-    short = [row for row in places.tolist() if len(texts[row]) < _JOINED_CHARS and targets[row].max() == 1]
+    short = [
+        row
+        for row in places.tolist()
+        if len(texts[row]) < _JOINED_CHARS and targets[row].max() == 1
+    ]
     joined, shared = [], []
     for _ in range(int(share * len(places)) if len(short) > 1 else 0):
         first, second = rng.sample(short, 2)
         if (targets[first] != targets[second]).any():
             joined.append(texts[first] + rng.choice(_JOINERS) + texts[second])
             shared.append(_FIRST_SHARE * targets[first] + (1 - _FIRST_SHARE) * targets[second])
-    return texts + joined, np.concatenate([targets, np.array(shared, np.float32).reshape(-1, targets.shape[1])])
+    return texts + joined, np.concatenate(
+        [targets, np.array(shared, np.float32).reshape(-1, targets.shape[1])]
+    )
 
 
-def _add_typos(texts: list[str], targets: Targets, share: float, seed: int) -> tuple[list[str], Targets]:
+def _add_typos(
+    texts: list[str], targets: Targets, share: float, seed: int
+) -> tuple[list[str], Targets]:
     """Add a share of the texts once more, one slip of the keyboard in each."""
     rng = random.Random(seed)  # noqa: S311 - a training set, not a secret
     chosen = rng.sample(range(len(texts)), int(share * len(texts)))
@@ -168,6 +218,8 @@ def _slip(text: str, rng: random.Random) -> str:
     place = rng.randrange(word.start(), word.end() - 1)
     one, two = text[place], text[place + 1]
     row = next(keys for keys in _KEYS if one.lower() in keys)
-    near = row[max(0, row.index(one.lower()) - 1) : row.index(one.lower()) + 2].replace(one.lower(), "")
+    near = row[max(0, row.index(one.lower()) - 1) : row.index(one.lower()) + 2].replace(
+        one.lower(), ""
+    )
     put = rng.choice(["", one + one, two + one, rng.choice(near), one + rng.choice(near)])
     return text[:place] + put + text[place + (2 if put == two + one else 1) :]

@@ -15,7 +15,10 @@ from ecomintent_batch.analytics.alerts import check_alerts, check_intents, lowes
 from ecomintent_batch.errors import UsageError
 from ecomintent_batch.settings import load_settings
 
-VOLUMES = [{"intent": "WISMO", "tickets": 30, "share": 0.3}, {"intent": "OTHER", "tickets": 70, "share": 0.7}]
+VOLUMES = [
+    {"intent": "WISMO", "tickets": 30, "share": 0.3},
+    {"intent": "OTHER", "tickets": 70, "share": 0.7},
+]
 UNUSUAL = [
     {"day": date(2026, 10, 20), "intent": "WISMO", "tickets": 9, "usual": 1.0, "z_score": 8.0},
     {"day": date(2026, 10, 19), "intent": "WISMO", "tickets": 6, "usual": 2.0, "z_score": 4.0},
@@ -26,7 +29,12 @@ SPAN = ["2026-10-01", "2026-10-20"]
 
 def messages(*conditions: str) -> list[str]:
     """Return what is said of the tickets above."""
-    return [alert.message for alert in check_alerts([parse_alert(text) for text in conditions], VOLUMES, UNUSUAL, SPAN)]
+    return [
+        alert.message
+        for alert in check_alerts(
+            [parse_alert(text) for text in conditions], VOLUMES, UNUSUAL, SPAN
+        )
+    ]
 
 
 @pytest.mark.parametrize(("condition", "said"), [
@@ -63,9 +71,16 @@ def test_what_is_no_condition_is_refused_before_the_run(text):
 def test_an_intent_with_spaces_is_one_too():
     """Labels of other models are any text."""
     condition = parse_alert("where is my order volume > 3")
-    assert (condition.intent, condition.measure, condition.bound) == ("where is my order", "volume", 3)
+    assert (condition.intent, condition.measure, condition.bound) == (
+        "where is my order",
+        "volume",
+        3,
+    )
     check_intents([condition, parse_alert("any unusual")], ["where is my order"])
-    with pytest.raises(UsageError, match="expected an intent of the model or 'any', found 'where is my order'; it has A, B"):
+    with pytest.raises(
+        UsageError,
+        match="expected an intent of the model or 'any', found 'where is my order'; it has A, B",
+    ):
         check_intents([condition], ["A", "B"])
 
 
@@ -80,7 +95,10 @@ def run_job(source: Path, out: Path, *alerts: str) -> subprocess.CompletedProces
     words = [str(source), "--out", str(out), "--quiet"]
     flags = [word for alert in alerts for word in ("--alert", alert)]
     return subprocess.run(
-        [sys.executable, "-m", "ecomintent_batch", "run", *words, *flags], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "ecomintent_batch", "run", *words, *flags],
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 

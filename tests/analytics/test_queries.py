@@ -32,7 +32,9 @@ def ask(out: Path, name: str, *sets: str, **how: Any) -> list[tuple[Any, ...]]:
     ]
 
 
-def tickets(intent: str, count: int, time: datetime | None, channel: str = "chat") -> list[tuple[Any, ...]]:
+def tickets(
+    intent: str, count: int, time: datetime | None, channel: str = "chat"
+) -> list[tuple[Any, ...]]:
     """Return so many confident tickets of an intent."""
     return [(intent, 0.9, "ok", channel, time)] * count
 
@@ -69,15 +71,29 @@ def test_volume_by_hour_of_week(tmp_path):
     ])  # fmt: skip
     rows = ask(tmp_path, "volume_by_hour_of_week")
     assert len(rows) == 168
-    assert [row for row in rows if row[3]] == [(1, "Monday", 9, 3, 0.75), (7, "Sunday", 23, 1, 0.25)]
-    assert [row for row in ask(tmp_path, "volume_by_hour_of_week", "intent=OTHER") if row[3]] == [(7, "Sunday", 23, 1, 1.0)]
+    assert [row for row in rows if row[3]] == [
+        (1, "Monday", 9, 3, 0.75),
+        (7, "Sunday", 23, 1, 0.25),
+    ]
+    assert [row for row in ask(tmp_path, "volume_by_hour_of_week", "intent=OTHER") if row[3]] == [
+        (7, "Sunday", 23, 1, 1.0)
+    ]
 
 
 def test_first_contact_mix(tmp_path):
     """Of three customers two begin with WISMO; what they write later is apart; two tickets at once go by their place."""
     times = [MONDAY, MONDAY, MONDAY + timedelta(1), MONDAY - timedelta(1), MONDAY, MONDAY, None]
-    rows = [(intent, 0.9, "ok", None, None) for intent in ("WISMO", "OTHER", "OTHER", "WISMO", "OTHER", "WISMO", "WISMO")]
-    put(tmp_path, "r1", rows, kept={"created_at": times, "customer": ["a", "b", "a", "c", "c", None, "d"]}, by=())
+    rows = [
+        (intent, 0.9, "ok", None, None)
+        for intent in ("WISMO", "OTHER", "OTHER", "WISMO", "OTHER", "WISMO", "WISMO")
+    ]
+    put(
+        tmp_path,
+        "r1",
+        rows,
+        kept={"created_at": times, "customer": ["a", "b", "a", "c", "c", None, "d"]},
+        by=(),
+    )
     assert ask(tmp_path, "first_contact_mix", "customer_column=Customer") == [
         ("WISMO", 2, 0.6667, 0, 0.0, 2),
         ("OTHER", 1, 0.3333, 2, 1.0, 3),
@@ -86,8 +102,12 @@ def test_first_contact_mix(tmp_path):
 
 def test_confidence_histogram(tmp_path):
     """0.70 is the first of its bin, 1.0 the last of the last; what was not labelled is left out."""
-    rows = [("WISMO", c, "ok", None, None) for c in (0.7, 0.74, 0.95, 1.0)] + [("WISMO", 0.9, "unsupported_language", None, None)]
-    put(tmp_path, "r1", [*rows, ("OTHER", 0.2, "ok", None, None), (None, None, "empty", None, None)])
+    rows = [("WISMO", c, "ok", None, None) for c in (0.7, 0.74, 0.95, 1.0)] + [
+        ("WISMO", 0.9, "unsupported_language", None, None)
+    ]
+    put(
+        tmp_path, "r1", [*rows, ("OTHER", 0.2, "ok", None, None), (None, None, "empty", None, None)]
+    )
     assert ask(tmp_path, "confidence_histogram") == [
         ("OTHER", 0.2, 0.25, 1, 1.0),
         ("WISMO", 0.7, 0.75, 2, 0.5),
@@ -97,8 +117,16 @@ def test_confidence_histogram(tmp_path):
 
 def test_review_queue(tmp_path):
     """Least sure first, then the close ones; the sure and the unlabelled stay out; the margin can be set."""
-    rows = [("WISMO", c, "ok", None, None) for c in (0.9, 0.6, 0.5, 0.72)] + [("WISMO", 0.1, "error", None, None)]
-    put(tmp_path, "r1", rows, second_confidence=[0.05, 0.2, 0.3, 0.65, 0.0], second_intent=["OTHER"] * 5)
+    rows = [("WISMO", c, "ok", None, None) for c in (0.9, 0.6, 0.5, 0.72)] + [
+        ("WISMO", 0.1, "error", None, None)
+    ]
+    put(
+        tmp_path,
+        "r1",
+        rows,
+        second_confidence=[0.05, 0.2, 0.3, 0.65, 0.0],
+        second_intent=["OTHER"] * 5,
+    )
     queue = [row[:3] + row[7:8] for row in ask(tmp_path, "review_queue")]
     assert queue == [("unsure", "2", 2, 0.2), ("unsure", "1", 1, 0.4), ("close", "3", 3, 0.07)]
     assert len(ask(tmp_path, "review_queue", "max_rows=1")) == 1
@@ -129,7 +157,10 @@ def test_multi_intent_pairs(tmp_path):
         tmp_path, "r1", tickets("WISMO", 5, None), second_intent=["CANCEL_ORDER", "CANCEL_ORDER", "OTHER", "OTHER", "OTHER"],
         is_multi_intent=[True, True, True, False, None],
     )  # fmt: skip
-    assert ask(tmp_path, "multi_intent_pairs") == [("WISMO", "CANCEL_ORDER", 2, 0.6667), ("WISMO", "OTHER", 1, 0.3333)]
+    assert ask(tmp_path, "multi_intent_pairs") == [
+        ("WISMO", "CANCEL_ORDER", 2, 0.6667),
+        ("WISMO", "OTHER", 1, 0.3333),
+    ]
 
 
 def test_intent_drift(tmp_path):
@@ -145,7 +176,9 @@ def test_intent_drift(tmp_path):
         ("WISMO", 8, 4, 0.8, 0.4, round(wismo, 4), round(other + wismo, 4), "shifted"),
     ]
     day = MONDAY.date().isoformat()
-    same = [f"{name}={day}" for name in ("baseline_from", "baseline_to", "recent_from", "recent_to")]
+    same = [
+        f"{name}={day}" for name in ("baseline_from", "baseline_to", "recent_from", "recent_to")
+    ]
     assert [row[-2:] for row in ask(tmp_path, "intent_drift", *same)] == [(0.0, "stable")] * 2
 
 
@@ -154,7 +187,9 @@ def test_unusual_days(tmp_path):
     rows = []
     for day in range(7 * 6 + 1):
         count = {37: 11, 30: 1, 42: 40}.get(day, 4)
-        rows += tickets("WISMO", count, MONDAY + timedelta(days=day)) + tickets("OTHER", 1, MONDAY + timedelta(days=day))
+        rows += tickets("WISMO", count, MONDAY + timedelta(days=day)) + tickets(
+            "OTHER", 1, MONDAY + timedelta(days=day)
+        )
     put(tmp_path, "r1", rows)
     wednesday, last = (MONDAY + timedelta(days=37)).date(), (MONDAY + timedelta(days=42)).date()
     found = [(last, "WISMO", 40, 4.0, 18.0, 6), (wednesday, "WISMO", 11, 4.0, 3.5, 5)]
@@ -172,7 +207,14 @@ def test_an_unusual_day_is_measured_by_its_weekday_and_by_how_far_days_scatter(t
         rows += tickets("WISMO", 200 if day == 7 * 8 + 2 else count, MONDAY + timedelta(days=day))
     put(tmp_path, "r1", rows)
     (found,) = ask(tmp_path, "unusual_days", "since=2026-11-02", "min_z=3")
-    assert found == ((MONDAY + timedelta(days=58)).date(), "WISMO", 200, 100.0, round(100 / (1.4826 * 20), 4), 8)
+    assert found == (
+        (MONDAY + timedelta(days=58)).date(),
+        "WISMO",
+        200,
+        100.0,
+        round(100 / (1.4826 * 20), 4),
+        8,
+    )
 
 
 def test_days_without_tickets_are_missing_and_the_newest_may_be_unfinished(tmp_path):
@@ -193,8 +235,17 @@ def test_repeat_messages(tmp_path):
         (None, None, "empty", None, None),
         (None, None, "empty", None, None),
     ]
-    put(tmp_path, "r1", rows, message_hash=["a", "a", "a", "b", "b", "c", "e", "e"], language=["en"] * 8)
-    assert ask(tmp_path, "repeat_messages") == [("a", 3, "OTHER", "en", 0, 2), ("b", 2, "WISMO", "en", 3, 4)]
+    put(
+        tmp_path,
+        "r1",
+        rows,
+        message_hash=["a", "a", "a", "b", "b", "c", "e", "e"],
+        language=["en"] * 8,
+    )
+    assert ask(tmp_path, "repeat_messages") == [
+        ("a", 3, "OTHER", "en", 0, 2),
+        ("b", 2, "WISMO", "en", 3, 4),
+    ]
     assert ask(tmp_path, "repeat_messages", "min_tickets=3") == [("a", 3, "OTHER", "en", 0, 2)]
 
 
@@ -229,7 +280,10 @@ def test_of_several_runs_a_ticket_counts_once(tmp_path):
     put(tmp_path, "r1", tickets("WISMO", 3, MONDAY))
     put(tmp_path, "r2", tickets("OTHER", 2, MONDAY))
     assert [row[:2] for row in ask(tmp_path, "volume_by_intent")] == [("OTHER", 2), ("WISMO", 1)]
-    assert [row[:2] for row in ask(tmp_path, "volume_by_intent", every_run=True)] == [("WISMO", 3), ("OTHER", 2)]
+    assert [row[:2] for row in ask(tmp_path, "volume_by_intent", every_run=True)] == [
+        ("WISMO", 3),
+        ("OTHER", 2),
+    ]
     assert [row[:2] for row in ask(tmp_path, "volume_by_intent", run_id="r1")] == [("WISMO", 3)]
 
 
@@ -254,33 +308,56 @@ def test_the_newest_run_has_a_name_of_its_own(tmp_path):
     """`latest` is the newest run, as it is for `verify` and `review`."""
     put(tmp_path, "r1", tickets("WISMO", 1, MONDAY))
     put(tmp_path, "r2", tickets("OTHER", 3, MONDAY))
-    assert [row[:2] for row in run_query("volume_by_intent", tmp_path, run_id="latest").fetchall()] == [("OTHER", 3)]
+    assert [
+        row[:2] for row in run_query("volume_by_intent", tmp_path, run_id="latest").fetchall()
+    ] == [("OTHER", 3)]
 
 
 def test_kept_columns_may_have_the_names_of_a_query(tmp_path):
     """What a query calls a thing of its own is not mixed up with a kept column of that name."""
     kept = {name: [f"{name} {i}" for i in range(3)] for name in ("runs", "place", "short")}
     for run_id in ("r1", "r2"):
-        put(tmp_path, run_id, tickets("WISMO", 3, MONDAY), kept={"created_at": [MONDAY] * 3, **kept}, by=())
+        put(
+            tmp_path,
+            run_id,
+            tickets("WISMO", 3, MONDAY),
+            kept={"created_at": [MONDAY] * 3, **kept},
+            by=(),
+        )
     assert [row[:2] for row in run_query("volume_by_intent", tmp_path).fetchall()] == [("WISMO", 3)]
-    assert sum(row[1] for row in run_query("repeat_messages", tmp_path, sets=["min_tickets=1"]).fetchall()) == 3
+    assert (
+        sum(
+            row[1]
+            for row in run_query("repeat_messages", tmp_path, sets=["min_tickets=1"]).fetchall()
+        )
+        == 3
+    )
 
 
 def call(*arguments: str) -> subprocess.CompletedProcess[bytes]:
     """Run `ecomintent-batch query` in a process of its own."""
-    return subprocess.run([sys.executable, "-m", "ecomintent_batch", "query", *arguments], capture_output=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "ecomintent_batch", "query", *arguments],
+        capture_output=True,
+        check=False,
+    )
 
 
 def test_the_command_lists_and_prints_in_four_forms(tmp_path):
     """Names with what they are for; a table, CSV without formulas, JSON, Parquet; a file of one's own, with the views."""
     put(tmp_path, "r1", tickets("WISMO", 2, MONDAY, "=1+1"))
     listed = call().stdout.decode()
-    assert [line.split()[0] for line in listed.splitlines() if not line.startswith(" ")] == list(list_queries())
+    assert [line.split()[0] for line in listed.splitlines() if not line.startswith(" ")] == list(
+        list_queries()
+    )
     mine = tmp_path / "mine.sql"
     mine.write_text("SELECT channel, count(*) AS tickets FROM tickets GROUP BY ALL")
     arguments = (str(mine), "--out", str(tmp_path), "--format")
     assert "│" in call(*arguments, "table").stdout.decode()
-    assert list(csv.reader(io.StringIO(call(*arguments, "csv").stdout.decode()))) == [["channel", "tickets"], ["'=1+1", "2"]]
+    assert list(csv.reader(io.StringIO(call(*arguments, "csv").stdout.decode()))) == [
+        ["channel", "tickets"],
+        ["'=1+1", "2"],
+    ]
     assert json.loads(call(*arguments, "json").stdout) == [{"channel": "=1+1", "tickets": 2}]
     assert pl.read_parquet(io.BytesIO(call(*arguments, "parquet").stdout)).rows() == [("=1+1", 2)]
     wrong = call("nope", "--out", str(tmp_path))

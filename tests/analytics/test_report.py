@@ -18,7 +18,8 @@ from ecomintent_batch.analytics.report import write_report
 from ecomintent_batch.analytics.report.charts import COLOURS, bundle_script, colours_of
 from ecomintent_batch.analytics.report.page import show_usd
 from ecomintent_batch.analytics.summaries import summarise_run
-from ecomintent_batch.pipeline import Progress, run_job
+from ecomintent_batch.pipeline import run_job
+from ecomintent_batch.progress import Progress
 
 _FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -38,18 +39,24 @@ def make_weeks(weeks: int, *, burst: int = 0) -> list[tuple[Any, ...]]:
     return rows
 
 
-def report_of(out: Path, run_id: str, rows: list[Any], *, first_id: int = 0, **settings: Any) -> str:
+def report_of(
+    out: Path, run_id: str, rows: list[Any], *, first_id: int = 0, **settings: Any
+) -> str:
     """Write a run with its summaries and its report, and return the page without the charts' script."""
     folder, manifest = write_run(out, run_id, rows, first_id=first_id)
     manifest = describe(folder, manifest, len(rows), **settings)
-    page = write_report(folder, manifest, summarise_run(folder, manifest)).read_text(encoding="utf-8")
+    page = write_report(folder, manifest, summarise_run(folder, manifest)).read_text(
+        encoding="utf-8"
+    )
     return page.replace(bundle_script(), "")
 
 
 def luminance(colour: str) -> float:
     """Return the relative luminance of WCAG."""
     parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    linear = [
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    ]
     return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
@@ -65,11 +72,14 @@ def test_an_intent_has_one_colour_everywhere():
     """The nine have theirs whoever is beside them; no two share one; other labels get one too."""
     assert len(set(COLOURS.values())) == 9
     assert colours_of(["OTHER", "WISMO"]) == {"OTHER": COLOURS["OTHER"], "WISMO": COLOURS["WISMO"]}
-    assert set(colours_of([f"label {i}" for i in range(30)]).values()) == set(COLOURS.values()) - {COLOURS["OTHER"]}
+    assert set(colours_of([f"label {i}" for i in range(30)]).values()) == set(COLOURS.values()) - {
+        COLOURS["OTHER"]
+    }
 
 
 @pytest.mark.parametrize(
-    ("amount", "shown"), [(0.0, "0.0000"), (0.0256, "0.0256"), (0.000036, "0.000036"), (8.4e-6, "0.0000084")]
+    ("amount", "shown"),
+    [(0.0, "0.0000"), (0.0256, "0.0256"), (0.000036, "0.000036"), (8.4e-6, "0.0000084")],
 )
 def test_a_cost_far_below_a_cent_is_not_nothing(amount: float, shown: str) -> None:
     """A run on a CPU costs hundred-thousandths of a dollar for 1,000 tickets."""
@@ -83,7 +93,8 @@ def test_the_page_says_what_was_counted(tmp_path):
     assert "<dd>0.0256<small>USD" in page  # 1000 / 195 of 0.005
     assert "This is the first run of this source" in page
     assert (
-        "Wednesday 04 November 2026: 8 WISMO tickets, 4.0 times as many as usual (the 8 Wednesdays before had 2; z +4.2)" in page
+        "Wednesday 04 November 2026: 8 WISMO tickets, 4.0 times as many as usual (the 8 Wednesdays before had 2; z +4.2)"
+        in page
     )
     assert page.count("<li>Wednesday") == 1
     assert "GPT-4o mini, zero-shot" in page
@@ -105,8 +116,13 @@ def test_an_incremental_run_is_judged_by_the_weeks_before_it(tmp_path):
     first = [row for row in rows if row[4] < datetime(2026, 11, 2)]
     report_of(tmp_path, "r1", first)
     new = [row for row in rows if row not in first]
-    page = report_of(tmp_path, "r2", new, first_id=1000, incremental=True, alert=["any unusual > 4"])
-    assert "8 WISMO tickets, 4.0 times as many as usual (the 8 Wednesdays before had 2; z +4.2)" in page
+    page = report_of(
+        tmp_path, "r2", new, first_id=1000, incremental=True, alert=["any unusual > 4"]
+    )
+    assert (
+        "8 WISMO tickets, 4.0 times as many as usual (the 8 Wednesdays before had 2; z +4.2)"
+        in page
+    )
     assert "WISMO unusual on 2026-11-04 (8 tickets, usually 2, z +4.2)" in page
     assert page.count('<th scope="row" class="text">2026-') >= 56
 
@@ -114,7 +130,9 @@ def test_an_incremental_run_is_judged_by_the_weeks_before_it(tmp_path):
 def test_other_columns_of_earlier_runs_do_not_spoil_the_page(tmp_path):
     """Where earlier runs cannot be read beside this one, its own days are all that is shown."""
     rows = make_weeks(1)
-    folder, manifest = write_run(tmp_path, "r1", rows, kept={"created_at": [str(row[4]) for row in rows]}, by=())
+    folder, manifest = write_run(
+        tmp_path, "r1", rows, kept={"created_at": [str(row[4]) for row in rows]}, by=()
+    )
     summarise_run(folder, describe(folder, manifest, len(rows)))
     page = report_of(tmp_path, "r2", rows, incremental=True)
     assert "<dd>21" in page
@@ -125,7 +143,9 @@ def test_a_page_of_nothing_new_says_so(tmp_path):
     folder, manifest = write_run(tmp_path, "r1", make_weeks(1)[:0])
     manifest = describe(folder, manifest, 0)
     manifest["parts"], manifest["counts"]["skipped"] = [], 21
-    page = write_report(folder, manifest, summarise_run(folder, manifest)).read_text(encoding="utf-8")
+    page = write_report(folder, manifest, summarise_run(folder, manifest)).read_text(
+        encoding="utf-8"
+    )
     assert "No ticket was new to this run: 21 had been labelled before" in page
     assert "vega" not in page
 
@@ -137,7 +157,11 @@ def job(tmp_path_factory, tiny_model) -> Any:
 
     folder = tmp_path_factory.mktemp("report")
     source = write_tickets(folder / "tickets.csv", 240)
-    source.write_text(source.read_text(encoding="utf-8").replace("chat", f'"{HOSTILE}"').replace("hello", f'"hello {HOSTILE}"'))
+    source.write_text(
+        source.read_text(encoding="utf-8")
+        .replace("chat", f'"{HOSTILE}"')
+        .replace("hello", f'"hello {HOSTILE}"')
+    )
     settings = RunSettings(
         source=str(source), out=folder / "out", model=str(tiny_model), engine="stub", by=("channel",), keep_text=True,
         raw_text=True, alert=("any volume > 1", "WISMO share > 99%"),
@@ -158,7 +182,11 @@ def test_the_job_writes_page_and_alerts(job):
 
 def test_nothing_breaks_out_of_the_page(job):
     """Tags in channels and messages are text, in the tables and in the data of the charts."""
-    page = (job.folder.summaries / "report.html").read_text(encoding="utf-8").replace(bundle_script(), "")
+    page = (
+        (job.folder.summaries / "report.html")
+        .read_text(encoding="utf-8")
+        .replace(bundle_script(), "")
+    )
     assert "<img" not in page
     assert page.count("</script>") == 3
     assert "default-src 'none'" in page
@@ -178,7 +206,7 @@ def test_a_report_that_fails_leaves_the_run_committed(tmp_path, stub_settings, m
     """The error is told, in one line with what to do; manifest and summaries are there."""
     told = []
 
-    class Heard(Progress):
+    class RecordingProgress(Progress):
         def warn(self, text: str) -> None:
             told.append(text)
 
@@ -186,11 +214,17 @@ def test_a_report_that_fails_leaves_the_run_committed(tmp_path, stub_settings, m
         raise RuntimeError("hello: the text of a ticket")
 
     monkeypatch.setattr("ecomintent_batch.analytics.report.write_report", fail)
-    result = run_job(stub_settings(write_tickets(tmp_path / "tickets.csv", 30), tmp_path / "out"), Heard())
+    result = run_job(
+        stub_settings(write_tickets(tmp_path / "tickets.csv", 30), tmp_path / "out"),
+        RecordingProgress(),
+    )
     assert result.folder.manifest.exists()
     assert (result.folder.summaries / "summary.md").exists()
     (line,) = told
-    assert re.fullmatch(r".*report\.html: expected to write the report, found: unexpected RuntimeError in .*tries again", line)
+    assert re.fullmatch(
+        r".*report\.html: expected to write the report, found: unexpected RuntimeError in .*tries again",
+        line,
+    )
     assert "hello" not in line
 
 

@@ -48,11 +48,17 @@ def test_the_slices_share_no_ticket_and_the_control_slice_is_random(tmp_path):
         put(tmp_path, run_id, of_run, message_hash=[str(i) for i in range(10)], model=[model] * 10)
     summaries = tmp_path / "summaries" / "run_id=r2"
     summaries.mkdir(parents=True)
-    pl.DataFrame({"day": [DAY.replace(day=3).date()], "intent": ["WISMO"]}).write_parquet(summaries / "unusual_days.parquet")
+    pl.DataFrame({"day": [DAY.replace(day=3).date()], "intent": ["WISMO"]}).write_parquet(
+        summaries / "unusual_days.parquet"
+    )
     drawn = set()
     for seed in range(20):
-        sheet = export_review(tmp_path, tmp_path / f"{seed}.csv", sizes={**SIZES, "control": 1}, seed=seed)
-        by_slice = {reason: set(group["row_number"]) for (reason,), group in sheet.group_by("reason")}
+        sheet = export_review(
+            tmp_path, tmp_path / f"{seed}.csv", sizes={**SIZES, "control": 1}, seed=seed
+        )
+        by_slice = {
+            reason: set(group["row_number"]) for (reason,), group in sheet.group_by("reason")
+        }
         (control,) = by_slice["control"]
         drawn.add(control)
         assert by_slice["disagreeing"] == {1, 2} - {control}
@@ -66,7 +72,12 @@ def test_the_slices_share_no_ticket_and_the_control_slice_is_random(tmp_path):
 
 def test_messages_come_from_the_source_and_are_no_formulas(tmp_path, out):
     """Joined by row and id; guarded in the sheet; a row of another export gets none."""
-    sheet = export_review(out, tmp_path / "review.csv", source=str(tmp_path / "tickets.csv"), sizes={**SIZES, "control": 40})
+    sheet = export_review(
+        out,
+        tmp_path / "review.csv",
+        source=str(tmp_path / "tickets.csv"),
+        sizes={**SIZES, "control": 40},
+    )
     guarded = [text for text in sheet["message"] if "refund" in text]
     assert guarded
     assert all(text.startswith("'=refund") for text in guarded)
@@ -76,13 +87,19 @@ def test_messages_come_from_the_source_and_are_no_formulas(tmp_path, out):
     assert header[:4] == ["ticket_id", "message", "label", "top_intent"]
     shifted = (tmp_path / "tickets.csv").read_text().splitlines()
     (tmp_path / "other.csv").write_text("\n".join([shifted[0], *shifted[2:]]))
-    assert set(export_review(out, tmp_path / "b.csv", source=str(tmp_path / "other.csv"), sizes=SIZES)["message"]) == {""}
+    assert set(
+        export_review(out, tmp_path / "b.csv", source=str(tmp_path / "other.csv"), sizes=SIZES)[
+            "message"
+        ]
+    ) == {""}
     assert set(export_review(out, tmp_path / "c.csv", sizes=SIZES)["message"]) == {""}
 
 
 def test_messages_that_were_kept_need_no_source(tmp_path, stub_settings):
     """With --keep-text they are in the predictions."""
-    run_job(stub_settings(write_tickets(tmp_path / "tickets.csv", 30), tmp_path / "out", keep_text=True))
+    run_job(
+        stub_settings(write_tickets(tmp_path / "tickets.csv", 30), tmp_path / "out", keep_text=True)
+    )
     sheet = export_review(tmp_path / "out", tmp_path / "review.csv", sizes=SIZES)
     assert all(sheet["message"])
 
@@ -90,10 +107,14 @@ def test_messages_that_were_kept_need_no_source(tmp_path, stub_settings):
 def test_labels_come_back(tmp_path, out):
     """Accuracy of the control slice alone; labels are spelled as the model spells them; the rest is there to train on."""
     sheet = tmp_path / "review.csv"
-    exported = export_review(out, sheet, source=str(tmp_path / "tickets.csv"), sizes={**SIZES, "control": 10})
+    exported = export_review(
+        out, sheet, source=str(tmp_path / "tickets.csv"), sizes={**SIZES, "control": 10}
+    )
     said = exported["top_intent"].to_list()
     wrong = "ACCOUNT_ISSUE" if said[0] != "ACCOUNT_ISSUE" else "WISMO"
-    fill_in(sheet, {i: wrong if i < 2 else intent.lower() for i, intent in enumerate(said) if i != 9})
+    fill_in(
+        sheet, {i: wrong if i < 2 else intent.lower() for i, intent in enumerate(said) if i != 9}
+    )
     review = import_review(out, sheet, tmp_path / "reviewed")
     control = review.slices["control"]
     expected = sum(wrong == said[i] for i in range(2)) + 7
@@ -111,11 +132,16 @@ def test_labels_come_back(tmp_path, out):
 def test_a_sheet_of_excel_comes_back_too(tmp_path, out):
     """XLSX out and in; and CSV as European spreadsheets write it."""
     export_review(out, tmp_path / "review.xlsx", source=str(tmp_path / "tickets.csv"), sizes=SIZES)
-    rows = pl.read_excel(tmp_path / "review.xlsx", infer_schema_length=0).with_columns(label=pl.lit("WISMO"))
+    rows = pl.read_excel(tmp_path / "review.xlsx", infer_schema_length=0).with_columns(
+        label=pl.lit("WISMO")
+    )
     assert len(rows) >= 4
     rows.write_excel(tmp_path / "back.xlsx")
     rows.write_csv(tmp_path / "back.csv", separator=";", include_bom=True, line_terminator="\r\n")
-    first, second = (import_review(out, tmp_path / name, tmp_path / "reviewed") for name in ("back.xlsx", "back.csv"))
+    first, second = (
+        import_review(out, tmp_path / name, tmp_path / "reviewed")
+        for name in ("back.xlsx", "back.csv")
+    )
     assert first.slices == second.slices
     assert first.by_intent["WISMO"].tickets == first.slices["control"].tickets == 4
 
@@ -125,7 +151,10 @@ def test_a_sheet_of_excel_comes_back_too(tmp_path, out):
 ])  # fmt: skip
 def test_the_interval_is_wilsons(right, tickets, lower, upper):
     """As tables of the Wilson score interval at 95 % have it."""
-    assert Score(tickets, right).bounds == (pytest.approx(lower, abs=1e-4), pytest.approx(upper, abs=1e-4))
+    assert Score(tickets, right).bounds == (
+        pytest.approx(lower, abs=1e-4),
+        pytest.approx(upper, abs=1e-4),
+    )
 
 
 @pytest.mark.parametrize(("change", "said"), [
@@ -140,7 +169,9 @@ def test_a_wrong_sheet_is_told_by_its_row(tmp_path, out, change, said):
     """One line, never the text of a ticket."""
     sheet = tmp_path / "review.csv"
     export_review(out, sheet, sizes=SIZES)
-    rows = fill_in(sheet, "WISMO").with_columns(pl.lit(value).alias(name) for name, value in change.items())
+    rows = fill_in(sheet, "WISMO").with_columns(
+        pl.lit(value).alias(name) for name, value in change.items()
+    )
     rows.write_csv(sheet)
     with pytest.raises((SourceError, RunStateError), match=said) as raised:
         import_review(out, sheet, tmp_path / "reviewed")
@@ -148,7 +179,9 @@ def test_a_wrong_sheet_is_told_by_its_row(tmp_path, out, change, said):
     assert not (tmp_path / "reviewed").exists()
 
 
-@pytest.mark.parametrize(("name", "said"), [("x.txt", r"ends in \.csv or \.xlsx"), ("there.csv", "expected a new file")])
+@pytest.mark.parametrize(
+    ("name", "said"), [("x.txt", r"ends in \.csv or \.xlsx"), ("there.csv", "expected a new file")]
+)
 def test_no_sheet_is_overwritten(tmp_path, out, name, said):
     """It may hold an afternoon's work."""
     (tmp_path / "there.csv").write_text("labels")

@@ -34,7 +34,12 @@ def out(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
         with source.open("a", encoding="utf-8") as file:
             file.write(broken)
         settings = RunSettings(
-            source=str(source), out=folder / "out", model=str(tiny_model), engine="stub", by=("channel",), max_reject_ratio=1
+            source=str(source),
+            out=folder / "out",
+            model=str(tiny_model),
+            engine="stub",
+            by=("channel",),
+            max_reject_ratio=1,
         )
         run_job(settings)
     return folder / "out"
@@ -68,7 +73,9 @@ def test_each_file_says_what_it_is(file):
     names = [part.split(":")[0] for part in header[1:]]
     assert names == ["Parameters", "Grain", "Columns"]
     body = file.read_text(encoding="utf-8")
-    for variable in set(re.findall(r"getvariable\('(\w+)'\)", body)) - set(re.findall(r"(?m)^SET VARIABLE (\w+)", body)):
+    for variable in set(re.findall(r"getvariable\('(\w+)'\)", body)) - set(
+        re.findall(r"(?m)^SET VARIABLE (\w+)", body)
+    ):
         assert variable in header[1]
     if file.name != "views.sql":
         assert len(duckdb.extract_statements(body)) == 1
@@ -79,7 +86,9 @@ def test_each_file_says_what_it_is(file):
 def test_each_query_runs_and_returns_its_columns(out, file):
     """The columns are those that the header names."""
     columns = connect(out, **VARIABLES).sql(file.read_text(encoding="utf-8")).columns
-    assert [column for column in columns if not re.search(rf"\b{column}\b", header_of(file)[3])] == []
+    assert [
+        column for column in columns if not re.search(rf"\b{column}\b", header_of(file)[3])
+    ] == []
 
 
 @pytest.mark.parametrize("file", VOLUMES, ids=lambda file: file.stem)
@@ -91,7 +100,10 @@ def test_the_volumes_count_every_ticket(out, file):
     tickets = whole.columns.index("tickets")
     assert sum(row[tickets] for row in whole.fetchall()) == 42
     connection.execute("SET VARIABLE run_id = ?", [run_id])
-    assert sum(row[tickets] for row in connection.sql(file.read_text(encoding="utf-8")).fetchall()) == 12
+    assert (
+        sum(row[tickets] for row in connection.sql(file.read_text(encoding="utf-8")).fetchall())
+        == 12
+    )
 
 
 @pytest.mark.parametrize("file", VOLUMES, ids=lambda file: file.stem)
@@ -112,8 +124,12 @@ def test_the_grain_is_kept(out, file):
 def test_the_volumes_agree_with_a_plain_count(out):
     """The same numbers as counting the rows of the predictions in Python."""
     connection = connect(out)
-    plain = Counter(intent for (intent,) in connection.sql("SELECT intent::VARCHAR FROM predictions").fetchall())
-    rows = connection.sql((ROOT / "sql" / "volume_by_intent.sql").read_text(encoding="utf-8")).fetchall()
+    plain = Counter(
+        intent for (intent,) in connection.sql("SELECT intent::VARCHAR FROM predictions").fetchall()
+    )
+    rows = connection.sql(
+        (ROOT / "sql" / "volume_by_intent.sql").read_text(encoding="utf-8")
+    ).fetchall()
     assert {row[0]: row[1] for row in rows if row[1]} == plain
     assert [row[1] for row in rows] == sorted((row[1] for row in rows), reverse=True)
 
@@ -121,8 +137,12 @@ def test_the_volumes_agree_with_a_plain_count(out):
 def test_views_read_all_runs_or_one(out):
     """predictions, rejects and runs, by a plain connection; run_id narrows each of them."""
     connection = connect(out)
-    assert connection.sql("SELECT count(*), count(DISTINCT run_id) FROM predictions").fetchone() == (42, 2)
-    runs = connection.sql("SELECT run_id, counts.predictions, counts.rejects, source FROM runs ORDER BY run_id").fetchall()
+    assert connection.sql(
+        "SELECT count(*), count(DISTINCT run_id) FROM predictions"
+    ).fetchone() == (42, 2)
+    runs = connection.sql(
+        "SELECT run_id, counts.predictions, counts.rejects, source FROM runs ORDER BY run_id"
+    ).fetchall()
     assert [row[1:3] for row in runs] == [(30, 0), (12, 2)]
     rejects = connection.sql("SELECT * FROM rejects")
     assert rejects.columns == ["run_id", *REJECTS.names]
@@ -135,8 +155,13 @@ def test_views_read_all_runs_or_one(out):
 def test_each_ticket_counts_once_where_that_is_asked(out):
     """The second run has twelve of the first one's ids: 30 tickets, 12 of them as the newer run has them."""
     connection = connect(out, latest="true")
-    assert connection.sql("SELECT count(*), count(DISTINCT ticket_id) FROM tickets").fetchone() == (30, 30)
-    newest = connection.sql("SELECT count(*) FROM tickets WHERE run_id = (SELECT max(run_id) FROM runs)").fetchone()
+    assert connection.sql("SELECT count(*), count(DISTINCT ticket_id) FROM tickets").fetchone() == (
+        30,
+        30,
+    )
+    newest = connection.sql(
+        "SELECT count(*) FROM tickets WHERE run_id = (SELECT max(run_id) FROM runs)"
+    ).fetchone()
     assert newest == (12,)
     assert connect(out).sql("SELECT count(*) FROM tickets").fetchone() == (42,)
 
@@ -145,14 +170,25 @@ def test_the_duckdb_shell_runs_the_files_as_they_are(out):
     """What the README shows: the variable, the views, a query, in the shell of DuckDB's command line."""
     shell = shutil.which("duckdb", path=str(Path(sys.executable).parent))
     assert shell, "pip install duckdb-cli, as the extra 'test' does"
-    lines = [f"SET VARIABLE out = '{out}';", ".read sql/views.sql", "SET VARIABLE time_column = 'created_at';"]
+    lines = [
+        f"SET VARIABLE out = '{out}';",
+        ".read sql/views.sql",
+        "SET VARIABLE time_column = 'created_at';",
+    ]
     lines += [f"SET VARIABLE {name} = 'channel';" for name in ("by_column", "customer_column")]
     lines += [".mode csv", *(f".read sql/{file.name}" for file in QUERIES)]
     done = subprocess.run(
-        [shell, "-batch", "-bail"], input="\n".join(lines), capture_output=True, text=True, cwd=ROOT, check=False
+        [shell, "-batch", "-bail"],
+        input="\n".join(lines),
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert "intent,tickets,share,first_choice,below_threshold,mean_confidence,as_second" in done.stdout
+    assert (
+        "intent,tickets,share,first_choice,below_threshold,mean_confidence,as_second" in done.stdout
+    )
 
 
 def test_the_glob_is_all_an_analyst_needs(out):

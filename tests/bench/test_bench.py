@@ -22,7 +22,9 @@ def test_the_message_sets_are_what_they_are_called():
     """Short ones are distinct, three in ten of the repeated were said before, the mixed have a tail; each is always the same."""
     assert len(set(make_short(5_000))) == 5_000
     assert len(set(make_repeated(1_000))) == pytest.approx(700, abs=5)
-    lengths = tokenise(open_model(None).tokenizer, SETS["mixed, 5 to 500 tokens"](2_000), 10_000).lengths
+    lengths = tokenise(
+        open_model(None).tokenizer, SETS["mixed, 5 to 500 tokens"](2_000), 10_000
+    ).lengths
     assert lengths.min() >= 5
     assert 300 < lengths.max() <= 520
     assert np.median(lengths) < 40
@@ -32,7 +34,9 @@ def test_the_message_sets_are_what_they_are_called():
 def test_operations_are_counted_from_the_config(tiny_model):
     """Products of the encoder: 2 layers of 32 x 32 x 4 and 32 x 64 x 2 a token, attention by the square of the length."""
     found = count_operations(open_model(str(tiny_model)), np.array([3, 5]))
-    assert found == pytest.approx((2 * 2 * (4 * 32 * 32 + 2 * 32 * 64) * 8 + 4 * 2 * 32 * (9 + 25)) / 1e9)
+    assert found == pytest.approx(
+        (2 * 2 * (4 * 32 * 32 + 2 * 32 * 64) * 8 + 4 * 2 * 32 * (9 + 25)) / 1e9
+    )
 
 
 @pytest.mark.slow
@@ -40,7 +44,14 @@ def test_the_bench_ends_in_json(tiny_model, monkeypatch, capsys):
     """On a small model: each set has its ways, those in fp32 agree, and cost follows from the price."""
     monkeypatch.setattr(bench, "_TOKENS_A_TURN", 600)
     monkeypatch.setattr(bench, "_MESSAGES", 90)
-    bench.run_bench(tickets=200, model=str(tiny_model), device="cpu", threads=1, hourly_price=3.6, export_fp32=export_onnx_fp32)
+    bench.run_bench(
+        tickets=200,
+        model=str(tiny_model),
+        device="cpu",
+        threads=1,
+        hourly_price=3.6,
+        export_fp32=export_onnx_fp32,
+    )
     lines = capsys.readouterr().out.splitlines()
     result = json.loads(lines[-1])
     assert {way["messages"] for way in result["ways"]} == set(SETS)

@@ -46,26 +46,61 @@ def main() -> None:
     ):
         home = Path(folder)
         source = home / "tickets.parquet"
-        pq.write_table(pa.table({"id": [str(i) for i in range(tickets)], "body": make_short(tickets)}), source)
+        pq.write_table(
+            pa.table({"id": [str(i) for i in range(tickets)], "body": make_short(tickets)}), source
+        )
         plain, flow = [], []
         for turn in range(2):
-            plain.append(_time(server, home, "ecomintent-batch", "run", str(source), "--out", str(home / f"plain-{turn}")))
+            plain.append(
+                _time(
+                    server,
+                    home,
+                    "ecomintent-batch",
+                    "run",
+                    str(source),
+                    "--out",
+                    str(home / f"plain-{turn}"),
+                )
+            )
             flow.append(
-                _time(server, home, "python", "-c", _FLOW, str(source), str(home / f"flow-{turn}"), "inline", "", "65536")
+                _time(
+                    server,
+                    home,
+                    "python",
+                    "-c",
+                    _FLOW,
+                    str(source),
+                    str(home / f"flow-{turn}"),
+                    "inline",
+                    "",
+                    "65536",
+                )
             )
         cost = min(flow) - min(plain)
         print(
-            f"plain {min(plain):.1f} s, flow {min(flow):.1f} s: {cost:+.1f} s, allowed {10 + 0.02 * min(plain):.1f} s", flush=True
+            f"plain {min(plain):.1f} s, flow {min(flow):.1f} s: {cost:+.1f} s, allowed {10 + 0.02 * min(plain):.1f} s",
+            flush=True,
         )
         seconds = {}
         for machines in (1, 2, 1, 2):
             with ray_cluster(server, machines) as cluster:
                 out = home / f"ray-{machines}-{len(list(home.iterdir()))}"
                 _time(
-                    server, home, "python", "-c", _FLOW, str(source), str(out), "ray", cluster.address, str(max(1, tickets // 20))
+                    server,
+                    home,
+                    "python",
+                    "-c",
+                    _FLOW,
+                    str(source),
+                    str(out),
+                    "ray",
+                    cluster.address,
+                    str(max(1, tickets // 20)),
                 )
             (manifest,) = (out / "runs").iterdir()
-            seconds.setdefault(machines, []).append(read_manifest(manifest)["performance"]["elapsed_s"])
+            seconds.setdefault(machines, []).append(
+                read_manifest(manifest)["performance"]["elapsed_s"]
+            )
             print(f"Ray, {machines} of one core: {seconds[machines][-1]:.1f} s", flush=True)
         print(f"two Ray workers over one: {min(seconds[1]) / min(seconds[2]):.2f}x")
 

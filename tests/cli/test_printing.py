@@ -23,7 +23,9 @@ from ecomintent_batch.runs.lifecycle import list_runs
 @pytest.fixture
 def settings(tmp_path, stub_settings):
     """A run of 40 tickets in shards of ten."""
-    return stub_settings(write_tickets(tmp_path / "tickets.csv", 40), tmp_path / "out", shard_rows=10)
+    return stub_settings(
+        write_tickets(tmp_path / "tickets.csv", 40), tmp_path / "out", shard_rows=10
+    )
 
 
 @pytest.fixture
@@ -40,7 +42,9 @@ def named_model(tiny_model, tmp_path) -> Path:
 def run_command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the command as a process of its own, so that what any library prints is seen."""
     command = [sys.executable, "-m", "ecomintent_batch", *arguments]
-    return subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=400)
+    return subprocess.run(
+        command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=400
+    )
 
 
 def test_a_log_gets_plain_lines(settings, monkeypatch, capsys):
@@ -53,7 +57,11 @@ def test_a_log_gets_plain_lines(settings, monkeypatch, capsys):
     assert "\x1b" not in err
     lines = err.splitlines()
     assert lines[1] == "columns: id ticket_id, text body, time created_at"
-    progressed = [line for line in lines if re.fullmatch(r"\d+ of \d+\+? tickets, [\d,]+/s(, [\d,]+ s left)?", line)]
+    progressed = [
+        line
+        for line in lines
+        if re.fullmatch(r"\d+ of \d+\+? tickets, [\d,]+/s(, [\d,]+ s left)?", line)
+    ]
     assert progressed[-1].startswith("40 of 40")
     assert len(lines) == 3 + len(progressed)
 
@@ -76,11 +84,19 @@ def test_no_line_of_the_volume_table_wraps(settings, named_model, monkeypatch, c
     result = run_job(settings.model_copy(update={"model": str(named_model), "threshold": 0.0}))
     terminal.print_result(result)
     table = capsys.readouterr().out.split("\n\n")[0].strip("\n").splitlines()
-    assert re.split(r"  +", table[0].strip()) == ["intent", "tickets", "share", "first choice", "of them unsure"]
+    assert re.split(r"  +", table[0].strip()) == [
+        "intent",
+        "tickets",
+        "share",
+        "first choice",
+        "of them unsure",
+    ]
     volumes = result.summary.tables["volume_by_intent"]
     assert len(table) == 1 + len(volumes)
     assert all(len(line) <= columns for line in table)
-    for line, (intent, tickets) in zip(table[1:], volumes.select("intent", "tickets").rows(), strict=True):
+    for line, (intent, tickets) in zip(
+        table[1:], volumes.select("intent", "tickets").rows(), strict=True
+    ):
         shown, *numbers = re.split(r"  +", line.strip())
         assert intent.startswith(shown.rstrip("…"))
         assert numbers[0] == str(tickets)
@@ -98,7 +114,9 @@ def test_the_result_says_where_the_files_are(settings, tmp_path, capsys):
     assert f"Predictions  {result.folder.predictions}\n" in shown
     assert f"Summaries    {result.folder.summaries}\n" in shown
     assert "Rejects" not in shown
-    query = re.search(r"^Query +duckdb -c (.*)$", shown, re.MULTILINE)[1].replace("[red]", "[[]red]")
+    query = re.search(r"^Query +duckdb -c (.*)$", shown, re.MULTILINE)[1].replace(
+        "[red]", "[[]red]"
+    )
     assert sum(count for _, count in duckdb.sql(shlex.split(query)[0]).fetchall()) == 40
 
 
@@ -130,7 +148,13 @@ def test_runs_are_listed_a_line_each(settings, monkeypatch, capsys):
 def test_json_is_the_manifest_and_nothing_else(settings):
     """--json: stdout is one JSON document, the manifest on disk."""
     done = run_command(
-        "run", settings.source, "--out", str(settings.out), "--json", ECOMINTENT_ENGINE="stub", ECOMINTENT_MODEL=settings.model
+        "run",
+        settings.source,
+        "--out",
+        str(settings.out),
+        "--json",
+        ECOMINTENT_ENGINE="stub",
+        ECOMINTENT_MODEL=settings.model,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout) == list_runs(settings.out)[0]
@@ -141,7 +165,16 @@ def test_quiet_prints_nothing_on_success(settings, engine):
     """--quiet: not a word on either stream, of ours or of the libraries that run the model."""
     model = {"ECOMINTENT_MODEL": settings.model} if engine == "torch" else {}
     done = run_command(
-        "run", settings.source, "--out", str(settings.out), "--engine", engine, "--device", "cpu", "--quiet", **model
+        "run",
+        settings.source,
+        "--out",
+        str(settings.out),
+        "--engine",
+        engine,
+        "--device",
+        "cpu",
+        "--quiet",
+        **model,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert len(list_runs(settings.out)) == 1

@@ -33,7 +33,8 @@ from ecomintent_batch.errors import OutputError, SourceError, UsageError
 from ecomintent_batch.flows import classify_tickets as module
 from ecomintent_batch.flows.classify_tickets import classify_shard, classify_tickets
 from ecomintent_batch.flows.runners import keep_one_gpu
-from ecomintent_batch.pipeline import Job, Progress, plan_job, run_job
+from ecomintent_batch.pipeline import Job, plan_job, run_job
+from ecomintent_batch.progress import Progress
 from ecomintent_batch.runs.lifecycle import RunFolder, lock_out, read_manifest
 from ecomintent_batch.settings import RunSettings
 from ecomintent_batch.storage.atomic import sha256_of
@@ -55,7 +56,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 def settings_for(out: Path, **given: Any) -> RunSettings:
     """Settings of a run in three shards without a model."""
-    return RunSettings(**{"source": str(TICKETS), "out": out, "engine": "stub", "shard_rows": 150, "by": ("channel",), **given})
+    return RunSettings(
+        **{
+            "source": str(TICKETS),
+            "out": out,
+            "engine": "stub",
+            "shard_rows": 150,
+            "by": ("channel",),
+            **given,
+        }
+    )
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +106,11 @@ def attempts_of_tasks(state: State[Any], expected: set[str]) -> dict[str, int]:
     def read() -> dict[str, int]:
         with get_client(sync_client=True) as client:
             found = client.read_task_runs(flow_run_filter=runs)
-        return {run.name: run.run_count for run in found if run.state is not None and run.state.is_final()}
+        return {
+            run.name: run.run_count
+            for run in found
+            if run.state is not None and run.state.is_final()
+        }
 
     return when_there(read, lambda found: expected <= set(found))
 
@@ -112,15 +126,28 @@ def logs_of(state: State[Any], until: str) -> str:
     return when_there(read, lambda text: until in text)
 
 
-def test_outputs_are_those_of_the_command_line(done: tuple[State[RunFolder], RunFolder], tmp_path: Path) -> None:
+def test_outputs_are_those_of_the_command_line(
+    done: tuple[State[RunFolder], RunFolder], tmp_path: Path
+) -> None:
     """Both drivers write the same predictions, summaries and manifest."""
     flow_run, command = done[1], run_job(settings_for(tmp_path)).folder
     parts = sorted(path.name for path in command.predictions.iterdir())
-    assert sorted(path.name for path in flow_run.predictions.iterdir()) == parts == [f"part-0000{i}.parquet" for i in range(3)]
+    assert (
+        sorted(path.name for path in flow_run.predictions.iterdir())
+        == parts
+        == [f"part-0000{i}.parquet" for i in range(3)]
+    )
     for part in parts:
-        tables = [pq.read_table(run.predictions / part, partitioning=None) for run in (flow_run, command)]
-        assert tables[0].drop_columns("classified_at").equals(tables[1].drop_columns("classified_at"))
-    tables_of = [{file.name: file.read_text() for file in run.summaries.glob("*.csv")} for run in (flow_run, command)]
+        tables = [
+            pq.read_table(run.predictions / part, partitioning=None) for run in (flow_run, command)
+        ]
+        assert (
+            tables[0].drop_columns("classified_at").equals(tables[1].drop_columns("classified_at"))
+        )
+    tables_of = [
+        {file.name: file.read_text() for file in run.summaries.glob("*.csv")}
+        for run in (flow_run, command)
+    ]
     assert tables_of[0] == tables_of[1]
     assert set(tables_of[0]) > {"volume_by_intent.csv", "volume_by_intent_by_channel.csv"}
     manifests = [read_manifest(run.manifest) for run in (flow_run, command)]
@@ -158,7 +185,9 @@ def test_prefect_keeps_no_ticket_text(done: tuple[State[RunFolder], RunFolder]) 
     """A task run for each shard, and neither logs nor parameters nor stored results with words of a ticket."""
     state, folder = done
     tasks = attempts_of_tasks(state, {f"classify-{shard}" for shard in SHARDS})
-    assert {name for name in tasks if name.startswith("classify")} == {f"classify-{shard}" for shard in SHARDS}
+    assert {name for name in tasks if name.startswith("classify")} == {
+        f"classify-{shard}" for shard in SHARDS
+    }
     log = logs_of(state, until=f"run {folder.run_id} is committed")
     assert "columns: id ticket_id, text subject + body, time created_at" in log
     assert "shard-00002: 100 tickets" in log
@@ -172,7 +201,9 @@ def test_prefect_keeps_no_ticket_text(done: tuple[State[RunFolder], RunFolder]) 
 
 def test_an_alert_is_an_event_and_a_warning(tmp_path: Path) -> None:
     """The server has an event with intent, numbers and days, for automations to act on; the log has its line."""
-    state = classify_tickets(settings_for(tmp_path, alert=("any volume > 0", "WISMO share > 99.9%")), return_state=True)
+    state = classify_tickets(
+        settings_for(tmp_path, alert=("any volume > 0", "WISMO share > 99.9%")), return_state=True
+    )
     run_id = state.result().run_id
     fired = json.loads((state.result().summaries / "alerts.json").read_text())
     events: Any = {"filter": {"event": {"name": ["ecomintent-batch.alert"]}}, "limit": 50}
@@ -184,7 +215,9 @@ def test_an_alert_is_an_event_and_a_warning(tmp_path: Path) -> None:
 
     found = when_there(read, lambda found: len(found) == len(fired))
     assert {event["payload"]["message"] for event in found} == {alert["message"] for alert in fired}
-    assert {event["resource"]["prefect.resource.name"] for event in found} == {alert["intent"] for alert in fired}
+    assert {event["resource"]["prefect.resource.name"] for event in found} == {
+        alert["intent"] for alert in fired
+    }
     log = logs_of(state, until=fired[-1]["message"])
     assert all(f"alert: {alert['message']}" in log for alert in fired)
 
@@ -210,7 +243,9 @@ def test_a_failing_shard_is_tried_again(tmp_path: Path, monkeypatch: pytest.Monk
     assert read_manifest(state.result().manifest)["counts"]["predictions"] == 400
     names = {f"classify-{shard}" for shard in SHARDS}
     tasks = attempts_of_tasks(state, names)
-    assert {name: tasks[name] for name in names} == {f"classify-{shard}": 1 + (shard == SHARDS[1]) for shard in SHARDS}
+    assert {name: tasks[name] for name in names} == {
+        f"classify-{shard}": 1 + (shard == SHARDS[1]) for shard in SHARDS
+    }
     assert "unexpected IsADirectoryError in files.py" in logs_of(state, until="is committed")
 
 
@@ -218,9 +253,14 @@ def test_a_broken_shard_fails_the_run_at_once(tmp_path: Path) -> None:
     """An error of ours is not tried again; the other shards end, and nothing is visible."""
     settings = settings_for(tmp_path, shard_rows=40)
     job = interrupted(settings)
-    broken, record = job.folder.shards / f"{SHARDS[0]}.parquet", job.folder.shards / "extraction.json"
+    broken, record = (
+        job.folder.shards / f"{SHARDS[0]}.parquet",
+        job.folder.shards / "extraction.json",
+    )
     broken.write_bytes(b"PAR1 broken")
-    extraction = json.loads(record.read_text())  # as if it had been written so: of an altered one the shards are made anew
+    extraction = json.loads(
+        record.read_text()
+    )  # as if it had been written so: of an altered one the shards are made anew
     extraction["sha256"][0] = sha256_of(broken)
     record.write_text(json.dumps(extraction))
     state = classify_tickets(settings, return_state=True)
@@ -230,7 +270,9 @@ def test_a_broken_shard_fails_the_run_at_once(tmp_path: Path) -> None:
     kept = f"run {job.folder.run_id} keeps 9 parts in {job.folder.staging}, of 10 shards"
     assert kept in logs_of(state, until="goes on from there")
     assert attempts_of_tasks(state, {f"classify-{SHARDS[0]}"})[f"classify-{SHARDS[0]}"] == 1
-    assert sorted(path.name for path in job.folder.parts.iterdir()) == [f"part-0000{i}.parquet" for i in range(1, 10)]
+    assert sorted(path.name for path in job.folder.parts.iterdir()) == [
+        f"part-0000{i}.parquet" for i in range(1, 10)
+    ]
     assert not list((tmp_path / "predictions").iterdir())
     with lock_out(tmp_path, 0):
         pass  # the flow has let go of OUT
@@ -272,9 +314,13 @@ def test_resume_skips_the_parts_that_are_there(tmp_path: Path) -> None:
 
 def test_a_password_is_refused_and_not_stored(tmp_path: Path) -> None:
     """The flow tells how to do without, and Prefect never sees the password."""
-    settings = settings_for(tmp_path, source="postgresql://shop:hunter2@db.example/tickets", table="tickets")
+    settings = settings_for(
+        tmp_path, source="postgresql://shop:hunter2@db.example/tickets", table="tickets"
+    )
     state = classify_tickets(settings, return_state=True)
-    with pytest.raises(UsageError, match=r"postgresql://shop:\*\*\*@db\.example/tickets: .*PGPASSWORD"):
+    with pytest.raises(
+        UsageError, match=r"postgresql://shop:\*\*\*@db\.example/tickets: .*PGPASSWORD"
+    ):
         state.result()
     with get_client(sync_client=True) as client:
         parameters = client.read_flow_run(run_id_of(state)).parameters
@@ -305,7 +351,10 @@ def test_the_form_has_every_setting() -> None:
 )
 def test_the_form_refuses_what_the_flow_would(given: dict[str, Any], is_fine: bool) -> None:
     """Prefect checks parameters against the schema before it stores them."""
-    assert is_valid({"settings": given}, classify_tickets.parameters.model_dump_for_openapi()) is is_fine
+    assert (
+        is_valid({"settings": given}, classify_tickets.parameters.model_dump_for_openapi())
+        is is_fine
+    )
 
 
 def test_the_module_runs_without_decorators(tmp_path: Path) -> None:
@@ -313,7 +362,11 @@ def test_the_module_runs_without_decorators(tmp_path: Path) -> None:
     tree = ast.parse(Path(module.__file__).read_text())
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
-            node.decorator_list = [it for it in node.decorator_list if ast.unparse(it).split("(")[0] not in ("flow", "task")]
+            node.decorator_list = [
+                it
+                for it in node.decorator_list
+                if ast.unparse(it).split("(")[0] not in ("flow", "task")
+            ]
     plain = ModuleType("plain")
     exec(compile(tree, "plain.py", "exec"), plain.__dict__)  # noqa: S102 - our own module
     assert not hasattr(plain.classify_tickets, "fn")
@@ -338,7 +391,11 @@ def test_main_prints_where_the_outputs_are(
     ("arguments", "code", "line"),
     [
         (["nope.csv"], 1, "nope.csv: expected a file, folder or glob, found nothing there"),
-        (["postgresql://shop:hunter2@db.example/tickets"], 2, "postgresql://shop:***@db.example/tickets: expected"),
+        (
+            ["postgresql://shop:hunter2@db.example/tickets"],
+            2,
+            "postgresql://shop:***@db.example/tickets: expected",
+        ),
     ],
 )
 def test_main_ends_with_one_line_and_a_code(
@@ -387,4 +444,9 @@ def test_each_worker_of_a_pool_has_a_gpu_of_its_own(
 def test_the_module_leaves_interrupts_to_python() -> None:
     """Polars takes over SIGINT when it is loaded, and a flow that waits for its shards would not hear of it."""
     code = "import sys, ecomintent_batch.flows.classify_tickets; print('polars' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        == "False\n"
+    )

@@ -21,7 +21,7 @@ from support.tickets import ROOT, write_tickets
 
 from ecomintent_batch.errors import UsageError
 from ecomintent_batch.flows.automations import end_zombies
-from ecomintent_batch.flows.deployments import Order, declare_deployments
+from ecomintent_batch.flows.deployments import DeploymentRequest, build_deployments
 from ecomintent_batch.runs.lifecycle import read_manifest
 from ecomintent_batch.settings import RunSettings
 
@@ -33,19 +33,27 @@ def test_paths_hold_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """A worker starts in a folder of its own, so source, OUT and model are made absolute; a URL stays."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model").mkdir()
-    daily, on_demand = declare_deployments(Order(RunSettings(source="exports/*.csv", out=Path("out"), model="model")))
+    daily, on_demand = build_deployments(
+        DeploymentRequest(RunSettings(source="exports/*.csv", out=Path("out"), model="model"))
+    )
     of_daily, of_file = daily.parameters["settings"], on_demand.parameters["settings"]
     assert of_daily["source"] == f"{tmp_path}/exports/*.csv"
     assert of_daily["out"] == of_file["out"] == f"{tmp_path}/out"
     assert of_daily["model"] == f"{tmp_path}/model"
-    url = declare_deployments(Order(RunSettings(source="postgresql://reader@db.example/shop", table="tickets")))[0]
+    url = build_deployments(
+        DeploymentRequest(
+            RunSettings(source="postgresql://reader@db.example/shop", table="tickets")
+        )
+    )[0]
     assert url.parameters["settings"]["source"] == "postgresql://reader@db.example/shop"
 
 
 def test_each_deployment_gets_the_settings_that_are_its_own() -> None:
     """What tells about the daily source is no default of files on demand; how to classify is."""
     settings = RunSettings(source="shop.duckdb", table="tickets", by=("channel",), threshold=0.8)
-    daily, on_demand = declare_deployments(Order(settings, cron="0 5 * * 1", timezone="Europe/Berlin", runner="process"))
+    daily, on_demand = build_deployments(
+        DeploymentRequest(settings, cron="0 5 * * 1", timezone="Europe/Berlin", runner="process")
+    )
     given = daily.parameters["settings"]
     assert given["incremental"] is True
     assert (given["table"], given["by"], given["threshold"]) == ("tickets", ["channel"], 0.8)
@@ -66,12 +74,16 @@ def test_each_deployment_gets_the_settings_that_are_its_own() -> None:
 def test_a_wrong_schedule_is_told(wrong: dict[str, str]) -> None:
     """The line names both options."""
     with pytest.raises(UsageError, match=r"--cron .* --timezone .*: expected"):
-        declare_deployments(Order(RunSettings(source="x.csv"), **wrong))  # type: ignore[arg-type]
+        build_deployments(DeploymentRequest(RunSettings(source="x.csv"), **wrong))  # type: ignore[arg-type]
 
 
 def test_a_million_tickets_make_few_tasks() -> None:
     """SQLite behind a Prefect server bears about 50 mapped tasks a run."""
-    assert -(-1_000_000 // RunSettings(source="x.csv").shard_rows) + len(("plan", "extract", "commit", "summarise")) <= 50
+    assert (
+        -(-1_000_000 // RunSettings(source="x.csv").shard_rows)
+        + len(("plan", "extract", "commit", "summarise"))
+        <= 50
+    )
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +111,9 @@ def notices(server: Server) -> Iterator[list[str]]:
     threading.Thread(target=hook.serve_forever, daemon=True).start()
     with server.client():
         block = CustomWebhookNotificationBlock(
-            name="ops", url=f"http://127.0.0.1:{hook.server_port}/", json_data={"subject": "{{subject}}", "body": "{{body}}"}
+            name="ops",
+            url=f"http://127.0.0.1:{hook.server_port}/",
+            json_data={"subject": "{{subject}}", "body": "{{body}}"},
         )
         block.save("ops")
     yield heard
@@ -111,7 +125,9 @@ def deployed(server: Server, notices: list[str], tmp_path_factory: pytest.TempPa
     """The folder in which `deploy` was called for a table of a warehouse."""
     folder = tmp_path_factory.mktemp("shop")
     with duckdb.connect(str(folder / "warehouse.duckdb")) as connection:
-        connection.execute("CREATE TABLE tickets AS FROM read_csv(?, all_varchar = true)", [str(TICKETS)])
+        connection.execute(
+            "CREATE TABLE tickets AS FROM read_csv(?, all_varchar = true)", [str(TICKETS)]
+        )
     done = server.command(
         "ecomintent-batch", "deploy", "warehouse.duckdb", "--table", "tickets", "--out", "out", "--notify",
         "custom-webhook/ops", cwd=folder, ECOMINTENT_ENGINE="stub", ECOMINTENT_SHARD_ROWS="150",
@@ -138,7 +154,11 @@ def test_a_scheduled_run_finishes(server: Server, deployed: Path, worker: Any) -
         soon = IntervalSchedule(interval=timedelta(seconds=20))
         client.update_deployment_schedule(daily.id, schedule.id, schedule=soon)
         run = wait_until(
-            lambda: next((run for run in client.read_flow_runs() if run.state_name == "Completed"), None), bool, within_s=90
+            lambda: next(
+                (run for run in client.read_flow_runs() if run.state_name == "Completed"), None
+            ),
+            bool,
+            within_s=90,
         )
         client.update_deployment_schedule(daily.id, schedule.id, active=False)
         assert run.auto_scheduled
@@ -166,7 +186,9 @@ def test_two_triggers_queue(server: Server, deployed: Path, worker: Any) -> None
     """The second waits for its turn, and the page of the later one compares it with the other."""
     settings = {"source": str(TICKETS), "out": str(deployed / "queue"), "engine": "stub"}
     runs = [server.run_of("classify-file", settings) for _ in range(2)]
-    first, second = sorted((server.wait_for(run, "Completed") for run in runs), key=lambda run: run.start_time)
+    first, second = sorted(
+        (server.wait_for(run, "Completed") for run in runs), key=lambda run: run.start_time
+    )
     assert first.end_time <= second.start_time
     with server.client() as client:
         states = [state.name for state in client.read_flow_run_states(second.id)]
@@ -185,20 +207,37 @@ def test_a_failure_is_told(server: Server, deployed: Path, worker: Any, notices:
     failed = server.wait_for(run, "Failed")
     assert "nope.csv: expected a file, folder or glob, found nothing there" in failed.state.message
     assert "nothing is kept in" in server.log_of(run, until="goes on from there")
-    wait_until(lambda: [notice for notice in notices if failed.name in notice and "expected a file" in notice], bool)
+    wait_until(
+        lambda: [
+            notice for notice in notices if failed.name in notice and "expected a file" in notice
+        ],
+        bool,
+    )
 
 
 @pytest.mark.slow
-def test_what_a_killed_worker_left_is_gone_on_with(server: Server, deployed: Path, worker: Any, notices: list[str]) -> None:
+def test_what_a_killed_worker_left_is_gone_on_with(
+    server: Server, deployed: Path, worker: Any, notices: list[str]
+) -> None:
     """Worker and flow are killed at once; the automation ends the run, and the next one finishes it with its parts."""
     with server.client() as client:  # 90 seconds of waiting are for real ones
         (automation,) = client.read_automations_by_name(end_zombies().name)
         client.update_automation(automation.id, end_zombies(after=timedelta(seconds=35)))
     out = deployed / "killed"
     source = write_tickets(deployed / "many.csv", 24_000)
-    settings = {"source": str(source), "out": str(out), "shard_rows": 2_000, "threads": 1, "dedupe": False}
+    settings = {
+        "source": str(source),
+        "out": str(out),
+        "shard_rows": 2_000,
+        "threads": 1,
+        "dedupe": False,
+    }
     dead = server.run_of("classify-file", settings)
-    parts = wait_until(lambda: sorted(out.glob("staging/*/parts/*.parquet")), lambda found: len(found) >= 2, within_s=60)
+    parts = wait_until(
+        lambda: sorted(out.glob("staging/*/parts/*.parquet")),
+        lambda found: len(found) >= 2,
+        within_s=60,
+    )
     stop([worker], signal.SIGKILL)
     before = {part.name: (part.stat().st_ino, part.stat().st_mtime_ns) for part in parts}
     assert not list(out.glob("predictions/*"))
@@ -216,19 +255,33 @@ def test_what_a_killed_worker_left_is_gone_on_with(server: Server, deployed: Pat
     assert {name: after[name] for name in before} == before
     manifest = read_manifest(out / "runs" / f"{parts[0].parent.parent.name}.json")
     assert (manifest["resumed"], manifest["counts"]["predictions"]) == (True, 24_000)
-    wait_until(lambda: [notice for notice in notices if ended.name in notice and "heartbeats stopped" in notice], bool)
+    wait_until(
+        lambda: [
+            notice for notice in notices if ended.name in notice and "heartbeats stopped" in notice
+        ],
+        bool,
+    )
 
 
 @pytest.mark.slow
 def test_sqlite_bears_forty_shards(server: Server, deployed: Path, worker: Any) -> None:
     """A run near the most tasks that SQLite bears ends well, with each task told to the server and no lock in its log."""
-    settings = {"source": str(TICKETS), "out": str(deployed / "forty"), "engine": "stub", "shard_rows": 10}
+    settings = {
+        "source": str(TICKETS),
+        "out": str(deployed / "forty"),
+        "engine": "stub",
+        "shard_rows": 10,
+    }
     run = server.run_of("classify-file", settings)
     server.wait_for(run, "Completed", within_s=120)
     with server.client() as client:
         of_run = FlowRunFilter(id=FlowRunFilterId(any_=[run]))
         tasks = wait_until(
-            lambda: [task for task in client.read_task_runs(flow_run_filter=of_run) if task.state_name == "Completed"],
+            lambda: [
+                task
+                for task in client.read_task_runs(flow_run_filter=of_run)
+                if task.state_name == "Completed"
+            ],
             lambda found: len(found) == 44,
         )
     assert {task.name for task in tasks} >= {f"classify-shard-{shard:05d}" for shard in range(40)}
@@ -244,7 +297,10 @@ def test_serve_runs_without_a_worker(server: Server, deployed: Path) -> None:
             cwd=deployed, ECOMINTENT_ENGINE="stub",
         )  # fmt: skip
         try:
-            run = server.run_of("classify-file", {"source": str(TICKETS), "out": str(deployed / "served"), "engine": "stub"})
+            run = server.run_of(
+                "classify-file",
+                {"source": str(TICKETS), "out": str(deployed / "served"), "engine": "stub"},
+            )
             server.wait_for(run, "Completed")
         finally:
             stop([serving], signal.SIGINT)
@@ -256,7 +312,9 @@ def test_serve_runs_without_a_worker(server: Server, deployed: Path) -> None:
 def test_prefect_reads_the_same_file(server: Server, tmp_path: Path) -> None:
     """`prefect deploy` of prefect.yaml registers what `ecomintent-batch deploy` does."""
     file = str(ROOT / "flows" / "prefect.yaml")
-    server.command("ecomintent-batch", "deploy", "warehouse.duckdb", "--table", "tickets", cwd=tmp_path)
+    server.command(
+        "ecomintent-batch", "deploy", "warehouse.duckdb", "--table", "tickets", cwd=tmp_path
+    )
     with server.client() as client:
         ours = [client.read_deployment_by_name(name) for name in BOTH]
     server.command(
@@ -266,9 +324,19 @@ def test_prefect_reads_the_same_file(server: Server, tmp_path: Path) -> None:
     with server.client() as client:
         theirs = [client.read_deployment_by_name(name) for name in BOTH]
     for one, other in zip(ours, theirs, strict=True):
-        for same in ("entrypoint", "description", "tags", "pull_steps", "job_variables", "work_pool_name", "concurrency_options"):
+        for same in (
+            "entrypoint",
+            "description",
+            "tags",
+            "pull_steps",
+            "job_variables",
+            "work_pool_name",
+            "concurrency_options",
+        ):
             assert getattr(one, same) == getattr(other, same)
         settings = one.parameters["settings"]
-        assert settings.pop("out") == str(tmp_path / "ecomintent-out")  # the default, in the folder of the pull step
+        assert settings.pop("out") == str(
+            tmp_path / "ecomintent-out"
+        )  # the default, in the folder of the pull step
         assert settings == other.parameters["settings"]
         assert [it.schedule for it in one.schedules] == [it.schedule for it in other.schedules]

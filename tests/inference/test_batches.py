@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecomintent_batch.inference import batches as batching
-from ecomintent_batch.inference.batches import Encodings, collate, make_loader, padding_ratio, plan_batches, tokenise
+from ecomintent_batch.inference.batches import (
+    Encodings,
+    collate,
+    make_loader,
+    padding_ratio,
+    plan_batches,
+    tokenise,
+)
 from ecomintent_batch.inference.engines import ModelFolder
 
 LENGTHS = st.lists(st.integers(1, 700), max_size=300)
@@ -24,7 +31,11 @@ def encodings_of(rows: list[list[int]]) -> Encodings:
     """Put rows of ids back to back."""
     lengths = np.array([len(row) for row in rows], np.int64)
     starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
-    return Encodings(np.array([token for row in rows for token in row], np.int32), starts, lengths.astype(np.int32))
+    return Encodings(
+        np.array([token for row in rows for token in row], np.int32),
+        starts,
+        lengths.astype(np.int32),
+    )
 
 
 @given(lengths=LENGTHS, max_tokens=st.integers(8, 2000), max_rows=st.integers(1, 64))
@@ -41,7 +52,8 @@ def test_batches_are_a_permutation_within_the_budget(lengths, max_tokens, max_ro
 
 
 @given(
-    rows=st.lists(st.lists(st.integers(1, 999), min_size=1, max_size=30), min_size=1, max_size=60), max_tokens=st.integers(8, 90)
+    rows=st.lists(st.lists(st.integers(1, 999), min_size=1, max_size=30), min_size=1, max_size=60),
+    max_tokens=st.integers(8, 90),
 )
 def test_scattering_batches_restores_the_order(rows, max_tokens):
     """What is computed batch by batch and written to the batch's indices stands in message order."""
@@ -53,7 +65,10 @@ def test_scattering_batches_restores_the_order(rows, max_tokens):
     assert sums.tolist() == [sum(row) for row in rows]
 
 
-@given(rows=st.lists(st.lists(st.integers(1, 999), min_size=1, max_size=30), min_size=1, max_size=20), pad_id=st.integers(0, 9))
+@given(
+    rows=st.lists(st.lists(st.integers(1, 999), min_size=1, max_size=30), min_size=1, max_size=20),
+    pad_id=st.integers(0, 9),
+)
 def test_collate_equals_a_plain_loop(rows, pad_id):
     """The flat gather gives what padding row by row gives, in any order of rows."""
     indices = np.arange(len(rows), dtype=np.int64)[::-1]
@@ -68,9 +83,14 @@ def test_the_loader_yields_the_collated_batches():
     """The DataLoader's tensors are those of `collate`, batch for batch."""
     encodings = encodings_of([[5] * n for n in (3, 9, 1, 4, 4, 12)])
     batches = plan_batches(encodings.lengths, max_tokens=12)
-    loaded = [(ids.tolist(), mask.tolist()) for ids, mask in make_loader(encodings, batches, 0, pin_memory=False)]
+    loaded = [
+        (ids.tolist(), mask.tolist())
+        for ids, mask in make_loader(encodings, batches, 0, pin_memory=False)
+    ]
     assert len(batches) > 2
-    assert loaded == [tuple(array.tolist() for array in collate(encodings, batch, 0)) for batch in batches]
+    assert loaded == [
+        tuple(array.tolist() for array in collate(encodings, batch, 0)) for batch in batches
+    ]
 
 
 def test_a_message_within_the_limit_is_whole(tokenizer):
@@ -79,7 +99,9 @@ def test_a_message_within_the_limit_is_whole(tokenizer):
     encodings = tokenise(tokenizer, messages, max_length=8)
     assert encodings.n_tokens.tolist() == [2, 6, 8]
     assert not encodings.is_truncated.any()
-    assert encodings.ids.tolist() == [token for message in messages for token in tokenizer.encode(message).ids]
+    assert encodings.ids.tolist() == [
+        token for message in messages for token in tokenizer.encode(message).ids
+    ]
 
 
 def test_a_long_message_keeps_its_closing_token(tokenizer):
@@ -88,7 +110,10 @@ def test_a_long_message_keeps_its_closing_token(tokenizer):
     assert encodings.n_tokens.tolist() == [3, 9]
     assert encodings.lengths.tolist() == [3, 8]
     assert encodings.is_truncated.tolist() == [False, True]
-    assert encodings.ids[encodings.starts[1] :].tolist() == [*tokenizer.encode("where is my order a a").ids[:7], 3]
+    assert encodings.ids[encodings.starts[1] :].tolist() == [
+        *tokenizer.encode("where is my order a a").ids[:7],
+        3,
+    ]
 
 
 def test_a_tail_behind_a_very_long_word_is_not_lost_in_silence(tokenizer):

@@ -25,7 +25,16 @@ from ecomintent_batch.inference.engines import load_engine, open_model
 from ecomintent_batch.schema import output_names, prediction_schema, probability_column
 from ecomintent_batch.storage.atomic import write_parquet
 
-TEXTS = ["where is my order", None, "  \n\t ", "!!! ?", "refund", "where is my order", "cancel 😀", "refund"]
+TEXTS = [
+    "where is my order",
+    None,
+    "  \n\t ",
+    "!!! ?",
+    "refund",
+    "where is my order",
+    "cancel 😀",
+    "refund",
+]
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +72,9 @@ def logits_of(*probabilities: list[float]) -> np.ndarray:
 
 def test_the_columns_are_those_of_the_contract(model, tmp_path):
     """Names, order and types stand in DESIGN, section 4; dashboards hold on to them."""
-    shard = write_shard(tmp_path, TEXTS, channel=pa.array(["chat"] * 8), orders=pa.array([3] * 8, pa.int16()))
+    shard = write_shard(
+        tmp_path, TEXTS, channel=pa.array(["chat"] * 8), orders=pa.array([3] * 8, pa.int16())
+    )
     part = label(shard, model, ClassifyOptions(keep_text=True))
     text = pa.dictionary(pa.int32(), pa.string())
     expected = [
@@ -93,7 +104,9 @@ def test_tickets_without_words_are_empty(model, tmp_path):
         "below_threshold",
         *map(probability_column, NINE),
     ):
-        assert [value is None for value in part[name]] == [status == "empty" for status in part["status"]], name
+        assert [value is None for value in part[name]] == [
+            status == "empty" for status in part["status"]
+        ], name
     assert part["intent"][1:4] == ["OTHER"] * 3
     assert part["n_tokens"][:5] == [6, 0, 0, 0, 3]
     assert not any(part["is_multi_intent"][1:4])
@@ -104,7 +117,9 @@ def test_tickets_without_words_are_empty(model, tmp_path):
 def test_probabilities_add_up_to_one_and_name_the_first_two(model, tmp_path):
     """Each row of prob_* sums to 1; confidence is their maximum, second_confidence the next."""
     part = label(write_shard(tmp_path, TEXTS[4:]), model)
-    probabilities = np.column_stack([part.column(probability_column(name)).to_numpy() for name in NINE])
+    probabilities = np.column_stack(
+        [part.column(probability_column(name)).to_numpy() for name in NINE]
+    )
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
     ranked = -np.sort(-probabilities, axis=1)
     np.testing.assert_array_equal(part.column("confidence").to_numpy(), ranked[:, 0])
@@ -115,7 +130,12 @@ def test_probabilities_add_up_to_one_and_name_the_first_two(model, tmp_path):
 def test_the_threshold_decides_who_is_routed(model, tmp_path):
     """At the threshold a ticket keeps its first choice, under it it is OTHER; the first choice stays readable."""
     shard = write_shard(tmp_path, ["a", "b", "c"])
-    part = label(shard, model, ClassifyOptions(threshold=0.7), logits_of([0.7001, 0.2], [0.6999, 0.2], [0.1, 0.85])).to_pydict()
+    part = label(
+        shard,
+        model,
+        ClassifyOptions(threshold=0.7),
+        logits_of([0.7001, 0.2], [0.6999, 0.2], [0.1, 0.85]),
+    ).to_pydict()
     assert part["intent"] == ["WISMO", "OTHER", "RETURN_REQUEST"]
     assert part["below_threshold"] == [False, True, False]
     assert part["top_intent"] == ["WISMO", "WISMO", "RETURN_REQUEST"]
@@ -126,7 +146,9 @@ def test_the_threshold_decides_who_is_routed(model, tmp_path):
 
 def test_a_strong_runner_up_makes_a_multi_intent(model, tmp_path):
     """Without a trained signal the second probability decides, at 0.30."""
-    part = label(write_shard(tmp_path, ["a", "b"]), model, None, logits_of([0.6, 0.31], [0.6, 0.29])).to_pydict()
+    part = label(
+        write_shard(tmp_path, ["a", "b"]), model, None, logits_of([0.6, 0.31], [0.6, 0.29])
+    ).to_pydict()
     assert part["is_multi_intent"] == [True, False]
 
 
@@ -135,9 +157,13 @@ def test_a_trained_multi_intent_signal_wins_and_never_marks_what_was_not_scored(
     from support.tickets import save_tiny_model
 
     folder = save_tiny_model(tmp_path / "model", "distilbert", NINE)
-    (folder / "calibration.json").write_text('{"multi_intent": {"coefficients": [-10, 0, 0, 0], "intercept": 5}}')
+    (folder / "calibration.json").write_text(
+        '{"multi_intent": {"coefficients": [-10, 0, 0, 0], "intercept": 5}}'
+    )
     shard = write_shard(tmp_path, ["a", "b", None])
-    part = label(shard, open_model(str(folder)), None, logits_of([0.45, 0.1], [0.6, 0.39])).to_pydict()
+    part = label(
+        shard, open_model(str(folder)), None, logits_of([0.45, 0.1], [0.6, 0.39])
+    ).to_pydict()
     assert part["is_multi_intent"] == [True, False, False]
 
 
@@ -157,7 +183,10 @@ def test_dedupe_changes_the_work_and_not_the_part(model, tmp_path):
     once, each = (ClassifyOptions(dedupe=dedupe, keep_text=True) for dedupe in (True, False))
     assert len(prepare_shard(shard, model, once).to_score) == 3
     assert len(prepare_shard(shard, model, each).to_score) == 15
-    a, b = (label(shard, model, options).drop_columns("classified_at").to_pylist() for options in (once, each))
+    a, b = (
+        label(shard, model, options).drop_columns("classified_at").to_pylist()
+        for options in (once, each)
+    )
     assert a == b
 
 
@@ -177,15 +206,21 @@ def test_the_message_is_kept_on_demand_and_hashed_always(model, tmp_path):
     assert "message" not in label(shard, model).column_names
     part = label(shard, model, ClassifyOptions(keep_text=True)).to_pydict()
     assert part["message"] == ["where is", "where is", "refund"]
-    assert part["message_hash"] == [hashlib.blake2b(text.encode(), digest_size=16).hexdigest() for text in part["message"]]
+    assert part["message_hash"] == [
+        hashlib.blake2b(text.encode(), digest_size=16).hexdigest() for text in part["message"]
+    ]
 
 
 def test_truncation_is_flagged_by_the_limit_asked_for(model, tmp_path):
     """max_length under the model's own cuts; the tokens are counted before the cut."""
-    part = label(write_shard(tmp_path, ["a " * 20, "a"]), model, ClassifyOptions(max_length=8)).to_pydict()
+    part = label(
+        write_shard(tmp_path, ["a " * 20, "a"]), model, ClassifyOptions(max_length=8)
+    ).to_pydict()
     assert part["is_truncated"] == [True, False]
     assert part["n_tokens"] == [22, 3]
-    longer = label(write_shard(tmp_path, ["a " * 80]), model, ClassifyOptions(max_length=500)).to_pydict()
+    longer = label(
+        write_shard(tmp_path, ["a " * 80]), model, ClassifyOptions(max_length=500)
+    ).to_pydict()
     assert longer["is_truncated"] == [True]  # the model has 64 positions
 
 
@@ -206,7 +241,9 @@ def test_a_torn_shard_is_an_error_of_one_line(model, tmp_path):
 
 def test_statuses_and_models_are_counted_over_parts(model, tmp_path):
     """The manifest's counts come from the parts on disk."""
-    part = write_part(label(write_shard(tmp_path, TEXTS), model), tmp_path, tmp_path / "shard-00000.parquet")
+    part = write_part(
+        label(write_shard(tmp_path, TEXTS), model), tmp_path, tmp_path / "shard-00000.parquet"
+    )
     assert part.name == "part-00000.parquet"
     assert count_labelled([part, part]) == ({"ok": 10, "empty": 6}, 0, ["tiny@0123"])
 
@@ -232,7 +269,8 @@ def test_a_kept_status_stands_beside_the_job_s(model, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "column"), [("WISMO", "prob_wismo"), (" Where is it? ", "prob_where_is_it_"), ("größe", "prob_größe")]
+    ("name", "column"),
+    [("WISMO", "prob_wismo"), (" Where is it? ", "prob_where_is_it_"), ("größe", "prob_größe")],
 )
 def test_a_label_names_its_probability_column(name, column):
     """Lower case, and one underscore for what is no letter or digit."""
@@ -242,7 +280,11 @@ def test_a_label_names_its_probability_column(name, column):
 
 def test_languages_that_the_model_does_not_know_are_told_apart(tmp_path, tiny_model):
     """They keep their probabilities and get the intent OTHER, unless any language will do; a model may name none."""
-    texts = ["wo bleibt meine Bestellung, ich warte seit drei Wochen", "where is my order, i have been waiting", "hm"]
+    texts = [
+        "wo bleibt meine Bestellung, ich warte seit drei Wochen",
+        "where is my order, i have been waiting",
+        "hm",
+    ]
     shard = write_shard(tmp_path, texts)
     found = {}
     for known, any_language in ((("en",), False), (("en",), True), ((), False)):

@@ -15,7 +15,12 @@ from support.tickets import NINE, ROOT, save_tiny_model
 
 from ecomintent_batch.errors import DeviceError, ModelError
 from ecomintent_batch.inference.batches import collate, plan_batches, tokenise
-from ecomintent_batch.inference.classify import ClassifyOptions, label_shard, prepare_shard, score_shard
+from ecomintent_batch.inference.classify import (
+    ClassifyOptions,
+    label_shard,
+    prepare_shard,
+    score_shard,
+)
 from ecomintent_batch.inference.engines import ModelFolder, load_engine, open_model
 from ecomintent_batch.inference.engines.first_token import read_first_token_only
 from ecomintent_batch.inference.engines.onnx_cpu import OnnxEngine
@@ -35,7 +40,9 @@ def score(engine, model, messages, *, max_tokens=None, order=None, advance=lambd
     order = np.arange(len(messages)) if order is None else order
     encodings = tokenise(model.tokenizer, [messages[i] for i in order], model.max_length)
     logits = np.empty((len(messages), len(model.labels)), np.float32)
-    logits[order] = engine.score(encodings, plan_batches(encodings.lengths, max_tokens or engine.max_batch_tokens), advance)
+    logits[order] = engine.score(
+        encodings, plan_batches(encodings.lengths, max_tokens or engine.max_batch_tokens), advance
+    )
     return logits
 
 
@@ -67,16 +74,30 @@ def test_torch_equals_the_forward_of_transformers(architecture, tmp_path):
     folder = save_tiny_model(tmp_path / architecture, architecture, NINE)
     model = open_model(str(folder))
     assert model.max_length == (62 if architecture == "roberta" else 64)
-    found = score(TorchEngine(model, device=torch.device("cpu"), threads=2, max_batch_tokens=96), model, MESSAGES)
+    found = score(
+        TorchEngine(model, device=torch.device("cpu"), threads=2, max_batch_tokens=96),
+        model,
+        MESSAGES,
+    )
     fast = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
-    reference = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    reference = AutoModelForSequenceClassification.from_pretrained(
+        folder, dtype=torch.float32
+    ).eval()
     for message, logits in zip(MESSAGES, found, strict=True):
-        inputs = fast(message, truncation=True, max_length=model.max_length, return_tensors="pt", return_token_type_ids=False)
+        inputs = fast(
+            message,
+            truncation=True,
+            max_length=model.max_length,
+            return_tensors="pt",
+            return_token_type_ids=False,
+        )
         with torch.inference_mode():
             np.testing.assert_allclose(logits, reference(**inputs).logits[0].numpy(), atol=1e-4)
 
 
-@pytest.mark.parametrize(("architecture", "tokens"), [("bert", 1), ("distilbert", 7), ("roberta", 7)])
+@pytest.mark.parametrize(
+    ("architecture", "tokens"), [("bert", 1), ("distilbert", 7), ("roberta", 7)]
+)
 def test_the_last_layer_of_a_bert_computes_the_first_token_alone(architecture, tokens, tmp_path):
     """A padded batch gives the logits that it gave before, from one token of the last layer where the network is a BERT."""
     from transformers import AutoModelForSequenceClassification
@@ -87,7 +108,9 @@ def test_the_last_layer_of_a_bert_computes_the_first_token_alone(architecture, t
     mask[1, 4:] = 0
     with torch.inference_mode():
         before = network(input_ids=ids, attention_mask=mask).logits
-        found = read_first_token_only(network)(input_ids=ids, attention_mask=mask, output_hidden_states=False)
+        found = read_first_token_only(network)(
+            input_ids=ids, attention_mask=mask, output_hidden_states=False
+        )
         last = getattr(network, architecture)(input_ids=ids, attention_mask=mask).last_hidden_state
     torch.testing.assert_close(found.logits, before)
     assert last.shape[1] == tokens
@@ -99,26 +122,37 @@ def test_torch_does_not_depend_on_batches_threads_or_order(tiny, max_tokens):
     usual = score(load_engine(tiny, engine="torch", device="cpu", threads=2), tiny, MESSAGES)
     engine = load_engine(tiny, engine="torch", device="cpu", threads=1)
     shuffled = np.random.default_rng(0).permutation(len(MESSAGES))
-    np.testing.assert_allclose(score(engine, tiny, MESSAGES, max_tokens=max_tokens, order=shuffled), usual, atol=1e-5)
+    np.testing.assert_allclose(
+        score(engine, tiny, MESSAGES, max_tokens=max_tokens, order=shuffled), usual, atol=1e-5
+    )
 
 
 def test_onnx_does_not_depend_on_threads_or_order(sample):
     """The same batches give the same numbers from one thread as from three, and in any order of distinct lengths."""
     model = open_model(None)
     one, three = (load_engine(model, engine="onnx", threads=threads) for threads in (1, 3))
-    by_length = {len(ids): i for i, ids in enumerate(encoding.ids for encoding in model.tokenizer.encode_batch_fast(sample))}
+    by_length = {
+        len(ids): i
+        for i, ids in enumerate(
+            encoding.ids for encoding in model.tokenizer.encode_batch_fast(sample)
+        )
+    }
     messages = [sample[i] for i in by_length.values()]
     usual = score(one, model, messages, max_tokens=256)
     assert len(messages) > 20
     np.testing.assert_array_equal(score(three, model, messages, max_tokens=256), usual)
-    np.testing.assert_array_equal(score(three, model, messages, max_tokens=256, order=np.arange(len(messages))[::-1]), usual)
+    np.testing.assert_array_equal(
+        score(three, model, messages, max_tokens=256, order=np.arange(len(messages))[::-1]), usual
+    )
 
 
 def test_int8_keeps_the_labels_of_fp32(sample):
     """Where fp32 is sure of an intent, int8 says the same; and all its probabilities lie near."""
     model = open_model(None)
     int8 = model.to_probabilities(score(load_engine(model, engine="onnx"), model, sample))
-    fp32 = model.to_probabilities(score(load_engine(model, engine="torch", device="cpu"), model, sample))
+    fp32 = model.to_probabilities(
+        score(load_engine(model, engine="torch", device="cpu"), model, sample)
+    )
     sure = fp32.max(axis=1) >= 0.7
     assert sure.sum() >= 30
     assert (int8.argmax(axis=1) == fp32.argmax(axis=1))[sure].mean() >= 0.97
@@ -129,9 +163,14 @@ def test_int8_keeps_the_labels_of_fp32(sample):
 @pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler")
 def test_a_compiled_engine_gives_the_same(tiny):
     """Batches of several shapes; the engine says that it is compiled."""
-    plain, compiled = (load_engine(tiny, engine="torch", device="cpu", threads=1, compiled=flag) for flag in (False, True))
+    plain, compiled = (
+        load_engine(tiny, engine="torch", device="cpu", threads=1, compiled=flag)
+        for flag in (False, True)
+    )
     np.testing.assert_allclose(
-        score(compiled, tiny, MESSAGES, max_tokens=64), score(plain, tiny, MESSAGES, max_tokens=64), atol=1e-4
+        score(compiled, tiny, MESSAGES, max_tokens=64),
+        score(plain, tiny, MESSAGES, max_tokens=64),
+        atol=1e-4,
     )
     assert compiled.description == "torch float32 compiled on cpu, 1 threads"
 
@@ -141,7 +180,9 @@ def test_only_torch_can_be_compiled(tiny, monkeypatch):
     with pytest.raises(DeviceError, match="--compile: expected --engine torch, found onnx"):
         load_engine(open_model(None), device="cpu", compiled=True)
     monkeypatch.setattr(torch, "compile", lambda network, dynamic: lambda **inputs: 1 / 0)
-    with pytest.raises(ModelError, match=r"a C\+\+ compiler that torch.compile can use, found: ZeroDivisionError"):
+    with pytest.raises(
+        ModelError, match=r"a C\+\+ compiler that torch.compile can use, found: ZeroDivisionError"
+    ):
         load_engine(tiny, engine="torch", device="cpu", compiled=True)
 
 
@@ -149,7 +190,13 @@ def test_only_torch_can_be_compiled(tiny, monkeypatch):
 def test_advance_counts_every_message(tiny, engine):
     """Progress adds up to the messages, whatever the batches."""
     heard: list[int] = []
-    score(load_engine(tiny, engine=engine, device="cpu"), tiny, MESSAGES, max_tokens=64, advance=heard.append)
+    score(
+        load_engine(tiny, engine=engine, device="cpu"),
+        tiny,
+        MESSAGES,
+        max_tokens=64,
+        advance=heard.append,
+    )
     assert sum(heard) == len(MESSAGES)
     assert len(heard) > 1
 
@@ -169,7 +216,9 @@ def test_out_of_memory_halves_the_batch(tiny):
     """A batch that does not fit is scored in pieces, with the same numbers."""
     engine = SmallMemory(tiny, device=torch.device("cpu"), threads=1)
     np.testing.assert_allclose(
-        score(engine, tiny, MESSAGES), score(load_engine(tiny, engine="torch", device="cpu"), tiny, MESSAGES), atol=1e-5
+        score(engine, tiny, MESSAGES),
+        score(load_engine(tiny, engine="torch", device="cpu"), tiny, MESSAGES),
+        atol=1e-5,
     )
 
 
@@ -201,13 +250,17 @@ def test_a_row_that_never_fits_is_an_error_and_the_rest_labelled(tiny, tmp_path)
     engine.tokens_that_fit = 40
     shard = tmp_path / "shard-00000.parquet"
     texts = ["where is my order", "my order " * 60, "hello"]
-    write_parquet(pa.table({"ticket_id": ["1", "2", "3"], "row_number": [0, 1, 2], "_text_0": texts}), shard)
+    write_parquet(
+        pa.table({"ticket_id": ["1", "2", "3"], "row_number": [0, 1, 2], "_text_0": texts}), shard
+    )
     prepared = prepare_shard(shard, tiny, ClassifyOptions())
     logits, _ = score_shard(prepared, engine, lambda tickets: None)
     part = label_shard(prepared, logits, tiny, "m", ClassifyOptions(threshold=0.0)).to_pydict()
     assert part["status"] == ["ok", "error", "ok"]
     assert part["intent"][1] == "OTHER"
-    assert [part[name][1] for name in ("top_intent", "confidence", "below_threshold", "prob_wismo")] == [None] * 4
+    assert [
+        part[name][1] for name in ("top_intent", "confidence", "below_threshold", "prob_wismo")
+    ] == [None] * 4
     assert None not in (part["top_intent"][0], part["confidence"][2])
 
 
@@ -248,12 +301,22 @@ def poisoned(request, tiny):
 def test_a_message_that_breaks_the_engine_costs_no_other(poisoned):
     """Its row is NaN, which becomes the status error; the rest of its batch is scored as without it."""
     engine, model = poisoned
-    messages = ["where is my order", "hello", POISON, "cancel the order", POISON, "my size", "a refund"]
+    messages = [
+        "where is my order",
+        "hello",
+        POISON,
+        "cancel the order",
+        POISON,
+        "my size",
+        "a refund",
+    ]
     found = score(engine, model, messages)
     assert np.isnan(found).all(axis=1).tolist() == [message == POISON for message in messages]
     sound = [message for message in messages if message != POISON]
     # Dynamic int8 rounds by what else is in the batch.
-    np.testing.assert_allclose(found[~np.isnan(found).all(axis=1)], score(engine, model, sound), atol=1)
+    np.testing.assert_allclose(
+        found[~np.isnan(found).all(axis=1)], score(engine, model, sound), atol=1
+    )
 
 
 def test_an_engine_that_scores_nothing_is_an_error(poisoned):
@@ -271,7 +334,9 @@ def test_cuda_agrees_with_cpu(sample):
     model = open_model(None)
     cuda = load_engine(model)
     assert "cuda" in cuda.description
-    expected = model.to_probabilities(score(load_engine(model, engine="torch", device="cpu"), model, sample))
+    expected = model.to_probabilities(
+        score(load_engine(model, engine="torch", device="cpu"), model, sample)
+    )
     found = model.to_probabilities(score(cuda, model, sample))
     sure = expected.max(axis=1) >= 0.7
     assert (found.argmax(axis=1) == expected.argmax(axis=1))[sure].all()
@@ -301,7 +366,9 @@ def test_a_device_that_is_not_there_is_an_error(engine, device, expected):
 def change_config(folder: Path, **changes) -> None:
     """Change keys of config.json; None drops one."""
     config = json.loads((folder / "config.json").read_text()) | changes
-    (folder / "config.json").write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
+    (folder / "config.json").write_text(
+        json.dumps({key: value for key, value in config.items() if value is not None})
+    )
 
 
 @pytest.mark.parametrize(("spoil", "expected"), [
@@ -333,7 +400,11 @@ def test_a_name_that_is_no_folder_is_refused(name):
 def keep_only(folder: Path, *prefixes: str) -> None:
     """Drop the weights that do not begin with one of the prefixes."""
     file = folder / "model.safetensors"
-    weights = {name: tensor.clone() for name, tensor in load_file(file).items() if name.startswith(prefixes)}
+    weights = {
+        name: tensor.clone()
+        for name, tensor in load_file(file).items()
+        if name.startswith(prefixes)
+    }
     save_file(weights, file, metadata={"format": "pt"})
 
 
@@ -388,7 +459,9 @@ def test_onnx_needs_its_file_and_its_labels(copy_of_tiny):
     ({"model_type": "bert", "max_position_embeddings": 512}, 10**30, 512),
     ({"model_type": "xlnet"}, None, 512),
 ])  # fmt: skip
-def test_max_length_is_what_the_positions_and_the_tokenizer_allow(tmp_path, config, named, expected):
+def test_max_length_is_what_the_positions_and_the_tokenizer_allow(
+    tmp_path, config, named, expected
+):
     """RoBERTa loses two positions, and the shorter of the two limits holds."""
     (tmp_path / "config.json").write_text(json.dumps(config))
     if named is not None:

@@ -30,7 +30,9 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ECOMINTENT_ENGINE", "stub")
 
 
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+def call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str
+) -> tuple[int, str, str]:
     """Call the command as the shell does; return exit code, stdout and stderr."""
     monkeypatch.setattr(sys, "argv", ["ecomintent-batch", *arguments])
     with pytest.raises(SystemExit) as stopped:
@@ -73,7 +75,9 @@ def parquet(cut: int) -> Case:
 
 def badly_encoded_parquet(folder: Path) -> list[str]:
     """Make a case: a Parquet file whose writer did not know UTF-8."""
-    bodies = pa.StringArray.from_buffers(1, pa.py_buffer(b"\0\0\0\0\x09\0\0\0"), pa.py_buffer(b"secret \xff\xfe"))
+    bodies = pa.StringArray.from_buffers(
+        1, pa.py_buffer(b"\0\0\0\0\x09\0\0\0"), pa.py_buffer(b"secret \xff\xfe")
+    )
     pq.write_table(pa.table({"id": ["1"], "body": bodies}), folder / "t.parquet")
     return [str(folder / "t.parquet")]
 
@@ -93,62 +97,182 @@ def folder_without_tickets(folder: Path) -> list[str]:
 
 
 CASES: dict[str, tuple[Case, int, str]] = {
-    "missing file": (lambda folder: [str(folder / "nope.csv")], 1, "nope.csv: expected a file, folder or glob, found nothing"),
+    "missing file": (
+        lambda folder: [str(folder / "nope.csv")],
+        1,
+        "nope.csv: expected a file, folder or glob, found nothing",
+    ),
     "unreadable file": (unreadable, 1, "t.csv: expected a readable file, found: "),
     "empty file": (file(b""), 1, "tickets.csv: expected tickets, found an empty file"),
     "header only": (file("ticket_id,body\n"), 1, "tickets.csv: expected tickets, found none"),
-    "no row that can be read": (file("ticket_id,body\nsecret\n"), 1, "found 1 rows that cannot be read: expected 2 fields"),
-    "too many rejects": (file(GOOD + "secret\n"), 1, "found 1 of 3 (1 x expected 3 fields, found 1); mend the source or raise"),
-    "wrong column": (file(GOOD, "t.csv", "--id-column", "nr"), 1, "expected a column 'nr', found ticket_id, body, created_at"),
-    "wrong column to keep": (file(GOOD, "t.csv", "--by", "brand"), 1, "expected a column 'brand', found ticket_id"),
+    "no row that can be read": (
+        file("ticket_id,body\nsecret\n"),
+        1,
+        "found 1 rows that cannot be read: expected 2 fields",
+    ),
+    "too many rejects": (
+        file(GOOD + "secret\n"),
+        1,
+        "found 1 of 3 (1 x expected 3 fields, found 1); mend the source or raise",
+    ),
+    "wrong column": (
+        file(GOOD, "t.csv", "--id-column", "nr"),
+        1,
+        "expected a column 'nr', found ticket_id, body, created_at",
+    ),
+    "wrong column to keep": (
+        file(GOOD, "t.csv", "--by", "brand"),
+        1,
+        "expected a column 'brand', found ticket_id",
+    ),
     "no column with text": (
         file("ticket_id,x\n1,secret\n"),
         1,
         "expected a column with the text, found ticket_id, x; give --text",
     ),
-    "no header": (file("1,my secret is that I never got the blue jacket\n2,b\n"), 1, "found 1, a text of 45 characters; give"),
-    "twin columns": (file("id,body,body\n1,a,secret\n"), 1, "expected column names that differ, found body twice; rename one"),
-    "no time": (file(GOOD, "t.csv", "--time-column", "body"), 1, "column 'body': expected ISO times, d/m/Y, m/d/Y or seconds"),
-    "wrong time format": (file(GOOD, "t.csv", "--time-format", "%Q"), 2, "--time-format: expected a strptime format, found %Q"),
-    "text called Parquet": (file(GOOD, "t.parquet"), 1, "t.parquet: expected a Parquet file, found another kind of content"),
+    "no header": (
+        file("1,my secret is that I never got the blue jacket\n2,b\n"),
+        1,
+        "found 1, a text of 45 characters; give",
+    ),
+    "twin columns": (
+        file("id,body,body\n1,a,secret\n"),
+        1,
+        "expected column names that differ, found body twice; rename one",
+    ),
+    "no time": (
+        file(GOOD, "t.csv", "--time-column", "body"),
+        1,
+        "column 'body': expected ISO times, d/m/Y, m/d/Y or seconds",
+    ),
+    "wrong time format": (
+        file(GOOD, "t.csv", "--time-format", "%Q"),
+        2,
+        "--time-format: expected a strptime format, found %Q",
+    ),
+    "text called Parquet": (
+        file(GOOD, "t.parquet"),
+        1,
+        "t.parquet: expected a Parquet file, found another kind of content",
+    ),
     "Parquet without its footer": (
         parquet(30),
         1,
         "t.parquet: expected a Parquet file, found another kind of content, or one cut",
     ),
     "Parquet with a torn footer": (parquet(8), 1, "t.parquet: expected a Parquet file"),
-    "Parquet that is not UTF-8": (badly_encoded_parquet, 1, "t.parquet: cannot be read: Invalid string encoding"),
-    "torn gzip": (file(gzip.compress(GOOD.encode() * 99)[:-20], "t.csv.gz"), 1, "found: Compressed file ended before"),
-    "a workbook": (file(b"PK\x03\x04\0\0\0\0", "t.csv"), 1, "expected text, found an Excel workbook or a zip archive; export"),
+    "Parquet that is not UTF-8": (
+        badly_encoded_parquet,
+        1,
+        "t.parquet: cannot be read: Invalid string encoding",
+    ),
+    "torn gzip": (
+        file(gzip.compress(GOOD.encode() * 99)[:-20], "t.csv.gz"),
+        1,
+        "found: Compressed file ended before",
+    ),
+    "a workbook": (
+        file(b"PK\x03\x04\0\0\0\0", "t.csv"),
+        1,
+        "expected text, found an Excel workbook or a zip archive; export",
+    ),
     "another ending": (
         file(GOOD, "t.docx"),
         1,
         "t.docx: expected .csv .tsv .jsonl (also .gz) .parquet .duckdb postgresql:// or s3://",
     ),
-    "folder without tickets": (folder_without_tickets, 1, "photos: expected a folder with ticket files"),
-    "JSON that is no lines": (file('[\n{"id": 1}\n]\n', "t.jsonl"), 1, "expected a column with the text, found id"),
-    "unknown encoding": (file(GOOD, "t.csv", "--encoding", "nope"), 1, "cannot be read as nope (LookupError)"),
-    "no such table": (database("--table", "nope"), 1, "t.duckdb: expected a table nope, found tickets"),
-    "no table named": (database(), 2, "t.duckdb: expected --table or --query for a database, found neither"),
-    "table and query": (database("--table", "t", "--query", "SELECT 1"), 2, "--table and --query: give one of the two"),
-    "a table of a file": (file(GOOD, "t.csv", "--table", "tickets"), 2, "--table and --query: expected a database, found"),
-    "no SELECT": (database("--query", "DELETE FROM tickets"), 1, "--query: expected one SELECT, found DELETE"),
-    "no SQL": (database("--query", "SELEC 1"), 1, "--query: expected one SELECT, found: syntax error at or near"),
+    "folder without tickets": (
+        folder_without_tickets,
+        1,
+        "photos: expected a folder with ticket files",
+    ),
+    "JSON that is no lines": (
+        file('[\n{"id": 1}\n]\n', "t.jsonl"),
+        1,
+        "expected a column with the text, found id",
+    ),
+    "unknown encoding": (
+        file(GOOD, "t.csv", "--encoding", "nope"),
+        1,
+        "cannot be read as nope (LookupError)",
+    ),
+    "no such table": (
+        database("--table", "nope"),
+        1,
+        "t.duckdb: expected a table nope, found tickets",
+    ),
+    "no table named": (
+        database(),
+        2,
+        "t.duckdb: expected --table or --query for a database, found neither",
+    ),
+    "table and query": (
+        database("--table", "t", "--query", "SELECT 1"),
+        2,
+        "--table and --query: give one of the two",
+    ),
+    "a table of a file": (
+        file(GOOD, "t.csv", "--table", "tickets"),
+        2,
+        "--table and --query: expected a database, found",
+    ),
+    "no SELECT": (
+        database("--query", "DELETE FROM tickets"),
+        1,
+        "--query: expected one SELECT, found DELETE",
+    ),
+    "no SQL": (
+        database("--query", "SELEC 1"),
+        1,
+        "--query: expected one SELECT, found: syntax error at or near",
+    ),
     "a query that breaks off": (
         database("--query", "SELECT id, body::INT AS body FROM tickets"),
         1,
         "Could not convert string '…'",
     ),
-    "no database": (file(GOOD * 999, "t.duckdb", "--table", "tickets"), 1, "t.duckdb: expected a DuckDB database, found: "),
-    "no device": (file(GOOD, "t.csv", "--device", "cuda:99", "--engine", "torch"), 1, "--device cuda:99: expected a CUDA device"),
-    "no such device": (file(GOOD, "t.csv", "--device", "tpu"), 2, "--device: string should match pattern"),
-    "no model": (file(GOOD, "t.csv", "--model", "./nope"), 1, "./nope: expected a model folder or a Hugging Face id"),
+    "no database": (
+        file(GOOD * 999, "t.duckdb", "--table", "tickets"),
+        1,
+        "t.duckdb: expected a DuckDB database, found: ",
+    ),
+    "no device": (
+        file(GOOD, "t.csv", "--device", "cuda:99", "--engine", "torch"),
+        1,
+        "--device cuda:99: expected a CUDA device",
+    ),
+    "no such device": (
+        file(GOOD, "t.csv", "--device", "tpu"),
+        2,
+        "--device: string should match pattern",
+    ),
+    "no model": (
+        file(GOOD, "t.csv", "--model", "./nope"),
+        1,
+        "./nope: expected a model folder or a Hugging Face id",
+    ),
     "no number": (file(GOOD, "t.csv", "--threshold", "high"), 2, "invalid value for '--threshold'"),
-    "out of range": (file(GOOD, "t.csv", "--threshold", "7"), 2, "--threshold: input should be less than or equal to 1"),
+    "out of range": (
+        file(GOOD, "t.csv", "--threshold", "7"),
+        2,
+        "--threshold: input should be less than or equal to 1",
+    ),
     "no flag": (file(GOOD, "t.csv", "--fast"), 2, "no such option: --fast"),
-    "a second source": (file(GOOD, "t.csv", "postgresql://u:secret@h/d"), 2, "(postgresql://u:***@h/d)"),
-    "no config": (file(GOOD, "t.csv", "--config", "nope.toml"), 2, "--config nope.toml: expected a readable TOML file, found: "),
-    "config is no TOML": (file("secret", "t.toml", "--config", __file__), 2, "test_bad_input.py: expected a readable TOML file"),
+    "a second source": (
+        file(GOOD, "t.csv", "postgresql://u:secret@h/d"),
+        2,
+        "(postgresql://u:***@h/d)",
+    ),
+    "no config": (
+        file(GOOD, "t.csv", "--config", "nope.toml"),
+        2,
+        "--config nope.toml: expected a readable TOML file, found: ",
+    ),
+    "config is no TOML": (
+        file("secret", "t.toml", "--config", __file__),
+        2,
+        "test_bad_input.py: expected a readable TOML file",
+    ),
     "no server": (
         lambda folder: ["postgresql://u:secret@127.0.0.1:1/d", "--table", "t"],
         1,
@@ -162,11 +286,18 @@ CASES: dict[str, tuple[Case, int, str]] = {
 @pytest.mark.usefixtures("stub")
 @pytest.mark.parametrize(("case", "code", "message"), CASES.values(), ids=CASES)
 def test_bad_input_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], case: Case, code: int, message: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    case: Case,
+    code: int,
+    message: str,
 ) -> None:
     """Each fails with its exit code and a line that tells no ticket and no password, and publishes nothing."""
     out = tmp_path / "out"
-    found, stdout, stderr = call(monkeypatch, capsys, "run", "--quiet", "--out", str(out), *case(tmp_path))
+    found, stdout, stderr = call(
+        monkeypatch, capsys, "run", "--quiet", "--out", str(out), *case(tmp_path)
+    )
     assert stderr.startswith("ecomintent-batch: ")
     assert stderr.count("\n") == 1
     assert message in stderr
@@ -197,10 +328,19 @@ def test_a_model_folder_that_lacks_something(
     model = shutil.copytree(tiny_model, tmp_path / "model")
     if lacks == "id2label":
         config = json.loads((model / "config.json").read_text())
-        (model / "config.json").write_text(json.dumps({key: value for key, value in config.items() if key != "id2label"}))
+        (model / "config.json").write_text(
+            json.dumps({key: value for key, value in config.items() if key != "id2label"})
+        )
     else:
         (model / lacks).unlink()
-    arguments = [*file(GOOD)(tmp_path), "--model", str(model), "--out", str(tmp_path / "out"), "--quiet"]
+    arguments = [
+        *file(GOOD)(tmp_path),
+        "--model",
+        str(model),
+        "--out",
+        str(tmp_path / "out"),
+        "--quiet",
+    ]
     code, _, stderr = call(monkeypatch, capsys, "run", *arguments)
     assert code == 1
     assert stderr.startswith(f"ecomintent-batch: {model}: ")
@@ -216,9 +356,13 @@ def test_an_out_that_cannot_be_written(
 ) -> None:
     """A file where the folder should be, and places where not even root can make one."""
     source = file(GOOD)(tmp_path)
-    code, _, stderr = call(monkeypatch, capsys, "run", *source, "--quiet", "--out", str(tmp_path / place))
+    code, _, stderr = call(
+        monkeypatch, capsys, "run", *source, "--quiet", "--out", str(tmp_path / place)
+    )
     assert code == 1
-    assert stderr.startswith(f"ecomintent-batch: {tmp_path / place}: expected a folder that can be written, found: ")
+    assert stderr.startswith(
+        f"ecomintent-batch: {tmp_path / place}: expected a folder that can be written, found: "
+    )
     assert stderr.count("\n") == 1
     assert (tmp_path / "tickets.csv").read_text() == GOOD
 
@@ -228,10 +372,17 @@ def test_a_database_that_another_process_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The lock is told, and the same command works once it is gone."""
-    arguments = [*database("--table", "tickets")(tmp_path), "--out", str(tmp_path / "out"), "--quiet"]
+    arguments = [
+        *database("--table", "tickets")(tmp_path),
+        "--out",
+        str(tmp_path / "out"),
+        "--quiet",
+    ]
     script = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
     command = [sys.executable, "-c", script, arguments[0]]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as writer:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as writer:
         assert writer.stdout is not None
         writer.stdout.readline()
         code, _, stderr = call(monkeypatch, capsys, "run", *arguments)
@@ -245,7 +396,9 @@ def test_a_database_that_another_process_writes(
 def test_the_real_command_prints_no_traceback(tmp_path: Path) -> None:
     """From a shell too: notes on stderr first, the error as its last line, and nothing on stdout."""
     source = file(GOOD, "t.csv", "--time-column", "body", "--out", str(tmp_path / "out"))(tmp_path)
-    done = subprocess.run([sys.executable, "-m", "ecomintent_batch", "run", *source], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "ecomintent_batch", "run", *source], capture_output=True, text=True
+    )
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.splitlines()[-1].startswith("ecomintent-batch: ")
@@ -277,14 +430,27 @@ def test_every_row_of_a_wild_table_is_accounted_for(
 ) -> None:
     """Empty, huge and odd bodies get a prediction, rows that cannot be read a reject, and the order is the source's."""
     path, flags, rejected = tmp_path / f"tickets.{kind}", [], 0
-    table = pa.table({"ticket_id": list(BODIES), 'brand "a";b': ["=1+1", None] * 6, "body": list(BODIES.values())})
+    table = pa.table(
+        {
+            "ticket_id": list(BODIES),
+            'brand "a";b': ["=1+1", None] * 6,
+            "body": list(BODIES.values()),
+        }
+    )
     if kind == "csv":
         buffer = io.StringIO(newline="")
-        csv.writer(buffer).writerows([table.column_names, *zip(*table.to_pydict().values(), strict=True)])
-        path.write_bytes(buffer.getvalue().encode() + b'more,than,three,fields\nfewer\nbad,x,\xff\n"never closed,x,y\n')
+        csv.writer(buffer).writerows(
+            [table.column_names, *zip(*table.to_pydict().values(), strict=True)]
+        )
+        path.write_bytes(
+            buffer.getvalue().encode()
+            + b'more,than,three,fields\nfewer\nbad,x,\xff\n"never closed,x,y\n'
+        )
         rejected = 4
     elif kind == "jsonl":
-        path.write_text("".join(json.dumps(row) + "\n" for row in table.to_pylist()) + '{"ticket_id": \n[]\n')
+        path.write_text(
+            "".join(json.dumps(row) + "\n" for row in table.to_pylist()) + '{"ticket_id": \n[]\n'
+        )
         rejected = 2
     elif kind == "parquet":
         pq.write_table(table, path)
@@ -294,19 +460,36 @@ def test_every_row_of_a_wild_table_is_accounted_for(
             connection.execute("CREATE TABLE t AS FROM source")
         flags = ["--table", "t"]
     out = tmp_path / "out"
-    flags += ["--out", str(out), "--json", "--max-reject-ratio", "0.5", "--by", 'brand "a";b', "--keep-text"]
+    flags += [
+        "--out",
+        str(out),
+        "--json",
+        "--max-reject-ratio",
+        "0.5",
+        "--by",
+        'brand "a";b',
+        "--keep-text",
+    ]
     code, stdout, stderr = call(monkeypatch, capsys, "run", str(path), *flags)
     assert (code, stderr) == (0, "")
     counts = json.loads(stdout)["counts"]
-    assert (counts["source_rows"], counts["predictions"], counts["rejects"]) == (len(BODIES) + rejected, len(BODIES), rejected)
+    assert (counts["source_rows"], counts["predictions"], counts["rejects"]) == (
+        len(BODIES) + rejected,
+        len(BODIES),
+        rejected,
+    )
     rows = pq.read_table(out / "predictions").sort_by("row_number").to_pylist()
     assert [row["ticket_id"] for row in rows] == list(BODIES)
     assert {row["ticket_id"] for row in rows if row["status"] == "empty"} == EMPTY
-    assert {row["ticket_id"] for row in rows if row["status"] != "ok"} == EMPTY | {"emoji"}  # which asks in German
+    assert {row["ticket_id"] for row in rows if row["status"] != "ok"} == EMPTY | {
+        "emoji"
+    }  # which asks in German
     messages = {row["ticket_id"]: row["message"] for row in rows}
     assert messages["nul"] == "where is my order"
     assert len(messages["one word"]) == 100_000
     rejects = pq.read_table(next((out / "rejects").iterdir())).to_pylist()
-    assert sorted(r["row_number"] for r in rejects) == list(range(len(BODIES), len(BODIES) + rejected))
+    assert sorted(r["row_number"] for r in rejects) == list(
+        range(len(BODIES), len(BODIES) + rejected)
+    )
     volumes = next(out.glob("summaries/*/volume_by_intent_by_*.csv")).read_text()
     assert "'=1+1" in volumes

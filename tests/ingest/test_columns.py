@@ -13,14 +13,26 @@ from ecomintent_batch.ingest.columns import list_names, pick_columns
 @pytest.mark.parametrize(
     ("columns", "expected"),
     [
-        ("id created_at subject description status", "id id, text subject + description, time created_at"),  # Zendesk
-        ("Ticket ID|Created Time|Subject|Description|Status", "id Ticket ID, text Subject + Description, time Created Time"),
+        (
+            "id created_at subject description status",
+            "id id, text subject + description, time created_at",
+        ),  # Zendesk
+        (
+            "Ticket ID|Created Time|Subject|Description|Status",
+            "id Ticket ID, text Subject + Description, time Created Time",
+        ),
         (
             "ticket_id|created_datetime|subject|body_text|body_html",
             "id ticket_id, text subject + body_text, time created_datetime",
         ),
-        ("conversation_id|conversation_started_at|message", "id conversation_id, text message, time conversation_started_at"),
-        ("ConversationId|CreatedAt|MessageBody", "id ConversationId, text MessageBody, time CreatedAt"),
+        (
+            "conversation_id|conversation_started_at|message",
+            "id conversation_id, text message, time conversation_started_at",
+        ),
+        (
+            "ConversationId|CreatedAt|MessageBody",
+            "id ConversationId, text MessageBody, time CreatedAt",
+        ),
         ("utterance|id", "id id, text utterance, time none"),
         ("id|ticket_id|body|title|date", "id ticket_id, text title + body, time date"),
         ("number|subject", "id number, text subject, time none"),
@@ -34,9 +46,19 @@ def test_usual_names_are_found(columns: str, expected: str) -> None:
 def test_flags_win_over_names() -> None:
     """What is named is taken, in the order of the flags, and each column is read once."""
     picked = pick_columns(
-        "t", ["id", "ref", "a", "b", "at"], id_column="ref", text_column=("b", "a"), time_column="at", kept=("a", "at", "id", "a")
+        "t",
+        ["id", "ref", "a", "b", "at"],
+        id_column="ref",
+        text_column=("b", "a"),
+        time_column="at",
+        kept=("a", "at", "id", "a"),
     )
-    assert (picked.ticket_id, picked.texts, picked.time, picked.kept) == ("ref", ("b", "a"), "at", ("at", "a", "id"))
+    assert (picked.ticket_id, picked.texts, picked.time, picked.kept) == (
+        "ref",
+        ("b", "a"),
+        "at",
+        ("at", "a", "id"),
+    )
     assert picked.needed() == ["ref", "at", "a", "id", "b"]
     assert picked.time_is_named
 
@@ -44,7 +66,9 @@ def test_flags_win_over_names() -> None:
 def test_a_time_that_is_none_is_kept_where_it_was_asked_for() -> None:
     """Without its time a ticket still carries the column that --by names."""
     assert pick_columns("t", ["id", "body", "date"]).without_time().kept == ()
-    assert pick_columns("t", ["id", "body", "date"], kept=("date",)).without_time().kept == ("date",)
+    assert pick_columns("t", ["id", "body", "date"], kept=("date",)).without_time().kept == (
+        "date",
+    )
 
 
 @pytest.mark.parametrize(
@@ -52,9 +76,17 @@ def test_a_time_that_is_none_is_kept_where_it_was_asked_for() -> None:
     [
         (["id", "text"], {"id_column": "nope"}, "expected a column 'nope', found id, text"),
         (["id", "text"], {"kept": ("Text",)}, "expected a column 'Text', found id, text"),
-        (["name", "text"], {}, "expected a column with the ticket's id, found name, text; give --id-column"),
+        (
+            ["name", "text"],
+            {},
+            "expected a column with the ticket's id, found name, text; give --id-column",
+        ),
         (["id", "name"], {}, "expected a column with the text, found id, name; give --text-column"),
-        (["id", "body", "message"], {}, "found body and message equally good among id, body, message; choose with --text-column"),
+        (
+            ["id", "body", "message"],
+            {},
+            "found body and message equally good among id, body, message; choose with --text-column",
+        ),
         (["ticket_id", "ticket", "body"], {}, "choose with --id-column"),
         (["id", "body", "created_at", "created"], {}, "choose with --time-column"),
         ([], {}, "found none"),

@@ -58,7 +58,9 @@ DIALECTS = {
 def read(path: Path, encoding: str | None = None) -> tuple[list[list[str | None]], list[Reject]]:
     """Return the values of the rows and the rejects of a delimited file whose dialect is told from its bytes."""
     found = list(DelimitedFile(path, detect_dialect(path, encoding, None)).rows())
-    return [row.values for row in found if isinstance(row, Row)], [row for row in found if isinstance(row, Reject)]
+    return [row.values for row in found if isinstance(row, Row)], [
+        row for row in found if isinstance(row, Reject)
+    ]
 
 
 def save(tmp_path: Path, text: str, encoding: str = "utf-8") -> Path:
@@ -74,13 +76,17 @@ cells = st.one_of(
 )
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     rows=st.lists(st.lists(cells, min_size=3, max_size=3), max_size=6),
     dialect=st.sampled_from(sorted(DIALECTS)),
     encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-be"]),
 )
-def test_a_table_comes_back_exactly(tmp_path: Path, rows: list[list[str]], dialect: str, encoding: str) -> None:
+def test_a_table_comes_back_exactly(
+    tmp_path: Path, rows: list[list[str]], dialect: str, encoding: str
+) -> None:
     """What csv.writer wrote comes back in its place; only what no longer is text (U+FFFD in UTF-16) is rejected."""
     buffer = io.StringIO(newline="")
     csv.writer(buffer, DIALECTS[dialect]).writerows([["ticket_id", "subject", "body"], *rows])
@@ -89,7 +95,10 @@ def test_a_table_comes_back_exactly(tmp_path: Path, rows: list[list[str]], diale
     assert len(found) == len(rows)
     for place, (written, row) in enumerate(zip(rows, found, strict=True)):
         if isinstance(row, Reject):
-            assert (row.row_number, row.error) == (place, f"bytes that are not {detect_encoding(path)}")
+            assert (row.row_number, row.error) == (
+                place,
+                f"bytes that are not {detect_encoding(path)}",
+            )
             assert "\ufffd" in "".join(written)
         else:
             assert row.values == [value or None for value in written]
@@ -98,7 +107,10 @@ def test_a_table_comes_back_exactly(tmp_path: Path, rows: list[list[str]], diale
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 def test_delimiters_are_told_by_the_header_and_the_rows(tmp_path: Path, delimiter: str) -> None:
     """A comma in the text of a semicolon file does not make it a comma file."""
-    lines = [f"ticket_id{delimiter}body", *(f'{i:04d}{delimiter}"so, where; is | it\tnow"' for i in range(9))]
+    lines = [
+        f"ticket_id{delimiter}body",
+        *(f'{i:04d}{delimiter}"so, where; is | it\tnow"' for i in range(9)),
+    ]
     rows, rejects = read(save(tmp_path, "\n".join(lines)))
     assert rows[0] == ["0000", "so, where; is | it\tnow"]
     assert len(rows) == 9
@@ -138,7 +150,9 @@ def test_the_hint_of_excel_names_the_delimiter(tmp_path: Path, end: str) -> None
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gz"])
 def test_encodings_are_told_apart(tmp_path: Path, written: str, found: str, packed: bool) -> None:
     """The accents of each encoding survive, packed or not, though they first show on the last line."""
-    accents = {"latin-1": "Größe à Málaga \x81", "cp1252": "Größe “à” 5 €"}.get(written, "Größe “à” 5 € 注文 😀")
+    accents = {"latin-1": "Größe à Málaga \x81", "cp1252": "Größe “à” 5 €"}.get(
+        written, "Größe “à” 5 € 注文 😀"
+    )
     data = (HEADER + "1,plain\n" * 20_000 + f"00042,{accents}\n").encode(written)
     path = tmp_path / "tickets.csv"
     path.write_bytes(gzip.compress(data, 1) if packed else data)
@@ -163,7 +177,12 @@ def test_nuls_do_not_make_utf_16(tmp_path: Path) -> None:
 def test_torn_characters_cost_their_row(tmp_path: Path) -> None:
     """An exporter that cuts at 255 bytes tears a character: that row is named, its column too, the others are read."""
     path = tmp_path / "tickets.csv"
-    path.write_bytes((HEADER + "1,Größe ärgerlich\n").encode() + "2,für".encode()[:-2] + b"\n" + "3,schön\n".encode())
+    path.write_bytes(
+        (HEADER + "1,Größe ärgerlich\n").encode()
+        + "2,für".encode()[:-2]
+        + b"\n"
+        + "3,schön\n".encode()
+    )
     rows, rejects = read(path)
     assert rows == [["1", "Größe ärgerlich"], ["3", "schön"]]
     assert rejects == [Reject(str(path), 3, 1, "body", "bytes that are not utf-8")]
@@ -185,9 +204,17 @@ def test_an_encoding_that_is_none_is_an_error(tmp_path: Path, encoding: str) -> 
 
 def test_ids_newlines_and_control_characters_come_back(tmp_path: Path) -> None:
     """Leading zeros, newlines in fields, NULs, control characters and a body of 100,000 characters stay as they are."""
-    bodies = ["two\nlines\r\nand three", "nul \0 here", "bell \a esc \x1b[31m del \x7f", "x" * 100_000, "nel \x85 ls \u2028"]
+    bodies = [
+        "two\nlines\r\nand three",
+        "nul \0 here",
+        "bell \a esc \x1b[31m del \x7f",
+        "x" * 100_000,
+        "nel \x85 ls \u2028",
+    ]
     buffer = io.StringIO(newline="")
-    csv.writer(buffer).writerows([["ticket_id", "body"], *([f"{i:08d}", body] for i, body in enumerate(bodies))])
+    csv.writer(buffer).writerows(
+        [["ticket_id", "body"], *([f"{i:08d}", body] for i, body in enumerate(bodies))]
+    )
     rows, rejects = read(save(tmp_path, buffer.getvalue()))
     assert rows == [[f"{i:08d}", body] for i, body in enumerate(bodies)]
     assert not rejects
@@ -220,9 +247,15 @@ def test_blank_lines_before_the_header(tmp_path: Path) -> None:
 def test_backslash_escapes_are_read_where_they_are_used(tmp_path: Path) -> None:
     """MySQL writes \\" for a quote and \\\\ for a backslash; elsewhere a backslash before the closing quote is text."""
     escaped = '"1","she said \\"where, then\\" and left"\n"2","C:\\\\temp"\n'
-    assert read(save(tmp_path, HEADER + escaped))[0] == [["1", 'she said "where, then" and left'], ["2", "C:\\temp"]]
+    assert read(save(tmp_path, HEADER + escaped))[0] == [
+        ["1", 'she said "where, then" and left'],
+        ["2", "C:\\temp"],
+    ]
     doubled = '"1","path C:\\"\n"2","no ""quotes"", C:\\new"\n'
-    assert read(save(tmp_path, HEADER + doubled))[0] == [["1", "path C:\\"], ["2", 'no "quotes", C:\\new']]
+    assert read(save(tmp_path, HEADER + doubled))[0] == [
+        ["1", "path C:\\"],
+        ["2", 'no "quotes", C:\\new'],
+    ]
 
 
 def test_wrong_numbers_of_fields_are_rejected_by_line(tmp_path: Path) -> None:
@@ -237,7 +270,9 @@ def test_wrong_numbers_of_fields_are_rejected_by_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", [0, 3, 6], ids=["start", "middle", "end"])
-@pytest.mark.parametrize("later", ["plain words", '"quoted, words"', '""', '",led by a comma"', '"two\nlines"'])
+@pytest.mark.parametrize(
+    "later", ["plain words", '"quoted, words"', '""', '",led by a comma"', '"two\nlines"']
+)
 def test_an_unclosed_quote_costs_its_line_only(tmp_path: Path, place: int, later: str) -> None:
     """The rows behind it are read, however the next of them is written."""
     lines = [f"{i},{later}" for i in range(6)]
@@ -253,12 +288,17 @@ def test_an_unclosed_quote_costs_its_line_only(tmp_path: Path, place: int, later
     ("broken", "error"),
     [
         ('1,"Hello\nmy order, please" he said', "text behind a closing quote"),
-        ('1,"Hello,\nmy order, please\nthe blue one, I mean\nBob",extra', "expected 2 fields, found 3"),
+        (
+            '1,"Hello,\nmy order, please\nthe blue one, I mean\nBob",extra',
+            "expected 2 fields, found 3",
+        ),
         ('1,"Hello Bob\nmy order\nplease, thanks\nand bye', UNCLOSED),
     ],
     ids=["text behind the quote", "too many fields", "cut off"],
 )
-def test_the_lines_of_one_message_do_not_become_tickets(tmp_path: Path, broken: str, error: str) -> None:
+def test_the_lines_of_one_message_do_not_become_tickets(
+    tmp_path: Path, broken: str, error: str
+) -> None:
     """A malformed row of several lines is rejected whole: no line of it is taken for a ticket, two fields or not."""
     path = save(tmp_path, f"{HEADER}0,fine\n{broken}")
     rows, rejects = read(path)
@@ -273,7 +313,9 @@ def test_a_file_without_a_header_is_empty(tmp_path: Path, content: str) -> None:
         read(save(tmp_path, content))
 
 
-@pytest.mark.parametrize(("head", "kind"), [(b"PK\x03\x04", "an Excel workbook"), (b"PAR1", "a Parquet file")])
+@pytest.mark.parametrize(
+    ("head", "kind"), [(b"PK\x03\x04", "an Excel workbook"), (b"PAR1", "a Parquet file")]
+)
 def test_what_is_no_text_is_named(tmp_path: Path, head: bytes, kind: str) -> None:
     """A workbook that someone has renamed to .csv is told as such, not shown as columns."""
     path = tmp_path / "tickets.csv"
@@ -285,7 +327,9 @@ def test_what_is_no_text_is_named(tmp_path: Path, head: bytes, kind: str) -> Non
 def test_a_broken_header_is_an_error(tmp_path: Path) -> None:
     """A quote that is never closed in the header leaves nothing to name the fields by."""
     path = save(tmp_path, 'ticket_id,"body\n1,x\n')
-    with pytest.raises(SourceError, match="expected a header line, found a quote that is never closed"):
+    with pytest.raises(
+        SourceError, match="expected a header line, found a quote that is never closed"
+    ):
         DelimitedFile(path, Dialect("utf-8"))
 
 
@@ -311,7 +355,11 @@ def test_json_lines_keep_ids_as_written(tmp_path: Path) -> None:
         ["6", "nul \0, emoji 😀", None, None, None],
     ]
     rejects = [row for row in parsed.rows() if isinstance(row, Reject)]
-    assert [(reject.line, reject.row_number, reject.column) for reject in rejects] == [(4, 2, None), (5, 3, None), (6, 4, "body")]
+    assert [(reject.line, reject.row_number, reject.column) for reject in rejects] == [
+        (4, 2, None),
+        (5, 3, None),
+        (6, 4, "body"),
+    ]
     assert "torn" not in rejects[0].error
     assert rejects[1].error == "expected an object, found list"
 

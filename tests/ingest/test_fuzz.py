@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import random
 import time
 from collections import Counter
@@ -22,16 +23,43 @@ _CUTS = b"\",;\n\r\t\\\0\xff\xfe\xc3|'\x1f\x8b{}[]PAR1"
 
 def sound(chance: random.Random, kind: str, path: Path) -> bytes:
     """Return a file of a few dozen tickets as an exporter writes it."""
-    words = ["order", "where", 'a "quoted" word', "late,", "line\nbreak", "größe", "😀", "", "x" * 300, "=1+1", "semi;colon"]
-    rows = [[str(i), " ".join(chance.choices(words, k=chance.randint(0, 6)))] for i in range(chance.randint(1, 60))]
+    words = [
+        "order",
+        "where",
+        'a "quoted" word',
+        "late,",
+        "line\nbreak",
+        "größe",
+        "😀",
+        "",
+        "x" * 300,
+        "=1+1",
+        "semi;colon",
+    ]
+    rows = [
+        [str(i), " ".join(chance.choices(words, k=chance.randint(0, 6)))]
+        for i in range(chance.randint(1, 60))
+    ]
     if kind == "parquet":
-        pq.write_table(pa.table({"id": [r[0] for r in rows], "body": [r[1] for r in rows]}), path, row_group_size=16)
+        pq.write_table(
+            pa.table({"id": [r[0] for r in rows], "body": [r[1] for r in rows]}),
+            path,
+            row_group_size=16,
+        )
         return path.read_bytes()
     if kind == "jsonl":
-        return "".join('{"id": "%s", "body": "%s"}\n' % (r[0], r[1].replace('"', "").replace("\n", " ")) for r in rows).encode()  # noqa: UP031
+        return "".join(
+            json.dumps(
+                {"id": r[0], "body": r[1].replace('"', "").replace("\n", " ")}, ensure_ascii=False
+            )
+            + "\n"
+            for r in rows
+        ).encode()
     text = io.StringIO(newline="")
     csv.writer(text, delimiter="\t" if kind == "tsv" else ",").writerows([["id", "body"], *rows])
-    data = text.getvalue().encode(chance.choice(["utf-8", "utf-8", "utf-8-sig", "utf-16", "cp1252"]), "replace")
+    data = text.getvalue().encode(
+        chance.choice(["utf-8", "utf-8", "utf-8-sig", "utf-16", "cp1252"]), "replace"
+    )
     if kind == "gz":
         import gzip
 

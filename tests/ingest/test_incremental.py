@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support.tickets import ROOT, Heard
+from support.tickets import ROOT, RecordingProgress
 
 from ecomintent_batch.errors import RunStateError, UsageError
 from ecomintent_batch.inference.engines.stub import StubEngine
@@ -45,7 +45,9 @@ def counts_of(result: Any) -> dict[str, Any]:
     """Return source_rows, skipped and the ids that a run has labelled, its sums checked."""
     counts = result.manifest["counts"]
     assert counts["source_rows"] == counts["predictions"] + counts["rejects"] + counts["skipped"]
-    parts = [pq.read_table(result.folder.predictions / part["file"]) for part in result.manifest["parts"]]
+    parts = [
+        pq.read_table(result.folder.predictions / part["file"]) for part in result.manifest["parts"]
+    ]
     ids = [ticket_id for part in parts for ticket_id in part["ticket_id"].to_pylist()]
     assert len(ids) == counts["predictions"]
     return {"source_rows": counts["source_rows"], "skipped": counts["skipped"], "ids": ids}
@@ -64,7 +66,11 @@ def latest(out: Path) -> dict[str | None, dict[str, Any]]:
 def test_only_new_and_changed_tickets_are_labelled(run, tmp_path):
     """The same id with the same message is skipped, whatever the white space around it; a changed one is labelled again."""
     assert run([("1", "hello"), ("2", "where is it"), ("3", "")])["ids"] == ["1", "2", "3"]
-    assert run([("1", "hello"), ("2", "where is it"), ("3", "")]) == {"source_rows": 3, "skipped": 3, "ids": []}
+    assert run([("1", "hello"), ("2", "where is it"), ("3", "")]) == {
+        "source_rows": 3,
+        "skipped": 3,
+        "ids": [],
+    }
     found = run([("1", "  hello "), ("2", "cancel it"), ("4", "hello"), ("3", "")])
     assert found == {"source_rows": 4, "skipped": 2, "ids": ["2", "4"]}
     assert sorted(latest(tmp_path / "out")) == ["1", "2", "3", "4"]
@@ -75,7 +81,9 @@ def test_text_that_changed_back_is_labelled_again(run, tmp_path):
     for body, expected in [("a", ["1"]), ("b", ["1"]), ("a", ["1"]), ("a", [])]:
         assert run([("1", body)])["ids"] == expected
     first, _, third, _ = [
-        pq.read_table(part)["message_hash"][0].as_py() if (part := next(folder.glob("*.parquet"), None)) else None
+        pq.read_table(part)["message_hash"][0].as_py()
+        if (part := next(folder.glob("*.parquet"), None))
+        else None
         for folder in sorted((tmp_path / "out" / "predictions").iterdir())
     ]
     assert latest(tmp_path / "out")["1"]["message_hash"] == first == third
@@ -83,11 +91,20 @@ def test_text_that_changed_back_is_labelled_again(run, tmp_path):
 
 def test_the_newest_row_of_a_ticket_wins(run, tmp_path):
     """By its time, or its place where there is none; the older rows are skipped, every night anew."""
-    timed = [("1", "newest", "2026-01-03"), ("1", "older", "2026-01-01"), ("1", "undated", ""), ("2", "x", "2026-01-01")]
+    timed = [
+        ("1", "newest", "2026-01-03"),
+        ("1", "older", "2026-01-01"),
+        ("1", "undated", ""),
+        ("2", "x", "2026-01-01"),
+    ]
     for expected in (["1", "2"], []):
         assert run(timed, keep_text=True)["ids"] == expected
     assert latest(tmp_path / "out")["1"]["message"] == "newest"
-    assert run([("1", "older"), ("1", "newest"), ("2", "x")]) == {"source_rows": 3, "skipped": 3, "ids": []}
+    assert run([("1", "older"), ("1", "newest"), ("2", "x")]) == {
+        "source_rows": 3,
+        "skipped": 3,
+        "ids": [],
+    }
 
 
 def test_tickets_without_an_id_are_never_skipped(run, tmp_path):
@@ -122,7 +139,11 @@ def test_a_failed_ticket_is_tried_again(run, monkeypatch):
 
         patched.setattr(StubEngine, "score", fail)
         assert run([("1", "hello"), ("2", "where is it")], shard_rows=9)["ids"] == ["1", "2"]
-    assert run([("1", "hello"), ("2", "where is it")]) == {"source_rows": 2, "skipped": 1, "ids": ["1"]}
+    assert run([("1", "hello"), ("2", "where is it")]) == {
+        "source_rows": 2,
+        "skipped": 1,
+        "ids": ["1"],
+    }
 
 
 def test_rejects_are_counted_beside_what_is_skipped(tmp_path, stub_settings):
@@ -150,14 +171,18 @@ def test_state_lives_in_the_manifests(run, tmp_path):
     hidden.rename(manifest)
     assert run([("2", "x")])["ids"] == []
     next((tmp_path / "out" / "predictions" / f"run_id={manifest.stem}").iterdir()).unlink()
-    with pytest.raises(RunStateError, match=r"expected all of them, found: .*ecomintent-batch verify"):
+    with pytest.raises(
+        RunStateError, match=r"expected all of them, found: .*ecomintent-batch verify"
+    ):
         run([("1", "hello")])
 
 
 def test_runs_with_other_columns_still_count(run):
     """Parts of different ages differ in their kept columns, and in those columns' types."""
     assert run([("1", "hello", "2026-01-01")], keep=("created_at",))["ids"] == ["1"]
-    assert run([("1", "hello", "someday"), ("2", "x", "never")], keep=("created_at",))["ids"] == ["2"]
+    assert run([("1", "hello", "someday"), ("2", "x", "never")], keep=("created_at",))["ids"] == [
+        "2"
+    ]
     assert run([("1", "hello"), ("2", "x"), ("3", "y")])["ids"] == ["3"]
 
 
@@ -172,7 +197,11 @@ def test_many_small_runs_label_what_one_big_run_does(run, tmp_path, stub_setting
     run_job(settings)
     compared = ("intent", "top_intent", "confidence", "message_hash", "status", "n_tokens")
     one, many = (
-        {ticket: [row[name] for name in compared] for ticket, row in latest(tmp_path / name).items()} for name in ("whole", "out")
+        {
+            ticket: [row[name] for name in compared]
+            for ticket, row in latest(tmp_path / name).items()
+        }
+        for name in ("whole", "out")
     )
     assert one == many
     assert len(one) == len(table)
@@ -203,10 +232,21 @@ def test_an_interrupted_incremental_run_is_resumed(run, tmp_path, monkeypatch):
 DAY = datetime(2026, 3, 10, 12)
 
 
-def write_parquet(path: Path, rows: list[tuple[str, Any]], kind: pa.DataType = _MICROSECONDS) -> Path:
+def write_parquet(
+    path: Path, rows: list[tuple[str, Any]], kind: pa.DataType = _MICROSECONDS
+) -> Path:
     """Write tickets with their times."""
     times = pa.array([time for _, time in rows], kind)
-    pq.write_table(pa.table({"id": [i for i, _ in rows], "body": [f"order {i}" for i, _ in rows], "created_at": times}), path)
+    pq.write_table(
+        pa.table(
+            {
+                "id": [i for i, _ in rows],
+                "body": [f"order {i}" for i, _ in rows],
+                "created_at": times,
+            }
+        ),
+        path,
+    )
     return path
 
 
@@ -214,9 +254,11 @@ def write_parquet(path: Path, rows: list[tuple[str, Any]], kind: pa.DataType = _
 def parquet_run(tmp_path, stub_settings):
     """Run incrementally over a Parquet file with the time column named; return ids, read_from and the notes."""
 
-    def start(rows: list[tuple[str, Any]], kind: pa.DataType = _MICROSECONDS, **changes: Any) -> Any:
+    def start(
+        rows: list[tuple[str, Any]], kind: pa.DataType = _MICROSECONDS, **changes: Any
+    ) -> Any:
         source = write_parquet(tmp_path / "tickets.parquet", rows, kind)
-        heard = Heard()
+        heard = RecordingProgress()
         options = {"incremental": True, "time_column": "created_at", **changes}
         result = run_job(stub_settings(source, tmp_path / "out", **options), heard)
         return counts_of(result), result.manifest["read_from"], heard.notes
@@ -226,7 +268,12 @@ def parquet_run(tmp_path, stub_settings):
 
 def test_old_tickets_are_not_read_again(parquet_run):
     """From the newest time less the lag on; tickets of before are not counted, undated ones always read."""
-    rows: list[tuple[str, Any]] = [("1", DAY - timedelta(days=9)), ("2", DAY - timedelta(days=2)), ("3", DAY), ("4", None)]
+    rows: list[tuple[str, Any]] = [
+        ("1", DAY - timedelta(days=9)),
+        ("2", DAY - timedelta(days=2)),
+        ("3", DAY),
+        ("4", None),
+    ]
     assert parquet_run(rows)[1] is None
     rows += [
         ("late", DAY - timedelta(days=2)),
@@ -243,14 +290,24 @@ def test_old_tickets_are_not_read_again(parquet_run):
 
 
 @pytest.mark.parametrize(
-    "kind", [pa.timestamp("us"), pa.timestamp("us", "UTC"), pa.timestamp("ns"), pa.timestamp("s"), pa.date32()], ids=str
+    "kind",
+    [
+        pa.timestamp("us"),
+        pa.timestamp("us", "UTC"),
+        pa.timestamp("ns"),
+        pa.timestamp("s"),
+        pa.date32(),
+    ],
+    ids=str,
 )
 def test_the_watermark_fits_every_kind_of_time(parquet_run, kind):
     """With a zone, without, to the nanosecond, and dates, of which the whole day is read."""
     days = [DAY - timedelta(days=2), DAY - timedelta(days=1), DAY]
     values = [day.date() if pa.types.is_date(kind) else day for day in days]
     parquet_run([(str(i), value) for i, value in enumerate(values)], kind)
-    found, read_from, _ = parquet_run([(str(i), value) for i, value in enumerate(values)], kind, lag_days=1)
+    found, read_from, _ = parquet_run(
+        [(str(i), value) for i, value in enumerate(values)], kind, lag_days=1
+    )
     assert found == {"source_rows": 2, "skipped": 2, "ids": []}
     assert read_from is not None
 
@@ -259,7 +316,11 @@ def test_a_time_in_the_future_hides_nothing(parquet_run):
     """One ticket of 2099 would move the watermark over all that comes; the start of the run is as far as it goes."""
     parquet_run([("1", datetime.now()), ("typo", datetime(2099, 1, 1))])
     found, _, _ = parquet_run(
-        [("1", datetime.now()), ("2", datetime.now() + timedelta(seconds=9)), ("typo", datetime(2099, 1, 1))]
+        [
+            ("1", datetime.now()),
+            ("2", datetime.now() + timedelta(seconds=9)),
+            ("typo", datetime(2099, 1, 1)),
+        ]
     )
     assert found["ids"] == ["2"]
 
@@ -292,7 +353,9 @@ def test_a_table_is_read_from_the_watermark_on(tmp_path, stub_settings):
     with duckdb.connect(str(database)) as connection:
         connection.execute("""CREATE TABLE t AS SELECT i AS id, 'order ' || i AS body,
             DATE '2026-01-01' + i::INT AS "when ""at""; --" FROM range(40) r(i)""")
-    settings = stub_settings(database, tmp_path / "out", table="t", incremental=True, time_column='when "at"; --')
+    settings = stub_settings(
+        database, tmp_path / "out", table="t", incremental=True, time_column='when "at"; --'
+    )
     run_job(settings)
     with duckdb.connect(str(database)) as connection:
         connection.execute("INSERT INTO t VALUES (99, 'new', DATE '2026-02-11')")

@@ -34,7 +34,9 @@ from ecomintent_batch.storage.s3 import load_extension
 TICKETS = pa.table({"ticket_id": ["001", "002", "003"], "body": ["where is it", None, "thanks"]})
 
 
-def read(source: Source, columns: list[str], as_text: tuple[str, ...] = ()) -> tuple[list[dict[str, Any]], list[Reject]]:
+def read(
+    source: Source, columns: list[str], as_text: tuple[str, ...] = ()
+) -> tuple[list[dict[str, Any]], list[Reject]]:
     """Return the rows, each with its `row_number`, and the rejects of a source."""
     rejects: list[Reject] = []
     rows = [
@@ -67,7 +69,10 @@ def test_a_column_that_later_json_lines_brought_is_null_before(tmp_path: Path) -
     (tmp_path / "1.jsonl").write_text('{"id": 7, "body": "old"}\n{"id": broken}\n')
     (tmp_path / "2.jsonl").write_text('{"id": "007", "body": "new", "channel": "chat"}\n')
     rows, rejects = read(open_source(str(tmp_path / "*.jsonl")), ["id", "body", "channel"])
-    assert [tuple(row.values()) for row in rows] == [("7", "old", None, 0), ("007", "new", "chat", 2)]
+    assert [tuple(row.values()) for row in rows] == [
+        ("7", "old", None, 0),
+        ("007", "new", "chat", 2),
+    ]
     assert [(r.line, r.row_number) for r in rejects] == [(2, 1)]
 
 
@@ -77,7 +82,11 @@ def test_parquet(tmp_path: Path, place: str) -> None:
     folder = tmp_path / "it's [new]"
     folder.mkdir()
     pq.write_table(TICKETS, folder / "tickets [1]?*.parquet")
-    location = {"file": folder / "tickets [1]?*.parquet", "glob": tmp_path / "**" / "*.parquet", "folder": folder}[place]
+    location = {
+        "file": folder / "tickets [1]?*.parquet",
+        "glob": tmp_path / "**" / "*.parquet",
+        "folder": folder,
+    }[place]
     source = open_source(str(location))
     assert source.kind == "parquet"
     rows, _ = read(source, ["ticket_id", "body"])
@@ -87,18 +96,30 @@ def test_parquet(tmp_path: Path, place: str) -> None:
 def test_parquet_files_of_different_ages(tmp_path: Path) -> None:
     """Columns are matched by name: one that is missing is null, an id that became text is text throughout."""
     pq.write_table(pa.table({"id": [1, 2], "body": ["a", "b"]}), tmp_path / "2025.parquet")
-    pq.write_table(pa.table({"body": ["c"], "channel": ["chat"], "id": ["A-3"]}), tmp_path / "2026.parquet")
+    pq.write_table(
+        pa.table({"body": ["c"], "channel": ["chat"], "id": ["A-3"]}), tmp_path / "2026.parquet"
+    )
     rows, _ = read(open_source(str(tmp_path)), ["id", "body", "channel"], as_text=("id", "body"))
-    assert [tuple(row.values()) for row in rows] == [("1", "a", None, 0), ("2", "b", None, 1), ("A-3", "c", "chat", 2)]
+    assert [tuple(row.values()) for row in rows] == [
+        ("1", "a", None, 0),
+        ("2", "b", None, 1),
+        ("A-3", "c", "chat", 2),
+    ]
 
 
 def test_parquet_streams_its_row_groups(tmp_path: Path) -> None:
     """Batches are a few thousand rows, and their order is that of the file."""
     pq.write_table(pa.table({"id": range(50_000)}), tmp_path / "t.parquet", row_group_size=7_000)
-    batches = list(open_source(str(tmp_path / "t.parquet")).read(["id"], ["id"], lambda reject: None))
+    batches = list(
+        open_source(str(tmp_path / "t.parquet")).read(["id"], ["id"], lambda reject: None)
+    )
     assert max(batch.table.num_rows for batch in batches) <= 8192
-    assert [value for batch in batches for value in batch.table["id"].to_pylist()] == [str(i) for i in range(50_000)]
-    assert [number for batch in batches for number in batch.row_numbers.to_pylist()] == list(range(50_000))
+    assert [value for batch in batches for value in batch.table["id"].to_pylist()] == [
+        str(i) for i in range(50_000)
+    ]
+    assert [number for batch in batches for number in batch.row_numbers.to_pylist()] == list(
+        range(50_000)
+    )
 
 
 # What is no source
@@ -106,12 +127,16 @@ def test_parquet_streams_its_row_groups(tmp_path: Path) -> None:
 
 def write_torn_gzip(path: Path) -> None:
     """Write a packed CSV that stops in the middle."""
-    path.write_bytes(gzip.compress(b"ticket_id,body\n" + os.urandom(50_000).hex().encode() + b",x\n")[:-20_000])
+    path.write_bytes(
+        gzip.compress(b"ticket_id,body\n" + os.urandom(50_000).hex().encode() + b",x\n")[:-20_000]
+    )
 
 
 def write_corrupt_gzip(path: Path) -> None:
     """Write a packed CSV with a few bytes turned over."""
-    data = bytearray(gzip.compress(b"ticket_id,body\n" + os.urandom(50_000).hex().encode() + b",x\n"))
+    data = bytearray(
+        gzip.compress(b"ticket_id,body\n" + os.urandom(50_000).hex().encode() + b",x\n")
+    )
     data[500:540] = bytes(40)
     path.write_bytes(data)
 
@@ -136,16 +161,26 @@ def write_twin_parquet(path: Path) -> None:
         ("folder", Path.mkdir, "expected a folder with ticket files"),
         ("tickets.xlsx", lambda path: path.write_bytes(b"PK"), "found a name with another ending"),
         ("empty.csv", Path.touch, "expected tickets, found an empty file"),
-        ("empty.jsonl.gz", lambda path: path.write_bytes(gzip.compress(b"")), "found an empty file"),
+        (
+            "empty.jsonl.gz",
+            lambda path: path.write_bytes(gzip.compress(b"")),
+            "found an empty file",
+        ),
         ("torn.csv.gz", write_torn_gzip, "found: Compressed file ended"),
         ("corrupt.csv.gz", write_corrupt_gzip, "expected text that can be read, found: "),
-        ("text.parquet", lambda path: path.write_text("ticket_id,body\n1,hello\n"), "expected a Parquet file"),
+        (
+            "text.parquet",
+            lambda path: path.write_text("ticket_id,body\n1,hello\n"),
+            "expected a Parquet file",
+        ),
         ("torn.parquet", write_torn_parquet, "or one cut short"),
         ("twins.parquet", write_twin_parquet, "found body twice"),
         ("twins.csv", lambda path: path.write_text("id,Body,body\n1,a,b\n"), "found body twice"),
     ],
 )
-def test_what_cannot_be_read_is_one_line(tmp_path: Path, name: str, write: Any, message: str) -> None:
+def test_what_cannot_be_read_is_one_line(
+    tmp_path: Path, name: str, write: Any, message: str
+) -> None:
     """Each error names the place and what was found there."""
     if write:
         write(tmp_path / name)
@@ -164,7 +199,9 @@ def test_a_file_that_others_may_not_read(tmp_path: Path) -> None:
     was = os.geteuid()
     os.seteuid(65534 if was == 0 else was)
     try:
-        with pytest.raises(SourceError, match=r"t\.csv: expected a readable file, found: Permission denied"):
+        with pytest.raises(
+            SourceError, match=r"t\.csv: expected a readable file, found: Permission denied"
+        ):
             open_source(str(path))
     finally:
         os.seteuid(was)
@@ -173,9 +210,13 @@ def test_a_file_that_others_may_not_read(tmp_path: Path) -> None:
 def test_a_file_that_breaks_off_while_it_is_read(tmp_path: Path) -> None:
     """A torn .gz whose beginning is sound fails when its end is reached, not in silence."""
     path = tmp_path / "t.jsonl.gz"
-    lines = b"".join(b'{"id": %d, "body": "%s"}\n' % (i, os.urandom(50).hex().encode()) for i in range(3000))
+    lines = b"".join(
+        b'{"id": %d, "body": "%s"}\n' % (i, os.urandom(50).hex().encode()) for i in range(3000)
+    )
     path.write_bytes(gzip.compress(lines)[:-500])
-    source = open_source(str(path), encoding="utf-8")  # telling the encoding would read it to the end already
+    source = open_source(
+        str(path), encoding="utf-8"
+    )  # telling the encoding would read it to the end already
     with pytest.raises(SourceError, match="expected to be read to its end"):
         read(source, ["id"])
 
@@ -192,11 +233,16 @@ def test_text_files_with_other_columns_do_not_mix(tmp_path: Path) -> None:
     """A file of another export is named, with the columns of both."""
     (tmp_path / "a.csv").write_text("ticket_id,body\n1,x\n")
     (tmp_path / "b.csv").write_text("order,price\n1,x\n")
-    with pytest.raises(SourceError, match=r"b\.csv: expected the columns of .*a\.csv \(ticket_id, body\), found order, price"):
+    with pytest.raises(
+        SourceError,
+        match=r"b\.csv: expected the columns of .*a\.csv \(ticket_id, body\), found order, price",
+    ):
         open_source(str(tmp_path))
 
 
-@pytest.mark.parametrize("location", ["~nobody-of-this-name/t.csv", "gs://bucket/t.csv", "jdbc:postgresql://u:pass@h/db"])
+@pytest.mark.parametrize(
+    "location", ["~nobody-of-this-name/t.csv", "gs://bucket/t.csv", "jdbc:postgresql://u:pass@h/db"]
+)
 def test_locations_of_other_kinds(location: str) -> None:
     """URLs that are not read, and homes that do not exist, are errors without a password in them."""
     with pytest.raises(SourceError, match=r"^(?!.*pass)"):
@@ -211,9 +257,15 @@ def database(tmp_path: Path) -> Path:
     """A database with a table, one of the same name in another schema, and one with odd names and types."""
     path = tmp_path / "helpdesk.duckdb"
     with duckdb.connect(str(path)) as connection:
-        connection.execute("CREATE TABLE tickets AS SELECT * FROM (VALUES (1, 'here'), (2, NULL)) t(id, body)")
-        connection.execute("CREATE SCHEMA archive; CREATE TABLE archive.tickets AS SELECT 9 AS id, 'old' AS body")
-        connection.execute("CREATE SCHEMA a; CREATE SCHEMA b; CREATE TABLE a.twin (id INT); CREATE TABLE b.twin (id INT)")
+        connection.execute(
+            "CREATE TABLE tickets AS SELECT * FROM (VALUES (1, 'here'), (2, NULL)) t(id, body)"
+        )
+        connection.execute(
+            "CREATE SCHEMA archive; CREATE TABLE archive.tickets AS SELECT 9 AS id, 'old' AS body"
+        )
+        connection.execute(
+            "CREATE SCHEMA a; CREATE SCHEMA b; CREATE TABLE a.twin (id INT); CREATE TABLE b.twin (id INT)"
+        )
         connection.execute(
             """CREATE TABLE "o"";dd" AS SELECT 1::HUGEINT AS "i""d;", INTERVAL 90 MINUTE AS took, [INTERVAL 1 DAY] AS many,
             'a'::ENUM ('a', 'b') AS kind, union_value(n := 1) AS either, uuid() AS guid, {'x': [1]} AS nested,
@@ -227,16 +279,26 @@ def database(tmp_path: Path) -> Path:
     [
         ({"table": "tickets"}, [(1, "here"), (2, None)]),
         ({"table": "archive.tickets"}, [(9, "old")]),
-        ({"query": "SELECT id, body FROM tickets ORDER BY id DESC -- newest first"}, [(2, None), (1, "here")]),
+        (
+            {"query": "SELECT id, body FROM tickets ORDER BY id DESC -- newest first"},
+            [(2, None), (1, "here")],
+        ),
         ({"query": "FROM archive.tickets;"}, [(9, "old")]),
-        ({"query": "WITH t AS (SELECT id, upper(body) AS body FROM tickets) SELECT * FROM t WHERE id = 1"}, [(1, "HERE")]),
+        (
+            {
+                "query": "WITH t AS (SELECT id, upper(body) AS body FROM tickets) SELECT * FROM t WHERE id = 1"
+            },
+            [(1, "HERE")],
+        ),
     ],
 )
 def test_duckdb(database: Path, what: dict[str, str], expected: list[tuple[Any, ...]]) -> None:
     """A table, one of another schema, and any SELECT; two readers at once."""
     source, other = (open_source(str(database), **what) for _ in range(2))
     assert [(row["id"], row["body"]) for row in read(source, ["id", "body"])[0]] == expected
-    assert [row["id"] for row in read(other, ["id"], ("id",))[0]] == [str(row[0]) for row in expected]
+    assert [row["id"] for row in read(other, ["id"], ("id",))[0]] == [
+        str(row[0]) for row in expected
+    ]
 
 
 def test_every_type_has_its_place_in_a_shard(database: Path, tmp_path: Path) -> None:
@@ -254,17 +316,27 @@ def test_every_type_has_its_place_in_a_shard(database: Path, tmp_path: Path) -> 
     ("what", "kind", "message"),
     [
         ({}, UsageError, "expected --table or --query"),
-        ({"table": "nope"}, SourceError, 'expected a table nope, found o";dd, tickets, a.twin, archive'),
+        (
+            {"table": "nope"},
+            SourceError,
+            'expected a table nope, found o";dd, tickets, a.twin, archive',
+        ),
         ({"table": "twin"}, SourceError, "found a.twin and b.twin; name its schema too"),
         ({"query": "DROP TABLE tickets"}, SourceError, "expected one SELECT, found DROP"),
         ({"query": "SELECT 1; SELECT 2"}, SourceError, "expected one SELECT, found SELECT, SELECT"),
-        ({"query": "SELECT 1) t; DELETE FROM tickets; --"}, SourceError, "expected one SELECT, found: "),
+        (
+            {"query": "SELECT 1) t; DELETE FROM tickets; --"},
+            SourceError,
+            "expected one SELECT, found: ",
+        ),
         ({"query": "COPY tickets TO 'x.csv'"}, SourceError, "expected one SELECT, found COPY"),
         ({"query": ""}, SourceError, "expected one SELECT, found nothing"),
         ({"query": "SELECT nope FROM tickets"}, SourceError, 'Referenced column "nope" not found'),
     ],
 )
-def test_what_a_database_does_not_have(database: Path, what: dict[str, str], kind: type[EcomIntentError], message: str) -> None:
+def test_what_a_database_does_not_have(
+    database: Path, what: dict[str, str], kind: type[EcomIntentError], message: str
+) -> None:
     """Tables and queries that do not work out are told in a line that says what is there."""
     with pytest.raises(kind) as caught:
         open_source(str(database), **what)
@@ -283,10 +355,13 @@ def test_a_value_that_breaks_a_query_is_not_shown(database: Path) -> None:
 def test_a_database_that_another_process_holds(database: Path, read_only: bool) -> None:
     """Readers share it, because it is opened to read only; a writer keeps them out, and the message says so."""
     script = (
-        f"import duckdb, sys; c = duckdb.connect(sys.argv[1], read_only={read_only}); print('held', flush=True); sys.stdin.read()"
+        f"import duckdb, sys; c = duckdb.connect(sys.argv[1], read_only={read_only}); "
+        "print('held', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", script, str(database)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         if read_only:
@@ -337,19 +412,49 @@ def postgres() -> Iterator[str]:
     root = Path(tempfile.mkdtemp(prefix="ecomintent-postgres-"))
     as_user: dict[str, Any] = {"cwd": root}
     if os.geteuid() == 0:  # initdb refuses root
-        user = "postgres" if any(entry.pw_name == "postgres" for entry in pwd.getpwall()) else "nobody"
+        user = (
+            "postgres" if any(entry.pw_name == "postgres" for entry in pwd.getpwall()) else "nobody"
+        )
         shutil.chown(root, user)
         as_user |= {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
     (root / "password").write_text(PASSWORD)
     (root / "password").chmod(0o644)
-    options = ["-U", "shop", "--pwfile", root / "password", "--auth=scram-sha-256", "-E", "UTF8", "--locale=C", "--no-sync"]
-    subprocess.run([binaries / "initdb", "-D", root / "data", *options], check=True, capture_output=True, **as_user)
+    options = [
+        "-U",
+        "shop",
+        "--pwfile",
+        root / "password",
+        "--auth=scram-sha-256",
+        "-E",
+        "UTF8",
+        "--locale=C",
+        "--no-sync",
+    ]
+    subprocess.run(
+        [binaries / "initdb", "-D", root / "data", *options],
+        check=True,
+        capture_output=True,
+        **as_user,
+    )
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    settings = ["-h", "127.0.0.1", "-p", str(port), "-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "timezone=UTC"]
+    settings = [
+        "-h",
+        "127.0.0.1",
+        "-p",
+        str(port),
+        "-c",
+        "unix_socket_directories=",
+        "-c",
+        "fsync=off",
+        "-c",
+        "timezone=UTC",
+    ]
     command = [binaries / "postgres", "-D", root / "data", *settings]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **as_user) as server:
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **as_user
+    ) as server:
         try:
             server_at = f"127.0.0.1:{port}/postgres"
             wait_for(server_at)
@@ -385,7 +490,9 @@ def execute(server_at: str, *statements: str) -> None:
     """Run statements as the owner of the server."""
     with duckdb.connect() as connection:
         load_extension(connection, "postgres_scanner")
-        connection.execute(f"ATTACH 'postgresql://shop:{IN_URL}@{server_at}' AS server (TYPE postgres)")
+        connection.execute(
+            f"ATTACH 'postgresql://shop:{IN_URL}@{server_at}' AS server (TYPE postgres)"
+        )
         for statement in statements:
             connection.execute("CALL postgres_execute('server', ?)", [statement])
 
@@ -399,9 +506,13 @@ def test_postgres(postgres: str) -> None:
     assert rows[0]["ticket_id"] == "001"
     assert rows[0]["created_at"] == datetime(2026, 1, 2, 4, 30, tzinfo=UTC)
     odd = open_source(url, table='Old Desk.Tick"ets')
-    assert read(odd, ["Id", "Message Body"], ("Id",))[0] == [{"Id": "7", "Message Body": "lost", "row_number": 0}]
+    assert read(odd, ["Id", "Message Body"], ("Id",))[0] == [
+        {"Id": "7", "Message Body": "lost", "row_number": 0}
+    ]
     queried = open_source(url, query="SELECT ticket_id, body FROM tickets WHERE ticket_id = '003'")
-    assert [row["body"] for row in read(queried, ["ticket_id", "body"])[0]] == ["where is my order 3"]
+    assert [row["body"] for row in read(queried, ["ticket_id", "body"])[0]] == [
+        "where is my order 3"
+    ]
     for opened in (source, odd, queried):
         assert opened.name == f"postgresql://shop:***@{postgres}"
 
@@ -454,7 +565,9 @@ def test_no_password_is_in_the_error_of_a_server_that_goes_away(postgres: str) -
     assert "s3cret" not in str(caught.value)
 
 
-def test_a_table_that_postgres_does_not_have(postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_that_postgres_does_not_have(
+    postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The tables of the shop are listed, those of the server itself are not."""
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
     with pytest.raises(SourceError) as caught:
@@ -476,7 +589,19 @@ def test_a_run_over_postgres_keeps_the_password_to_itself(
     done = cli.invoke(app, ["run", url, "--table", "tickets", "--by", "channel", "--out", str(out)])
     assert done.exit_code == 0, done.output
     failed = cli.invoke(
-        app, ["run", url, "--table", "tickets", "--time-column", "body", "--time-format", "%d", "--out", str(out)]
+        app,
+        [
+            "run",
+            url,
+            "--table",
+            "tickets",
+            "--time-column",
+            "body",
+            "--time-format",
+            "%d",
+            "--out",
+            str(out),
+        ],
     )
     assert isinstance(failed.exception, EcomIntentError)
     manifest = json.loads(next((out / "runs").glob("*.json")).read_text())
@@ -485,7 +610,9 @@ def test_a_run_over_postgres_keeps_the_password_to_itself(
     everything = (
         done.output
         + str(failed.exception)
-        + "".join(file.read_bytes().decode("latin-1") for file in tmp_path.rglob("*") if file.is_file())
+        + "".join(
+            file.read_bytes().decode("latin-1") for file in tmp_path.rglob("*") if file.is_file()
+        )
     )
     for spelling in ("s3cret", PASSWORD, IN_URL):
         assert spelling not in everything

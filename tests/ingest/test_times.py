@@ -16,7 +16,12 @@ from ecomintent_batch.ingest.times import cast_times, choose_time_sql
 
 DAY = "2026-09-28 00:00:00"
 MORNING = "2026-09-28 07:52:00"
-ZONED = ["2026-09-28T09:52:00+02:00", "2026-09-28 03:52:00 -0400", "2026-09-28 07:52", "2026-09-28T07:52:00Z"]
+ZONED = [
+    "2026-09-28T09:52:00+02:00",
+    "2026-09-28 03:52:00 -0400",
+    "2026-09-28 07:52",
+    "2026-09-28T07:52:00Z",
+]
 
 
 def told(values: list[Any], time_format: str | None = None) -> tuple[list[str | None], str]:
@@ -26,7 +31,9 @@ def told(values: list[Any], time_format: str | None = None) -> tuple[list[str | 
     assert sql is not None
     times, broken = cast_times(column, sql)
     pairs = zip(values, times.to_pylist(), strict=True)
-    assert broken.to_pylist() == [value not in (None, "", " ") and found is None for value, found in pairs]
+    assert broken.to_pylist() == [
+        value not in (None, "", " ") and found is None for value, found in pairs
+    ]
     return [found and str(found) for found in times.to_pylist()], note
 
 
@@ -39,7 +46,14 @@ def told(values: list[Any], time_format: str | None = None) -> tuple[list[str | 
         (["28/09/2026 07:52", "28.09.2026, 7:52 AM", "28/9/26 07:52:00"], [MORNING] * 3),
         (["9/28/2026, 7:52:00\u202fAM", "09/28/26 07:52", "09-28-2026 7:52 AM"], [MORNING] * 3),
         (["28 Sep 2026", "Sep 28, 2026", "28-Sep-26", "September 28, 2026"], [DAY] * 4),
-        (["Mon, 28 Sep 2026 09:52:00 +0200", "28 Sep 2026 07:52", "Mon, 28 Sep 2026 07:52:00 GMT"], [MORNING] * 3),
+        (
+            [
+                "Mon, 28 Sep 2026 09:52:00 +0200",
+                "28 Sep 2026 07:52",
+                "Mon, 28 Sep 2026 07:52:00 GMT",
+            ],
+            [MORNING] * 3,
+        ),
         (["20260928075200", "20260928T075200Z"], [MORNING] * 2),
         ([20260928], [DAY]),
         ([1790581920, None], [MORNING, None]),
@@ -48,7 +62,9 @@ def told(values: list[Any], time_format: str | None = None) -> tuple[list[str | 
         (["1790581920", "1790581920000000"], [MORNING] * 2),
     ],
 )
-def test_the_ways_in_which_exports_write_times(values: list[Any], expected: list[str | None]) -> None:
+def test_the_ways_in_which_exports_write_times(
+    values: list[Any], expected: list[str | None]
+) -> None:
     """One column mixes the precisions and zones of one way of writing, and an empty value is no time."""
     assert told(values)[0] == expected
 
@@ -71,7 +87,9 @@ def test_the_zone_of_the_machine_does_not_matter() -> None:
     """The same values are the same times in New York (DuckDB learns its zone once a process, so this is another one)."""
     script = f"import test_times as t; assert t.told({ZONED!r})[0] == [t.MORNING] * {len(ZONED)}"
     environment = {**os.environ, "TZ": "America/New_York"}
-    subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parent, env=environment, check=True)
+    subprocess.run(
+        [sys.executable, "-c", script], cwd=Path(__file__).parent, env=environment, check=True
+    )
     assert told(ZONED)[0] == [MORNING] * len(ZONED)
 
 
@@ -85,7 +103,10 @@ def test_broken_values_are_told_from_empty_ones() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (["02/03/2026", "04/05/2026"], "found dates that could be d/m/Y or m/d/Y; give --time-format"),
+        (
+            ["02/03/2026", "04/05/2026"],
+            "found dates that could be d/m/Y or m/d/Y; give --time-format",
+        ),
         (["48213", "48214"], "found something else; give --time-format"),
         ([48213], "found something else"),
         (["12:30"], "found something else"),
@@ -110,7 +131,9 @@ def test_a_format_decides() -> None:
         told(["02/03/2026"], "%Q")
 
 
-@pytest.mark.parametrize("kind", [pa.timestamp("us"), pa.timestamp("ns", tz="Europe/Madrid"), pa.date32()])
+@pytest.mark.parametrize(
+    "kind", [pa.timestamp("us"), pa.timestamp("ns", tz="Europe/Madrid"), pa.date32()]
+)
 def test_times_are_taken_as_they_are(kind: pa.DataType) -> None:
     """A source that knows its times is not second-guessed."""
     assert choose_time_sql(pa.chunked_array([pa.array([0], kind)]), "at", None) == (None, "")

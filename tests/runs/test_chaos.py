@@ -70,12 +70,30 @@ print(json.dumps(found))
 """
 
 
-def start(source: Path, out: Path, model: Path, *flags: str, **options: Any) -> subprocess.Popen[str]:
+def start(
+    source: Path, out: Path, model: Path, *flags: str, **options: Any
+) -> subprocess.Popen[str]:
     """Start the command as cron would."""
-    command = [sys.executable, "-m", "ecomintent_batch", "run", str(source), "--out", str(out), "--quiet", *flags]
+    command = [
+        sys.executable,
+        "-m",
+        "ecomintent_batch",
+        "run",
+        str(source),
+        "--out",
+        str(out),
+        "--quiet",
+        *flags,
+    ]
     environment = {**os.environ, "ECOMINTENT_ENGINE": "stub", "ECOMINTENT_MODEL": str(model)}
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen([*command, "--shard-rows", str(SHARD_ROWS)], env=environment, text=True, **streams, **options)
+    return subprocess.Popen(
+        [*command, "--shard-rows", str(SHARD_ROWS)],
+        env=environment,
+        text=True,
+        **streams,
+        **options,
+    )
 
 
 def wait_for(process: subprocess.Popen[str], out: Path, names: str) -> float:
@@ -93,12 +111,17 @@ def written_in(out: Path) -> dict[str, set[tuple[str, int]]]:
     names = {"runs": "runs/*.json", "staging": "staging/**/*"}
     while True:
         with suppress(FileNotFoundError):  # gone between the listing and the look
-            return {part: {(str(path), path.stat().st_mtime_ns) for path in out.glob(name)} for part, name in names.items()}
+            return {
+                part: {(str(path), path.stat().st_mtime_ns) for path in out.glob(name)}
+                for part, name in names.items()
+            }
 
 
 def rows_of(folder: RunFolder) -> pa.Table:
     """Return the predictions of a run, without the time of day."""
-    table = ds.dataset(sorted(folder.predictions.iterdir())).to_table().drop_columns("classified_at")
+    table = (
+        ds.dataset(sorted(folder.predictions.iterdir())).to_table().drop_columns("classified_at")
+    )
     return table.unify_dictionaries().combine_chunks()
 
 
@@ -106,7 +129,15 @@ def rows_of(folder: RunFolder) -> pa.Table:
 def reader(tmp_path: Path) -> Iterator[Callable[[], dict[str, Any]]]:
     """Read OUT all the time in a process of its own; calling it ends that and returns what was seen."""
     ready = tmp_path / "reading"
-    command = [sys.executable, "-c", READER, tmp_path / "out", ROOT / "sql" / "views.sql", str(TICKETS), ready]
+    command = [
+        sys.executable,
+        "-c",
+        READER,
+        tmp_path / "out",
+        ROOT / "sql" / "views.sql",
+        str(TICKETS),
+        ready,
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         while not ready.exists():
             assert process.poll() is None
@@ -122,21 +153,34 @@ def reader(tmp_path: Path) -> Iterator[Callable[[], dict[str, Any]]]:
 
 
 def test_killed_at_any_moment_nothing_is_lost_twice_or_half_seen(
-    tmp_path: Path, tiny_model: Path, reader: Callable[[], dict[str, Any]], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    tiny_model: Path,
+    reader: Callable[[], dict[str, Any]],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """SIGKILL at random moments, the same command again each time, two readers and a view asking all the time."""
     source, out = write_tickets(tmp_path / "tickets.csv", TICKETS), tmp_path / "out"
     settings = RunSettings(
-        source=str(source), out=tmp_path / "whole", model=str(tiny_model), engine="stub", shard_rows=SHARD_ROWS
+        source=str(source),
+        out=tmp_path / "whole",
+        model=str(tiny_model),
+        engine="stub",
+        shard_rows=SHARD_ROWS,
     )
     reference = rows_of(run_job(settings).folder)
     process = start(source, tmp_path / "timed", tiny_model)
-    begins, ends = (wait_for(process, tmp_path / "timed", name) for name in ("staging/*/plan.json", "runs/*.json"))
+    begins, ends = (
+        wait_for(process, tmp_path / "timed", name)
+        for name in ("staging/*/plan.json", "runs/*.json")
+    )
     process.communicate(timeout=300)
     chance = random.Random(20261124)  # noqa: S311 - moments, not secrets
     killed = dict.fromkeys(("at work", "published", "committed", "too early"), 0)
     for _ in range(5 * KILLS):
-        before, parts_left = written_in(out), TICKETS // SHARD_ROWS - len(list(out.glob("staging/*/receipts/*.json")))
+        before, parts_left = (
+            written_in(out),
+            TICKETS // SHARD_ROWS - len(list(out.glob("staging/*/receipts/*.json"))),
+        )
         process = start(source, out, tiny_model)
         if chance.random() < 0.9:  # the others may be killed before they have begun
             while written_in(out) == before and process.poll() is None:
@@ -148,9 +192,20 @@ def test_killed_at_any_moment_nothing_is_lost_twice_or_half_seen(
         after = written_in(out)
         staged = [RunFolder(out, folder.name) for folder in out.glob("staging/*")]
         assert len(staged) <= 1
-        committed, worked = len(after["runs"]) > len(before["runs"]), after["staging"] != before["staging"]
+        committed, worked = (
+            len(after["runs"]) > len(before["runs"]),
+            after["staging"] != before["staging"],
+        )
         published = any(folder.predictions.exists() for folder in staged)
-        killed["committed" if committed else "published" if published else "at work" if worked else "too early"] += 1
+        killed[
+            "committed"
+            if committed
+            else "published"
+            if published
+            else "at work"
+            if worked
+            else "too early"
+        ] += 1
         if killed["at work"] + killed["published"] == KILLS:
             break
     assert killed["at work"] + killed["published"] == KILLS, killed
@@ -158,16 +213,22 @@ def test_killed_at_any_moment_nothing_is_lost_twice_or_half_seen(
     assert process.communicate(timeout=300) == ("", "")
     seen = reader()
     manifests = list_runs(out)
-    assert [verify_run(RunFolder(out, manifest["run_id"])) for manifest in manifests] == [[]] * len(manifests)
+    assert [verify_run(RunFolder(out, manifest["run_id"])) for manifest in manifests] == [[]] * len(
+        manifests
+    )
     for manifest in manifests:
         assert rows_of(RunFolder(out, manifest["run_id"])).equals(reference)
     resumed = sum(manifest["resumed"] for manifest in manifests)
-    assert {folder.name for folder in out.glob("predictions/*")} == {f"run_id={manifest['run_id']}" for manifest in manifests}
+    assert {folder.name for folder in out.glob("predictions/*")} == {
+        f"run_id={manifest['run_id']}" for manifest in manifests
+    }
     assert len(list(out.glob("summaries/*/summary.md"))) == len(manifests)
     assert list(out.glob("staging/*")) == []
     assert not [path for path in out.rglob("*.tmp") if path.parent.name != "runs"]
     with capsys.disabled():
-        print(f"\nkilled {killed}, runs committed {len(manifests)} ({resumed} of them resumed), {seen}")
+        print(
+            f"\nkilled {killed}, runs committed {len(manifests)} ({resumed} of them resumed), {seen}"
+        )
     assert seen["anomalies"] == []
     assert seen["of_runs"] > 0
 
@@ -178,10 +239,16 @@ def test_two_jobs_at_once(tmp_path: Path, tiny_model: Path) -> None:
     processes = [start(source, out, tiny_model, stdin=subprocess.DEVNULL) for _ in range(2)]
     errors = [process.communicate(timeout=300)[1] for process in processes]
     assert sorted(process.returncode for process in processes) == [0, 1]
-    assert sorted(errors)[1].startswith(f"ecomintent-batch: {out}: expected to be free, found another job at work in it; wait")
+    assert sorted(errors)[1].startswith(
+        f"ecomintent-batch: {out}: expected to be free, found another job at work in it; wait"
+    )
     processes = [start(source, out, tiny_model, "--lock-timeout", "300") for _ in range(2)]
-    assert [(process.communicate(timeout=300)[1], process.returncode) for process in processes] == [("", 0)] * 2
-    assert [verify_run(RunFolder(out, manifest["run_id"])) for manifest in list_runs(out)] == [[]] * 3
+    assert [(process.communicate(timeout=300)[1], process.returncode) for process in processes] == [
+        ("", 0)
+    ] * 2
+    assert [verify_run(RunFolder(out, manifest["run_id"])) for manifest in list_runs(out)] == [
+        []
+    ] * 3
 
 
 def test_out_removed_while_a_job_works(tmp_path: Path, tiny_model: Path) -> None:
@@ -205,26 +272,38 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 1 MB."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True
+    )
     if done.returncode:
         pytest.skip("no tmpfs may be mounted here")
     yield disk
     subprocess.run(["umount", "-l", disk], check=True)
 
 
-def test_a_full_disk_is_one_line_and_resumed_when_there_is_room(tmp_path: Path, tiny_model: Path, small_disk: Path) -> None:
+def test_a_full_disk_is_one_line_and_resumed_when_there_is_room(
+    tmp_path: Path, tiny_model: Path, small_disk: Path
+) -> None:
     """Nothing published and no torn file under a final name; with room, the same command goes on to the same result."""
     source, out = write_tickets(tmp_path / "tickets.csv", 60_000), small_disk / "out"
     process = start(source, out, tiny_model)
     _, error = process.communicate(timeout=300)
     assert process.returncode == 1
-    assert error == f"ecomintent-batch: {out}: expected room to write, found: No space left on device; " + (
-        "make room, and run the same command\n"
+    assert (
+        error
+        == f"ecomintent-batch: {out}: expected room to write, found: No space left on device; "
+        + ("make room, and run the same command\n")
     )
     assert list(out.glob("predictions/*")) == []
     subprocess.run(["mount", "-o", "remount,size=100m", small_disk], check=True)
     assert start(source, out, tiny_model).wait(300) == 0
     (manifest,) = list_runs(out)
     assert verify_run(RunFolder(out, manifest["run_id"])) == []
-    whole = RunSettings(source=str(source), out=tmp_path / "whole", model=str(tiny_model), engine="stub", shard_rows=SHARD_ROWS)
+    whole = RunSettings(
+        source=str(source),
+        out=tmp_path / "whole",
+        model=str(tiny_model),
+        engine="stub",
+        shard_rows=SHARD_ROWS,
+    )
     assert rows_of(RunFolder(out, manifest["run_id"])).equals(rows_of(run_job(whole).folder))

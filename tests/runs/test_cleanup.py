@@ -21,7 +21,9 @@ def out(tmp_path, stub_settings):
     """An OUT with two committed runs, the first of them of 40 days ago."""
     settings = stub_settings(write_tickets(tmp_path / "t.csv", 20), tmp_path / "out", shard_rows=10)
     old = run_job(settings).folder.manifest
-    old.write_text(json.dumps(json.loads(old.read_text()) | {"finished_at": "2020-01-01T00:00:00+00:00"}))
+    old.write_text(
+        json.dumps(json.loads(old.read_text()) | {"finished_at": "2020-01-01T00:00:00+00:00"})
+    )
     run_job(settings)
     return settings.out
 
@@ -43,7 +45,11 @@ def add_strays(out: Path) -> list[Path]:
 
 def files(out: Path) -> dict[str, int]:
     """Return every file of OUT but the lock, with its size."""
-    return {str(path): path.stat().st_size for path in out.rglob("*") if path.is_file() and path.name != ".lock"}
+    return {
+        str(path): path.stat().st_size
+        for path in out.rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }
 
 
 def clean(out: Path, *flags: str) -> str:
@@ -80,7 +86,9 @@ def test_old_runs_go_on_request(out):
     """All that belongs to the old one goes, and the new one is whole."""
     old, new = (RunFolder(out, file.stem) for file in sorted((out / "runs").glob("*.json")))
     clean(out, "--older-than", "30", "--yes")
-    assert not any(path.exists() for path in (old.manifest, old.predictions, old.rejects, old.summaries))
+    assert not any(
+        path.exists() for path in (old.manifest, old.predictions, old.rejects, old.summaries)
+    )
     assert list((out / "staging").iterdir()) == []
     assert CliRunner().invoke(app, ["verify", new.run_id, "--out", str(out)]).exit_code == 0
 

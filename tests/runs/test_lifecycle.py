@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from support.tickets import Heard, write_tickets
+from support.tickets import RecordingProgress, write_tickets
 
 from ecomintent_batch import pipeline
 from ecomintent_batch.errors import OutputError, RunStateError
@@ -33,7 +33,9 @@ PARTS = [f"part-{i:05d}.parquet" for i in range(5)]
 @pytest.fixture
 def settings(tmp_path, stub_settings):
     """A run of five shards."""
-    return stub_settings(write_tickets(tmp_path / "tickets.csv", TICKETS), tmp_path / "out", shard_rows=SHARD_ROWS)
+    return stub_settings(
+        write_tickets(tmp_path / "tickets.csv", TICKETS), tmp_path / "out", shard_rows=SHARD_ROWS
+    )
 
 
 def visible(out: Path) -> list[str]:
@@ -56,7 +58,10 @@ def break_engine(monkeypatch: pytest.MonkeyPatch, out: Path, at_shard: int) -> N
         if len(scored) <= at_shard:
             return score(self, encodings, batches, advance)
         folder = interrupted_run(out)
-        while not (folder.shards / "extraction.json").exists() or len(list(folder.parts.glob("*.parquet"))) < at_shard:
+        while (
+            not (folder.shards / "extraction.json").exists()
+            or len(list(folder.parts.glob("*.parquet"))) < at_shard
+        ):
             time.sleep(0.01)
         raise RuntimeError("the GPU fell off the bus")
 
@@ -65,7 +70,12 @@ def break_engine(monkeypatch: pytest.MonkeyPatch, out: Path, at_shard: int) -> N
 
 def predictions(folder: Path) -> list[dict]:
     """Return all rows of some parts, without the time of day."""
-    return ds.dataset(sorted(folder.glob("*.parquet"))).to_table().drop_columns("classified_at").to_pylist()
+    return (
+        ds.dataset(sorted(folder.glob("*.parquet")))
+        .to_table()
+        .drop_columns("classified_at")
+        .to_pylist()
+    )
 
 
 def lasting(manifest: dict) -> dict:
@@ -73,14 +83,20 @@ def lasting(manifest: dict) -> dict:
     settings = {key: value for key, value in manifest["settings"].items() if key != "out"}
     passing = {"run_id", "started_at", "finished_at", "performance", "resumed", "parts", "settings"}
     parts = [(part["file"], part["rows"]) for part in manifest["parts"]]
-    return {**{key: value for key, value in manifest.items() if key not in passing}, "settings": settings, "parts": parts}
+    return {
+        **{key: value for key, value in manifest.items() if key not in passing},
+        "settings": settings,
+        "parts": parts,
+    }
 
 
 def test_run_ids_sort_by_time(monkeypatch):
     """An id begins with the second it was made in, and two of one second differ."""
     ids = [new_run_id() for _ in range(50)]
     assert len(set(ids)) == 50
-    assert [run_id.split("-")[0] for run_id in ids] == sorted(run_id.split("-")[0] for run_id in ids)
+    assert [run_id.split("-")[0] for run_id in ids] == sorted(
+        run_id.split("-")[0] for run_id in ids
+    )
 
 
 def test_a_committed_run_is_complete_and_tidy(settings):
@@ -132,7 +148,9 @@ def crash_while_tidying(monkeypatch):
     (crash_behind_the_rename, True, False),
     (crash_while_tidying, True, True),
 ])  # fmt: skip
-def test_a_crash_while_committing_is_mended_by_the_next_start(settings, crash, is_visible, is_redone):
+def test_a_crash_while_committing_is_mended_by_the_next_start(
+    settings, crash, is_visible, is_redone
+):
     """All parts are visible or none; the same command finishes that run, with the files that are there."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         crash(monkeypatch)
@@ -141,7 +159,9 @@ def test_a_crash_while_committing_is_mended_by_the_next_start(settings, crash, i
     crashed = interrupted_run(settings.out)
     assert visible(settings.out) == (PARTS if is_visible else [])
     assert len(list_runs(settings.out)) == is_redone
-    before = {path.name: path.stat().st_mtime_ns for path in settings.out.glob("*/*/**/part-*.parquet")}
+    before = {
+        path.name: path.stat().st_mtime_ns for path in settings.out.glob("*/*/**/part-*.parquet")
+    }
 
     result = run_job(settings)
     assert (result.folder != crashed) == is_redone
@@ -161,7 +181,9 @@ def test_another_command_finishes_a_published_run(settings, tmp_path, stub_setti
             run_job(settings)
     crashed = interrupted_run(settings.out)
     result = run_job(stub_settings(write_tickets(tmp_path / "other.csv", 7), settings.out))
-    assert [manifest["run_id"] for manifest in list_runs(settings.out)] == sorted([crashed.run_id, result.folder.run_id])
+    assert [manifest["run_id"] for manifest in list_runs(settings.out)] == sorted(
+        [crashed.run_id, result.folder.run_id]
+    )
     assert (crashed.summaries / "summary.md").exists()
     assert result.manifest["counts"]["predictions"] == 7
     assert list(settings.out.glob("staging/*")) == []
@@ -221,10 +243,16 @@ def test_what_is_not_the_same_run_is_refused(settings, tiny_model, tmp_path, mon
     (other_model / "calibration.json").write_text('{"temperature": 2}')
     for change, found in [
         ({"threshold": 0.5}, "threshold 0.7 then, 0.5 now"),
-        ({"shard_rows": 11, "by": ("channel",)}, r"by \[\] then, \['channel'\] now; shard_rows 10 then, 11 now"),
+        (
+            {"shard_rows": 11, "by": ("channel",)},
+            r"by \[\] then, \['channel'\] now; shard_rows 10 then, 11 now",
+        ),
         ({"model": str(other_model)}, "another model; model .* then, .*other now"),
     ]:
-        with pytest.raises(RunStateError, match=f"{interrupted.staging}: expected .* found {found}; go back to that, or drop it"):
+        with pytest.raises(
+            RunStateError,
+            match=f"{interrupted.staging}: expected .* found {found}; go back to that, or drop it",
+        ):
             run_job(settings.model_copy(update=change))
     with monkeypatch.context() as patched:
         patched.setattr(pipeline, "__version__", "99")
@@ -323,7 +351,10 @@ def leave_strays(folder: RunFolder) -> None:
 def test_what_was_spoilt_is_redone(settings, tmp_path, spoil):
     """Resume trusts no file that is not byte for byte what was written; the result is that of a run nobody disturbed."""
     interrupted = interrupt(settings, at_shard=3)
-    kept = {path.name: path.stat().st_mtime_ns for path in interrupted.parts.glob("part-0000[02].parquet")}
+    kept = {
+        path.name: path.stat().st_mtime_ns
+        for path in interrupted.parts.glob("part-0000[02].parquet")
+    }
     spoil(interrupted)
     result = run_job(settings)
     assert result.folder == interrupted
@@ -344,7 +375,8 @@ def test_a_part_that_is_altered_before_the_commit_is_not_published(settings, mon
     with monkeypatch.context() as patched:
         patched.setattr(pipeline, "check_parts", describe)
         with pytest.raises(
-            RunStateError, match=r"part-00001\.parquet: expected a part of 10 rows, found: .*; run the same command"
+            RunStateError,
+            match=r"part-00001\.parquet: expected a part of 10 rows, found: .*; run the same command",
         ):
             run_job(settings)
     assert visible(settings.out) == []
@@ -356,10 +388,15 @@ def test_sums_that_do_not_hold_are_not_published(settings, monkeypatch):
 
     def read(self, *args, original=TextSource.read):
         batches = list(original(self, *args))
-        yield from (replace(batch, table=batch.table.slice(1), row_numbers=batch.row_numbers.slice(1)) for batch in batches)
+        yield from (
+            replace(batch, table=batch.table.slice(1), row_numbers=batch.row_numbers.slice(1))
+            for batch in batches
+        )
 
     monkeypatch.setattr(TextSource, "read", read)
-    with pytest.raises(RunStateError, match="expected an answer for 50 rows of the source, found 49"):
+    with pytest.raises(
+        RunStateError, match="expected an answer for 50 rows of the source, found 49"
+    ):
         run_job(settings)
     assert visible(settings.out) == []
 
@@ -385,7 +422,9 @@ def test_a_half_written_manifest_is_written_anew(settings):
 def test_a_crash_before_the_summaries_costs_none(settings, tmp_path, stub_settings):
     """Committed and not summed up: whichever run starts next writes the summaries of both."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(pipeline, "sum_up_run", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        monkeypatch.setattr(
+            pipeline, "summarise_run_safely", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         with pytest.raises(KeyboardInterrupt):
             run_job(settings)
     run_job(stub_settings(write_tickets(tmp_path / "other.csv", 7), settings.out))
@@ -430,10 +469,13 @@ def test_a_job_waits_for_the_lock_as_long_as_it_is_told(settings):
     held.__enter__()
     timer = threading.Timer(0.3, held.__exit__, (None, None, None))
     timer.start()
-    heard = Heard()
+    heard = RecordingProgress()
     run_job(settings.model_copy(update={"lock_timeout": 20.0}), heard)
     timer.join()
-    assert heard.notes[0] == f"another job is at work in {settings.out}: waiting up to 20 s for it to leave"
+    assert (
+        heard.notes[0]
+        == f"another job is at work in {settings.out}: waiting up to 20 s for it to leave"
+    )
 
 
 @pytest.mark.parametrize("where", ["a-file/out", "a-file"])
@@ -446,7 +488,16 @@ def test_an_out_that_cannot_be_made_is_one_line(settings, tmp_path, where):
 
 def command_line(settings, *flags: str, **options) -> subprocess.Popen[str]:
     """Start the same run as a real process."""
-    command = [sys.executable, "-m", "ecomintent_batch", "run", settings.source, "--out", str(settings.out), *flags]
+    command = [
+        sys.executable,
+        "-m",
+        "ecomintent_batch",
+        "run",
+        settings.source,
+        "--out",
+        str(settings.out),
+        *flags,
+    ]
     environment = {**os.environ, "ECOMINTENT_ENGINE": "stub", "ECOMINTENT_MODEL": settings.model}
     return subprocess.Popen(
         [*command, "--shard-rows", str(settings.shard_rows)],
@@ -454,10 +505,14 @@ def command_line(settings, *flags: str, **options) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(
+    ("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
+)
 def test_a_signal_leaves_a_run_that_can_be_resumed(tmp_path, stub_settings, signum, code):
     """Stopped in the middle: the code of the signal, one line, nothing published; the same command goes on."""
-    settings = stub_settings(write_tickets(tmp_path / "tickets.csv", 12_000), tmp_path / "out", shard_rows=100)
+    settings = stub_settings(
+        write_tickets(tmp_path / "tickets.csv", 12_000), tmp_path / "out", shard_rows=100
+    )
     process = command_line(settings)
     deadline = time.monotonic() + 300
     while not list(settings.out.glob("staging/*/parts/*.parquet")):
@@ -469,7 +524,10 @@ def test_a_signal_leaves_a_run_that_can_be_resumed(tmp_path, stub_settings, sign
     assert (process.returncode, out) == (code, "")
     assert visible(settings.out) == []
     if signum != signal.SIGKILL:
-        assert err.splitlines()[-1] == "ecomintent-batch: interrupted; the same command goes on from here"
+        assert (
+            err.splitlines()[-1]
+            == "ecomintent-batch: interrupted; the same command goes on from here"
+        )
         assert "Traceback" not in err
     interrupted = interrupted_run(settings.out)
     result = run_job(settings)
@@ -481,7 +539,9 @@ def test_a_full_disk_is_one_line(tmp_path, stub_settings):
     """Where the parts do not fit: exit code 1, the place and the reason, nothing published."""
     import resource
 
-    settings = stub_settings(write_tickets(tmp_path / "tickets.csv", 20_000), tmp_path / "out", shard_rows=20_000)
+    settings = stub_settings(
+        write_tickets(tmp_path / "tickets.csv", 20_000), tmp_path / "out", shard_rows=20_000
+    )
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))  # noqa: E731
     process = command_line(settings, "--quiet", preexec_fn=limit)
     _, err = process.communicate(timeout=300)

@@ -31,7 +31,12 @@ def committed(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Run
     with source.open("a", encoding="utf-8") as file:
         file.write("too,few\n")
     settings = RunSettings(
-        source=str(source), out=folder / "out", model=str(tiny_model), engine="stub", shard_rows=10, max_reject_ratio=1
+        source=str(source),
+        out=folder / "out",
+        model=str(tiny_model),
+        engine="stub",
+        shard_rows=10,
+        max_reject_ratio=1,
     )
     return run_job(settings).folder
 
@@ -54,7 +59,9 @@ def test_a_run_that_is_whole_says_so(folder: RunFolder) -> None:
     for run_id in (folder.run_id, "latest"):
         code, lines = call("verify", run_id, "--out", str(folder.out))
         assert (code, len(lines)) == (0, 1)
-        assert lines[0].endswith("is whole: 26 source rows = 25 predictions + 1 rejects + 0 skipped")
+        assert lines[0].endswith(
+            "is whole: 26 source rows = 25 predictions + 1 rejects + 0 skipped"
+        )
 
 
 def change_manifest(change: Callable[[dict[str, Any]], Any]) -> Callable[[RunFolder], None]:
@@ -74,7 +81,9 @@ def rewrite(change: Callable[[pa.Table], pa.Table]) -> Callable[[RunFolder], Non
     def spoil(folder: RunFolder) -> None:
         part = folder.predictions / "part-00001.parquet"
         pq.write_table(change(pq.ParquetFile(part).read()), part)
-        change_manifest(lambda manifest: manifest["parts"][1].update(sha256=sha256_of(part)))(folder)
+        change_manifest(lambda manifest: manifest["parts"][1].update(sha256=sha256_of(part)))(
+            folder
+        )
 
     return spoil
 
@@ -102,38 +111,71 @@ SPOILT: dict[str, tuple[Callable[[RunFolder], Any], list[str]]] = {
         lambda f: os.truncate(f.predictions / "part-00002.parquet", 99),
         ["part-00002.parquet: expected the bytes that were written, found others (SHA-256)"],
     ),
-    "bit flipped": (flip_a_bit, ["part-00000.parquet: expected the bytes that were written, found others (SHA-256)"]),
+    "bit flipped": (
+        flip_a_bit,
+        ["part-00000.parquet: expected the bytes that were written, found others (SHA-256)"],
+    ),
     "part too many": (
-        lambda f: shutil.copy(f.predictions / "part-00000.parquet", f.predictions / "part-00009.parquet"),
+        lambda f: shutil.copy(
+            f.predictions / "part-00000.parquet", f.predictions / "part-00009.parquet"
+        ),
         ["part-00009.parquet: expected nothing that the manifest does not list, found a file"],
     ),
-    "rejects gone": (lambda f: f.rejects.unlink(), [".parquet: expected a file of 1 rows, found none"]),
+    "rejects gone": (
+        lambda f: f.rejects.unlink(),
+        [".parquet: expected a file of 1 rows, found none"],
+    ),
     "predictions gone": (
         lambda f: shutil.rmtree(f.predictions),
-        [f"part-0000{i}.parquet: expected a file of {rows} rows, found none" for i, rows in enumerate([10, 10, 5])],
+        [
+            f"part-0000{i}.parquet: expected a file of {rows} rows, found none"
+            for i, rows in enumerate([10, 10, 5])
+        ],
     ),
-    "row lost": (rewrite(lambda table: table.slice(1)), ["part-00001.parquet: expected 10 rows, found 9"]),
-    "row twice": (rewrite(answer_twice), ["expected one answer for each row of the source, found 2 for row_number 11"]),
+    "row lost": (
+        rewrite(lambda table: table.slice(1)),
+        ["part-00001.parquet: expected 10 rows, found 9"],
+    ),
+    "row twice": (
+        rewrite(answer_twice),
+        ["expected one answer for each row of the source, found 2 for row_number 11"],
+    ),
     "column gone": (
         rewrite(lambda table: table.drop_columns("message_hash")),
-        ["expected the column message_hash, found none", "expected the columns of the first part, found others"],
+        [
+            "expected the column message_hash, found none",
+            "expected the columns of the first part, found others",
+        ],
     ),
     "column of another type": (
-        rewrite(lambda table: table.set_column(1, "row_number", table["row_number"].cast(pa.int32()))),
+        rewrite(
+            lambda table: table.set_column(1, "row_number", table["row_number"].cast(pa.int32()))
+        ),
         ["expected the columns of the first part, found others"],
     ),
     "sums": (
         change_manifest(lambda manifest: manifest["counts"].update(source_rows=27)),
         ["expected 27 source rows, found 26"],
     ),
-    "another id": (change_manifest(lambda manifest: manifest.update(run_id="x")), ["expected run_id "]),
-    "manifest without parts": (change_manifest(lambda manifest: manifest.pop("parts")), ["lacks or garbles 'parts'"]),
-    "manifest torn": (lambda f: os.truncate(f.manifest, 300), ["expected a manifest, found: JSONDecodeError"]),
+    "another id": (
+        change_manifest(lambda manifest: manifest.update(run_id="x")),
+        ["expected run_id "],
+    ),
+    "manifest without parts": (
+        change_manifest(lambda manifest: manifest.pop("parts")),
+        ["lacks or garbles 'parts'"],
+    ),
+    "manifest torn": (
+        lambda f: os.truncate(f.manifest, 300),
+        ["expected a manifest, found: JSONDecodeError"],
+    ),
 }
 
 
 @pytest.mark.parametrize(("spoil", "expected"), SPOILT.values(), ids=SPOILT)
-def test_each_anomaly_is_a_line(folder: RunFolder, spoil: Callable[[RunFolder], Any], expected: list[str]) -> None:
+def test_each_anomaly_is_a_line(
+    folder: RunFolder, spoil: Callable[[RunFolder], Any], expected: list[str]
+) -> None:
     """Exit code 1, and exactly these findings."""
     spoil(folder)
     code, lines = call("verify", "latest", "--out", str(folder.out))
@@ -145,6 +187,9 @@ def test_each_anomaly_is_a_line(folder: RunFolder, spoil: Callable[[RunFolder], 
 
 def test_a_run_that_is_not_there(folder: RunFolder, tmp_path: Path) -> None:
     """What is there instead is told."""
-    for out, found in ((folder.out, f"1 others, the newest {folder.run_id}"), (tmp_path, "no committed runs")):
+    for out, found in (
+        (folder.out, f"1 others, the newest {folder.run_id}"),
+        (tmp_path, "no committed runs"),
+    ):
         done = CliRunner().invoke(app, ["verify", "nope", "--out", str(out)])
         assert f"expected a committed run nope, found {found}" in str(done.exception)

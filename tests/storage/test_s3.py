@@ -21,7 +21,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support.tickets import ROOT, Heard
+from support.tickets import ROOT, RecordingProgress
 from typer.testing import CliRunner
 
 from ecomintent_batch import pipeline
@@ -61,7 +61,12 @@ def server() -> Iterator[str]:
 @pytest.fixture
 def client(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A client of an empty bucket; the environment is that of a job, its cache in the test's folder."""
-    values = {"ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": "s3cret", "ENDPOINT_URL": server, "DEFAULT_REGION": "eu-central-1"}
+    values = {
+        "ACCESS_KEY_ID": "key",
+        "SECRET_ACCESS_KEY": "s3cret",
+        "ENDPOINT_URL": server,
+        "DEFAULT_REGION": "eu-central-1",
+    }
     for name, value in values.items():
         monkeypatch.setenv(f"AWS_{name}", value)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -70,11 +75,15 @@ def client(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         for entry in found.list_objects_v2(Bucket=BUCKET).get("Contents", ()):
             found.delete_object(Bucket=BUCKET, Key=entry["Key"])
     else:
-        found.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+        found.create_bucket(
+            Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
+        )
     return found
 
 
-def put_csv(client: Any, key: str, rows: list[tuple[str, ...]], header: tuple[str, ...] = ("id", "body")) -> str:
+def put_csv(
+    client: Any, key: str, rows: list[tuple[str, ...]], header: tuple[str, ...] = ("id", "body")
+) -> str:
     """Put a CSV export, and return its URL."""
     text = io.StringIO(newline="")
     csv.writer(text).writerows([header, *rows])
@@ -94,15 +103,24 @@ def job(tiny_model: Path) -> Any:
     """Run over a source into OUT on the store."""
 
     def start(source: str, **changes: Any) -> Any:
-        options = {"out": f"s3://{BUCKET}/out", "model": str(tiny_model), "engine": "stub", "shard_rows": 2, **changes}
-        return run_job(load_settings(source=source, **options), Heard())
+        options = {
+            "out": f"s3://{BUCKET}/out",
+            "model": str(tiny_model),
+            "engine": "stub",
+            "shard_rows": 2,
+            **changes,
+        }
+        return run_job(load_settings(source=source, **options), RecordingProgress())
 
     return start
 
 
 def names(client: Any) -> list[str]:
     """Return the keys under OUT."""
-    return [entry["Key"] for entry in client.list_objects_v2(Bucket=BUCKET, Prefix="out/").get("Contents", ())]
+    return [
+        entry["Key"]
+        for entry in client.list_objects_v2(Bucket=BUCKET, Prefix="out/").get("Contents", ())
+    ]
 
 
 def views(run_id: str | None = None) -> duckdb.DuckDBPyConnection:
@@ -125,22 +143,45 @@ def test_a_run_is_published_with_its_manifest_last(client, job, tmp_path):
         assert f"out/{name}" in found
     assert {f"out/runs/{run_id}.json", f"out/rejects/run_id={run_id}.parquet"} < set(found)
     assert f"out/summaries/run_id={run_id}/volume_by_intent.parquet" in found
-    times = {entry["Key"]: entry["LastModified"] for entry in client.list_objects_v2(Bucket=BUCKET, Prefix="out/")["Contents"]}
+    times = {
+        entry["Key"]: entry["LastModified"]
+        for entry in client.list_objects_v2(Bucket=BUCKET, Prefix="out/")["Contents"]
+    }
     assert max(times.values()) == times[f"out/runs/{run_id}.json"]
-    assert not [path for path in (tmp_path / "cache").rglob("part-*")]
-    assert not [path for path in (tmp_path / "cache").rglob("shard-*")]
+    assert not list((tmp_path / "cache").rglob("part-*"))
+    assert not list((tmp_path / "cache").rglob("shard-*"))
     cli = CliRunner()
     assert run_id in cli.invoke(app, ["runs", "--out", f"s3://{BUCKET}/out"]).output
     done = cli.invoke(app, ["verify", "latest", "--out", f"s3://{BUCKET}/out"])
     assert (done.exit_code, done.output.split(" = ")[1].split()[0]) == (0, "5")
     for options in ([], ["--run", run_id], ["--run", "latest"]):
-        done = cli.invoke(app, ["query", "volume_by_intent", "--out", f"s3://{BUCKET}/out", "--format", "csv", *options])
+        done = cli.invoke(
+            app,
+            [
+                "query",
+                "volume_by_intent",
+                "--out",
+                f"s3://{BUCKET}/out",
+                "--format",
+                "csv",
+                *options,
+            ],
+        )
         assert sum(int(line.split(",")[1]) for line in done.output.splitlines()[1:]) == 5
-    done = cli.invoke(app, ["query", "volume_by_intent", "--out", f"s3://{BUCKET}/out", "--run", "none"])
-    assert f"s3://{BUCKET}/out: expected a committed run none, found 1 others" in str(done.exception)
-    assert views().sql("SELECT count(*), count(DISTINCT run_id) FROM predictions").fetchone() == (5, 1)
+    done = cli.invoke(
+        app, ["query", "volume_by_intent", "--out", f"s3://{BUCKET}/out", "--run", "none"]
+    )
+    assert f"s3://{BUCKET}/out: expected a committed run none, found 1 others" in str(
+        done.exception
+    )
+    assert views().sql("SELECT count(*), count(DISTINCT run_id) FROM predictions").fetchone() == (
+        5,
+        1,
+    )
     assert views(run_id).sql("SELECT count(*) FROM latest_predictions").fetchone() == (5,)
-    assert open_views(Path(f"s3://{BUCKET}/out")).sql("SELECT source FROM runs").fetchone() == (source,)
+    assert open_views(Path(f"s3://{BUCKET}/out")).sql("SELECT source FROM runs").fetchone() == (
+        source,
+    )
 
 
 def test_parts_without_a_manifest_are_not_seen(client, job):
@@ -152,7 +193,7 @@ def test_parts_without_a_manifest_are_not_seen(client, job):
     assert views().sql("SELECT count(*) FROM predictions").fetchone() == (1,)
 
 
-@pytest.mark.parametrize("stop_at", ["upload", "put_if_absent", "forget_run"])
+@pytest.mark.parametrize("stop_at", ["upload", "put_if_absent", "remove_local_copy"])
 def test_a_crash_while_publishing_is_finished_by_the_next_run(client, job, monkeypatch, stop_at):
     """Whenever it comes, the next run publishes the one before it, once."""
     source = put_csv(client, "in/a.csv", [("1", "x"), ("2", "y"), ("3", "z")])
@@ -161,15 +202,21 @@ def test_a_crash_while_publishing_is_finished_by_the_next_run(client, job, monke
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        owner: Any = pipeline if stop_at == "forget_run" else Store
+        owner: Any = pipeline if stop_at == "remove_local_copy" else Store
         patched.setattr(owner, stop_at, stop)
         with pytest.raises(KeyboardInterrupt):
             job(source)
-    assert len([name for name in names(client) if "/runs/" in name]) == (stop_at == "forget_run")
+    assert len([name for name in names(client) if "/runs/" in name]) == (
+        stop_at == "remove_local_copy"
+    )
     job(put_csv(client, "in/b.csv", [("9", "w")]))
-    assert sorted(m["counts"]["predictions"] for m in list_manifests(Store(f"s3://{BUCKET}/out"))) == [1, 3]
+    assert sorted(
+        m["counts"]["predictions"] for m in list_manifests(Store(f"s3://{BUCKET}/out"))
+    ) == [1, 3]
     for manifest in list_manifests(Store(f"s3://{BUCKET}/out")):
-        done = CliRunner().invoke(app, ["verify", manifest["run_id"], "--out", f"s3://{BUCKET}/out"])
+        done = CliRunner().invoke(
+            app, ["verify", manifest["run_id"], "--out", f"s3://{BUCKET}/out"]
+        )
         assert done.exit_code == 0, done.output
 
 
@@ -187,7 +234,9 @@ def test_incremental_runs_read_what_is_published(client, job):
     """State lives in the store's manifests, so that it does not matter on which machine the next run is made."""
     rows = [(str(i), f"order {i}") for i in range(4)]
     job(put_csv(client, "in/a.csv", rows), incremental=True)
-    result = job(put_csv(client, "in/a.csv", [*rows[:3], ("3", "changed"), ("4", "new")]), incremental=True)
+    result = job(
+        put_csv(client, "in/a.csv", [*rows[:3], ("3", "changed"), ("4", "new")]), incremental=True
+    )
     assert result.manifest["counts"]["skipped"] == 3
     assert views().sql("SELECT count(*) FROM latest_predictions").fetchone() == (5,)
 
@@ -208,17 +257,26 @@ def test_another_machine_knows_the_weeks_before(client, job, tmp_path, monkeypat
     """Two tickets a day for eight weeks, then a machine without a cache brings a week with a burst on its Wednesday."""
     days = [datetime(2026, 9, 7, 9) + timedelta(days=day) for day in range(63)]
     rows = [
-        (f"{day:%m%d}-{i}", "where is it", str(day)) for day in days for i in range(2 + 6 * (day.date() == date(2026, 11, 4)))
+        (f"{day:%m%d}-{i}", "where is it", str(day))
+        for day in days
+        for i in range(2 + 6 * (day.date() == date(2026, 11, 4)))
     ]
-    header, options = ("id", "body", "created_at"), {"incremental": True, "alert": ["any unusual > 4"], "shard_rows": 200}
+    header, options = (
+        ("id", "body", "created_at"),
+        {"incremental": True, "alert": ["any unusual > 4"], "shard_rows": 200},
+    )
     before = put_csv(client, "in/a.csv", [row for row in rows if row[2] < "2026-11-02"], header)
     first = job(before, **options)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))
     second = job(put_csv(client, "in/a.csv", rows, header), **options)
     assert second.manifest["counts"]["predictions"] == 14 + 6
-    assert [(alert.days, alert.tickets) for alert in second.summary.alerts] == [(("2026-11-04",), 8)]
+    assert [(alert.days, alert.tickets) for alert in second.summary.alerts] == [
+        (("2026-11-04",), 8)
+    ]
     summaries = f"out/summaries/run_id={second.folder.run_id}"
-    written = client.get_object(Bucket=BUCKET, Key=f"{summaries}/report.html")["Body"].read().decode()
+    written = (
+        client.get_object(Bucket=BUCKET, Key=f"{summaries}/report.html")["Body"].read().decode()
+    )
     assert "8 Wednesdays before had 2; z +4.2" in written
     assert f"against run {first.folder.run_id} of" in written
     client.delete_object(Bucket=BUCKET, Key=f"{summaries}/report.html")
@@ -234,24 +292,36 @@ def test_review_reads_the_store(client, job, tmp_path):
     job(source)
     out, sheet, cli = f"s3://{BUCKET}/out", tmp_path / "sheet.csv", CliRunner()
     slices = ["--control", "6", "--uncertain", "4", "--disagreeing", "0", "--drifting", "0"]
-    done = cli.invoke(app, ["review", "export", str(sheet), "--out", out, "--source", source, *slices])
+    done = cli.invoke(
+        app, ["review", "export", str(sheet), "--out", out, "--source", source, *slices]
+    )
     assert done.exit_code == 0, done.output
     assert "10 tickets to label (6 control, 4 uncertain)." in done.output
     rows = pl.read_csv(sheet, infer_schema=False)
     assert set(rows["message"]) < {f"order {i}" for i in range(20)}
     rows.with_columns(label=pl.lit("WISMO")).write_csv(sheet)
-    done = cli.invoke(app, ["review", "import", str(sheet), "--out", out, "--into", str(tmp_path / "reviewed")])
+    done = cli.invoke(
+        app, ["review", "import", str(sheet), "--out", out, "--into", str(tmp_path / "reviewed")]
+    )
     assert done.exit_code == 0, done.output
     assert "95 % interval" in done.output
 
 
 def test_clean_removes_old_runs_and_what_nobody_uploads_any_more(client, job, monkeypatch):
     """A run is removed whole, on request; objects without a manifest when a day has passed; nothing without --yes."""
-    old, new = (job(put_csv(client, f"in/{name}.csv", [("1", name)])).folder.run_id for name in "ab")
+    old, new = (
+        job(put_csv(client, f"in/{name}.csv", [("1", name)])).folder.run_id for name in "ab"
+    )
     name = f"out/runs/{old}.json"
     manifest = json.loads(client.get_object(Bucket=BUCKET, Key=name)["Body"].read())
-    client.put_object(Bucket=BUCKET, Key=name, Body=json.dumps({**manifest, "finished_at": "2026-01-01T00:00:00+00:00"}))
-    client.put_object(Bucket=BUCKET, Key="out/predictions/run_id=x/part-00000.parquet", Body=b"12345")
+    client.put_object(
+        Bucket=BUCKET,
+        Key=name,
+        Body=json.dumps({**manifest, "finished_at": "2026-01-01T00:00:00+00:00"}),
+    )
+    client.put_object(
+        Bucket=BUCKET, Key="out/predictions/run_id=x/part-00000.parquet", Body=b"12345"
+    )
     client.put_object(Bucket=BUCKET, Key="out/notes.txt", Body=b"not ours")
 
     def clean(*flags: str) -> str:
@@ -269,7 +339,10 @@ def test_clean_removes_old_runs_and_what_nobody_uploads_any_more(client, job, mo
     assert not [found for found in names(client) if old in found]
     assert views().sql("SELECT DISTINCT run_id FROM predictions").fetchall() == [(new,)]
     monkeypatch.setattr(retention, "_UPLOADING", timedelta(seconds=-60))  # as if the day had passed
-    assert clean("--yes") == f"s3://{BUCKET}/out/run_id=x  objects of a run without a manifest, 5 bytes\n"
+    assert (
+        clean("--yes")
+        == f"s3://{BUCKET}/out/run_id=x  objects of a run without a manifest, 5 bytes\n"
+    )
     assert not [found for found in names(client) if "run_id=x" in found]
     assert {"out/notes.txt", f"out/runs/{new}.json"} < set(names(client))
 
@@ -281,7 +354,10 @@ def test_sources(client, job, tmp_path):
     for url in (f"s3://{BUCKET}/in/p/*.parquet", f"s3://{BUCKET}/in/p/"):
         source = open_source(url)
         assert (source.kind, source.columns) == ("parquet", ["id", "body"])
-        assert sum(batch.table.num_rows for batch in source.read(["id"], ["id"], lambda reject: None)) == 3
+        assert (
+            sum(batch.table.num_rows for batch in source.read(["id"], ["id"], lambda reject: None))
+            == 3
+        )
     before = source.fingerprint()
     put_parquet(client, "in/p/a.parquet", ["1", "2", "4"])
     assert open_source(f"s3://{BUCKET}/in/p/").fingerprint() != before
@@ -308,11 +384,19 @@ def test_what_is_not_there_is_one_line(client, url, options, kind, message):
 def test_an_out_that_cannot_be_written_is_one_line(client, job, tmp_path):
     """The run waits in its local folder, and the same command publishes it when the bucket is there."""
     source = put_csv(client, "in/a.csv", [("1", "x")])
-    with pytest.raises(OutputError, match=r"expected a bucket that can be written, found: .*; run the same command again"):
+    with pytest.raises(
+        OutputError,
+        match=r"expected a bucket that can be written, found: .*; run the same command again",
+    ):
         job(source, out="s3://no-such-bucket-here/out")
-    everything = b"".join(path.read_bytes() for path in (tmp_path / "cache").rglob("*") if path.is_file())
+    everything = b"".join(
+        path.read_bytes() for path in (tmp_path / "cache").rglob("*") if path.is_file()
+    )
     assert b"s3cret" not in everything
-    client.create_bucket(Bucket="no-such-bucket-here", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    client.create_bucket(
+        Bucket="no-such-bucket-here",
+        CreateBucketConfiguration={"LocationConstraint": "eu-central-1"},
+    )
     job(source, out="s3://no-such-bucket-here/out")
     found = list_manifests(Store("s3://no-such-bucket-here/out"))
     assert len(found) == 2

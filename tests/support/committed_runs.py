@@ -28,7 +28,15 @@ ROWS = [
 
 
 def write_run(
-    out: Path, run_id: str = "r1", rows=ROWS, *, kept=None, by=("channel",), time="created_at", first_id=0, **columns_of_job
+    out: Path,
+    run_id: str = "r1",
+    rows=ROWS,
+    *,
+    kept=None,
+    by=("channel",),
+    time="created_at",
+    first_id=0,
+    **columns_of_job,
 ) -> tuple[RunFolder, dict]:
     """Write a committed run as the job does: parts, rejects, and what of the manifest the summaries need.
 
@@ -46,14 +54,20 @@ def write_run(
         "status": [row[2] for row in rows],
         **columns_of_job,
     }
-    schema = prediction_schema([pa.field(name, array.type) for name, array in tables.items()], NINE, keep_text=False)
+    schema = prediction_schema(
+        [pa.field(name, array.type) for name, array in tables.items()], NINE, keep_text=False
+    )
     arrays = [
-        tables[field.name] if field.name in tables else pa.array(labels.get(field.name, [None] * len(rows)), field.type)
+        tables[field.name]
+        if field.name in tables
+        else pa.array(labels.get(field.name, [None] * len(rows)), field.type)
         for field in schema
     ]
     folder = RunFolder(out, run_id)
     folder.predictions.mkdir(parents=True)
-    pq.write_table(pa.Table.from_arrays(arrays, schema=schema), folder.predictions / "part-00000.parquet")
+    pq.write_table(
+        pa.Table.from_arrays(arrays, schema=schema), folder.predictions / "part-00000.parquet"
+    )
     folder.rejects.parent.mkdir(exist_ok=True)
     pq.write_table(REJECTS.empty_table(), folder.rejects)
     columns = {"kept": {name: name for name in columns}, "time": time}

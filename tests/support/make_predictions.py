@@ -66,14 +66,24 @@ def make_run(out: Path, run: int, tickets: int) -> RunFolder:
     folder.predictions.mkdir(parents=True)
     connection = duckdb.connect()
     for part, first in enumerate(range(0, tickets, _PART_ROWS)):
-        values = {"first": first, "last": min(first + _PART_ROWS, tickets), "tickets": tickets, "run": run}
+        values = {
+            "first": first,
+            "last": min(first + _PART_ROWS, tickets),
+            "tickets": tickets,
+            "run": run,
+        }
         table = connection.execute(_TICKETS, values).to_arrow_table()
         pq.write_table(table, folder.predictions / f"part-{part:05d}.parquet", compression="zstd")
     folder.rejects.parent.mkdir(exist_ok=True)
     pq.write_table(REJECTS.empty_table(), folder.rejects)
     folder.manifest.parent.mkdir(exist_ok=True)
-    parts = [{"file": part.name, "rows": pq.read_metadata(part).num_rows} for part in sorted(folder.predictions.iterdir())]
-    folder.manifest.write_text(json.dumps({**describe_run(folder.run_id, run, tickets), "parts": parts}))
+    parts = [
+        {"file": part.name, "rows": pq.read_metadata(part).num_rows}
+        for part in sorted(folder.predictions.iterdir())
+    ]
+    folder.manifest.write_text(
+        json.dumps({**describe_run(folder.run_id, run, tickets), "parts": parts})
+    )
     return folder
 
 

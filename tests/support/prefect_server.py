@@ -36,7 +36,10 @@ class Server:
     @contextmanager
     def client(self) -> Iterator[SyncPrefectClient]:
         """Yield a client of it."""
-        with temporary_settings({PREFECT_API_URL: self.url}), get_client(sync_client=True) as client:
+        with (
+            temporary_settings({PREFECT_API_URL: self.url}),
+            get_client(sync_client=True) as client,
+        ):
             yield client
 
     def command(self, *arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
@@ -49,7 +52,9 @@ class Server:
         assert done.returncode == 0, done.stdout + done.stderr
         return done
 
-    def start(self, *arguments: str, log: str, cwd: Path | None = None, **env: str) -> psutil.Process:
+    def start(
+        self, *arguments: str, log: str, cwd: Path | None = None, **env: str
+    ) -> psutil.Process:
         """Start a program of this Python's environment in the background."""
         program, *rest = arguments
         with (self.home / log).open("ab") as file:
@@ -63,13 +68,17 @@ class Server:
         """Trigger a run of a deployment."""
         with self.client() as client:
             found = client.read_deployment_by_name(f"classify-tickets/{deployment}")
-            return client.create_flow_run_from_deployment(found.id, parameters={"settings": settings, **others}).id
+            return client.create_flow_run_from_deployment(
+                found.id, parameters={"settings": settings, **others}
+            ).id
 
     def wait_for(self, run: UUID, *states: str, within_s: float = 90) -> Any:
         """Return a flow run once it is in one of the states; fail where it ends in another."""
         with self.client() as client:
             found = wait_until(
-                lambda: client.read_flow_run(run), lambda it: it.state_name in states or it.state.is_final(), within_s
+                lambda: client.read_flow_run(run),
+                lambda it: it.state_name in states or it.state.is_final(),
+                within_s,
             )
         assert found.state_name in states, found.state
         return found
@@ -79,14 +88,18 @@ class Server:
         of_run = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run]))
         with self.client() as client:
             return wait_until(
-                lambda: "\n".join(log.message for log in client.read_logs(log_filter=of_run, limit=200)),
+                lambda: "\n".join(
+                    log.message for log in client.read_logs(log_filter=of_run, limit=200)
+                ),
                 lambda log: until in log,
             )
 
     def artifacts_of(self, run: UUID) -> dict[str, Any]:
         """Return the artifacts of a flow run by their key."""
         with self.client() as client:
-            found = client.read_artifacts(artifact_filter=ArtifactFilter(flow_run_id={"any_": [run]}))
+            found = client.read_artifacts(
+                artifact_filter=ArtifactFilter(flow_run_id={"any_": [run]})
+            )
         return {artifact.key: artifact for artifact in found}
 
 
@@ -115,7 +128,9 @@ def prefect_server(home: Path, **env: str) -> Iterator[Server]:
             **env,
         },
     )
-    process = server.start("prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), log="server.log")
+    process = server.start(
+        "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), log="server.log"
+    )
     try:
         wait_until(lambda: _answers(server.url), bool, within_s=120)
         yield server
@@ -134,7 +149,12 @@ def wait_until(read: Callable[[], Any], enough: Callable[[Any], bool], within_s:
 
 def stop(processes: Sequence[psutil.Process], signal_: signal.Signals = signal.SIGTERM) -> None:
     """End processes with all that they have started, in the end by force."""
-    family = [one for process in processes if process.is_running() for one in (process, *process.children(recursive=True))]
+    family = [
+        one
+        for process in processes
+        if process.is_running()
+        for one in (process, *process.children(recursive=True))
+    ]
     for process in family if signal_ == signal.SIGKILL else processes:
         if process.is_running():
             process.send_signal(signal_)
@@ -160,7 +180,9 @@ def ray_cluster(server: Server, machines: int) -> Iterator[Any]:
         for name in ("PYTHONPATH", "DO_NOT_TRACK", "RAY_USAGE_STATS_ENABLED"):
             patch.setenv(name, server.env[name])
         machine = {"num_cpus": 1, "num_gpus": 0}
-        cluster = Cluster(initialize_head=True, head_node_args={**machine, "include_dashboard": False})
+        cluster = Cluster(
+            initialize_head=True, head_node_args={**machine, "include_dashboard": False}
+        )
         for _ in range(machines - 1):
             cluster.add_node(**machine)
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from ecomintent_batch.pipeline import Progress
+from ecomintent_batch.progress import Progress
 
 ROOT = Path(__file__).parents[2]
 NINE = [
@@ -30,11 +30,20 @@ def save_tiny_model(folder: Path, architecture: str, labels: list[str]) -> Path:
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))  # noqa: S106 - a token of text
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
-    bert = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-    sizes = {"distilbert": {"dim": 32, "hidden_dim": 64, "n_layers": 2, "n_heads": 2}}.get(architecture, bert)
+    bert = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
+    sizes = {"distilbert": {"dim": 32, "hidden_dim": 64, "n_layers": 2, "n_heads": 2}}.get(
+        architecture, bert
+    )
     config = AutoConfig.for_model(
         architecture,
         vocab_size=len(vocabulary),
@@ -50,17 +59,26 @@ def save_tiny_model(folder: Path, architecture: str, labels: list[str]) -> Path:
 
 def write_tickets(path: Path, count: int) -> Path:
     """Write a CSV export: ids with leading zeros, a day for every ten tickets, three channels, a sixth of the bodies empty."""
-    bodies = ["where is my order", "refund {i}", "", "cancel the order {i}!", "hello", "my size is broken {i}"]
+    bodies = [
+        "where is my order",
+        "refund {i}",
+        "",
+        "cancel the order {i}!",
+        "hello",
+        "my size is broken {i}",
+    ]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["ticket_id", "created_at", "channel", "body"])
         for i in range(count):
             day = f"2026-{10 + i // 300 % 3:02d}-{1 + i // 10 % 30:02d} 08:00:00"
-            writer.writerow([f"{i:06d}", day, ["email", "chat", ""][i % 3], bodies[i % 6].format(i=i)])
+            writer.writerow(
+                [f"{i:06d}", day, ["email", "chat", ""][i % 3], bodies[i % 6].format(i=i)]
+            )
     return path
 
 
-class Heard(Progress):
+class RecordingProgress(Progress):
     """Writes down what a driver is told."""
 
     def __init__(self) -> None:
@@ -71,7 +89,7 @@ class Heard(Progress):
     def note(self, text: str) -> None:
         self.notes.append(text)
 
-    def found(self, tickets: int, *, complete: bool) -> None:
+    def extracted(self, tickets: int, *, complete: bool) -> None:
         self.totals.append((tickets, complete))
 
     def advance(self, tickets: float) -> None:

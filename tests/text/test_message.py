@@ -51,7 +51,10 @@ def test_raw_keeps_all_but_white_space_and_controls():
     assert raw == "<b>Hi</b> > quoted -- Me &amp; you"
 
 
-@pytest.mark.parametrize(("message", "expected"), [("", False), ("?! 😀 -", False), ("7", True), ("何", True), ("a", True)])
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [("", False), ("?! 😀 -", False), ("7", True), ("何", True), ("a", True)],
+)
 def test_a_letter_or_digit_of_any_script_is_a_word(message, expected):
     """What has none is empty."""
     assert has_words(message) is expected
@@ -77,7 +80,9 @@ def test_raw_cleaning_twice_is_cleaning_once(text):
     assert clean_message([once], raw=True) == once
 
 
-@pytest.mark.parametrize("text", ["<b " * 60_000, "wrote:\n" + " " * 100_000 + "x", "> quoted\n" * 10_000, "_" * 100_000])
+@pytest.mark.parametrize(
+    "text", ["<b " * 60_000, "wrote:\n" + " " * 100_000 + "x", "> quoted\n" * 10_000, "_" * 100_000]
+)
 def test_a_hostile_body_takes_no_minute(text):
     """100,000 characters of half a tag, of blanks, of quotes: a second or so, not quadratic."""
     began = time.process_time()

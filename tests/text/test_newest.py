@@ -16,7 +16,11 @@ ADDRESS = "Shop <help@shop.example>"
 
 
 def corpus(pattern: str) -> list[dict[str, str]]:
-    return [json.loads(line) for path in sorted(CORPUS.glob(pattern)) for line in path.read_text("utf-8").splitlines()]
+    return [
+        json.loads(line)
+        for path in sorted(CORPUS.glob(pattern))
+        for line in path.read_text("utf-8").splitlines()
+    ]
 
 
 def test_nearly_all_dev_mails_are_extracted_exactly():
@@ -25,18 +29,29 @@ def test_nearly_all_dev_mails_are_extracted_exactly():
     wrong = [
         mail["kind"]
         for mail in mails
-        if clean_message([mail["body"]]).split() != clean_message([mail["message"]], raw=True).split()
+        if clean_message([mail["body"]]).split()
+        != clean_message([mail["message"]], raw=True).split()
     ]
-    glued = [mail["kind"] for mail in mails if "".join(clean_message([mail["body"]]).split()) != "".join(mail["message"].split())]
+    glued = [
+        mail["kind"]
+        for mail in mails
+        if "".join(clean_message([mail["body"]]).split()) != "".join(mail["message"].split())
+    ]
     assert len(glued) <= 0.03 * len(mails), glued
     assert len(wrong) <= 0.05 * len(mails), wrong
 
 
 def test_chat_and_sms_messages_of_the_corpus_come_through_unchanged():
     """No rule for mails touches a message that is none."""
-    messages = [row["text"] for row in corpus("batch_*.jsonl") if row["register"] in ("chat", "sms", "social", "review")]
+    messages = [
+        row["text"]
+        for row in corpus("batch_*.jsonl")
+        if row["register"] in ("chat", "sms", "social", "review")
+    ]
     assert len(messages) > 2_000
-    assert [text for text in messages if clean_message([text]) != clean_message([text], raw=True)] == []
+    assert [
+        text for text in messages if clean_message([text]) != clean_message([text], raw=True)
+    ] == []
 
 
 @pytest.mark.parametrize("below", [

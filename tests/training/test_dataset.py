@@ -37,23 +37,36 @@ def write_bitext(path: Path) -> Path:
     """Write 187 rows in Bitext's columns: 20 to cancel, 150 to track, 17 that fall by the way."""
     rows = [(text, "cancel_order") for text in messages("cancel", 20)]
     rows += [(text, "track_order") for text in messages("where", 150)]
-    rows += [(text.upper().replace(" ", "  "), "track_order") for text in messages("where", 6)]  # equal when folded
+    rows += [
+        (text.upper().replace(" ", "  "), "track_order") for text in messages("where", 6)
+    ]  # equal when folded
     rows += [(messages("where", 1)[0], "cancel_order")]  # equal, under another intent
-    rows += [("too short", "track_order")] * 2 + [("word " * 201, "track_order")]  # one of the two is a duplicate
+    rows += [("too short", "track_order")] * 2 + [
+        ("word " * 201, "track_order")
+    ]  # one of the two is a duplicate
     rows += [("<br> ... ", "track_order")] * 2  # no words
-    rows += [("I love it all", "make_friends")] * 3 + [("where is it now", None), (None, "track_order")]
+    rows += [("I love it all", "make_friends")] * 3 + [
+        ("where is it now", None),
+        (None, "track_order"),
+    ]
     pl.DataFrame(rows, schema=["utterance", "intent"], orient="row").write_csv(path)
     return path
 
 
 @pytest.fixture
-def build(tmp_path: Path, tiny_model: Path) -> Callable[..., tuple[dict[str, Any], dict[str, pl.DataFrame]]]:
+def build(
+    tmp_path: Path, tiny_model: Path
+) -> Callable[..., tuple[dict[str, Any], dict[str, pl.DataFrame]]]:
     """Build without the corpus into `tmp_path/<out>`, and return the report and the splits as written."""
 
     def call(out: str = "out", **options: Any) -> tuple[dict[str, Any], dict[str, pl.DataFrame]]:
-        build_dataset(DatasetOptions(**{"corpus": False, "model": str(tiny_model), **options}), tmp_path / out)
+        build_dataset(
+            DatasetOptions(**{"corpus": False, "model": str(tiny_model), **options}), tmp_path / out
+        )
         report = json.loads((tmp_path / out / "report.json").read_text())
-        return report, {name: pl.read_parquet(tmp_path / out / f"{name}.parquet") for name in SPLITS}
+        return report, {
+            name: pl.read_parquet(tmp_path / out / f"{name}.parquet") for name in SPLITS
+        }
 
     return call
 
@@ -86,7 +99,9 @@ def test_a_seed_makes_the_same_files_and_another_one_others(build, tmp_path):
     files = (str(write_bitext(tmp_path / "retail.csv")),)
     for out, seed in (("a", 1), ("b", 1), ("c", 2)):
         build(out, files=files, seed=seed, weights=("retail=0.5",))
-    a, b, c = ([(tmp_path / out / f"{name}.parquet").read_bytes() for name in SPLITS] for out in "abc")
+    a, b, c = (
+        [(tmp_path / out / f"{name}.parquet").read_bytes() for name in SPLITS] for out in "abc"
+    )
     assert a == b
     assert all(one != other for one, other in zip(a, c, strict=True))
 
@@ -96,12 +111,22 @@ def test_a_processed_split_stays_as_it_is_and_wins_over_its_copies(build, tmp_pa
     folder = tmp_path / "processed"
     folder.mkdir()
     planted = "where on earth is it"
-    for name, texts in (("train", [*messages("where", 40), planted]), ("validation", ["hm"]), ("test", [planted, "so"])):
-        pl.DataFrame({"text": texts, "intent": ["WISMO"] * len(texts)}).write_parquet(folder / f"{name}.parquet")
+    for name, texts in (
+        ("train", [*messages("where", 40), planted]),
+        ("validation", ["hm"]),
+        ("test", [planted, "so"]),
+    ):
+        pl.DataFrame({"text": texts, "intent": ["WISMO"] * len(texts)}).write_parquet(
+            folder / f"{name}.parquet"
+        )
     extra = tmp_path / "own.jsonl"
-    lines = [{"body": text, "topic": "cancel_order"} for text in messages("stop", 10)] + [{"body": planted, "topic": "WISMO"}]
+    lines = [{"body": text, "topic": "cancel_order"} for text in messages("stop", 10)] + [
+        {"body": planted, "topic": "WISMO"}
+    ]
     extra.write_text("\n".join(map(json.dumps, lines)))
-    report, splits = build(processed=folder, extra=(str(extra),), text_column="body", intent_column="topic", cap=1.0)
+    report, splits = build(
+        processed=folder, extra=(str(extra),), text_column="body", intent_column="topic", cap=1.0
+    )
     assert report["intents"]["WISMO"] == {"train": 40, "validation": 1, "test": 2}
     assert report["intents"]["CANCEL_ORDER"] == {"train": 8, "validation": 1, "test": 1}
     assert splits["test"].filter(source="processed")["text"].to_list() == [planted, "so"]
@@ -111,7 +136,9 @@ def test_a_processed_split_stays_as_it_is_and_wins_over_its_copies(build, tmp_pa
 @pytest.mark.parametrize(("weight", "rows"), [("3", 240), ("0.25", 20), ("1.5", 120)])
 def test_a_weight_repeats_train_rows_only(build, tmp_path, weight, rows):
     """80 train rows become that many; the other splits stay."""
-    report, splits = build(files=(str(write_bitext(tmp_path / "retail.csv")),), weights=(f"retail={weight}",))
+    report, splits = build(
+        files=(str(write_bitext(tmp_path / "retail.csv")),), weights=(f"retail={weight}",)
+    )
     assert report["splits"] == {"train": rows, "validation": 10, "test": 10}
     assert splits["train"]["text"].n_unique() == min(rows, 80)
 
@@ -130,7 +157,12 @@ def test_planted_leaks_are_found_and_no_others():
         for name, texts, intent in (("train", train, "A"), ("test", test, "B"))
     }
     (found,) = audit_splits(frames, 0.8)
-    assert (found["exact"], found["near"], found["near_with_another_intent"], found["rows"]) == (1, 1, 1, 4)
+    assert (found["exact"], found["near"], found["near_with_another_intent"], found["rows"]) == (
+        1,
+        1,
+        1,
+        4,
+    )
     # 45 and 44 - 1 shingles of five letters, of which the shorter text has all.
     length = len(train[30])
     similarity = round((length - 4) / (length + 1 - 4), 4)
@@ -143,11 +175,13 @@ def test_no_near_duplicate_is_missed(threshold):
     words = ["order", "parcel", "late", "refund", "where", "my", "the"]
     texts = [" ".join(words[(i * k + k) % 7] for k in range(1, 6 + i % 3)) for i in range(60)]
     frames = {
-        name: pl.DataFrame({"text": part, "intent": ["A"] * 30}) for name, part in (("train", texts[:30]), ("test", texts[30:]))
+        name: pl.DataFrame({"text": part, "intent": ["A"] * 30})
+        for name, part in (("train", texts[:30]), ("test", texts[30:]))
     }
     sets = [{text[i : i + 5] for i in range(len(text) - 4)} for text in texts]
     near = [
-        any(len(one & other) / len(one | other) >= threshold for other in sets[:30]) and texts[30 + i] not in texts[:30]
+        any(len(one & other) / len(one | other) >= threshold for other in sets[:30])
+        and texts[30 + i] not in texts[:30]
         for i, one in enumerate(sets[30:])
     ]
     (found,) = audit_splits(frames, threshold)
@@ -169,7 +203,9 @@ def test_tokens_suggest_a_power_of_two(build, tmp_path):
     """Short messages get the least length, long ones no more than the model reads."""
     report, _ = build("short", files=(str(write_bitext(tmp_path / "a.csv")),), extra=())
     assert report["tokens"]["suggested_max_length"] == 32
-    longer = pl.DataFrame({"text": [f"order {number(i)} " + "a " * 90 for i in range(20)], "intent": ["WISMO"] * 20})
+    longer = pl.DataFrame(
+        {"text": [f"order {number(i)} " + "a " * 90 for i in range(20)], "intent": ["WISMO"] * 20}
+    )
     longer.write_parquet(tmp_path / "b.parquet")
     report, _ = build("long", files=(str(tmp_path / "b.parquet"),))
     assert report["tokens"]["suggested_max_length"] == 64
@@ -177,7 +213,9 @@ def test_tokens_suggest_a_power_of_two(build, tmp_path):
     assert report["tokens"]["p50"] > 92
 
 
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+def call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str
+) -> tuple[int, str, str]:
     """Call `ecomintent-batch dataset` as the shell does; return exit code, stdout and stderr."""
     monkeypatch.setattr(sys, "argv", ["ecomintent-batch", "dataset", *arguments])
     with pytest.raises(SystemExit) as stopped:
@@ -200,11 +238,15 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *a
     ("text,intent\nsecret,track_order\n", ["--min-length", "9", "--max-length", "3"], 2, "--min-length: expected 0 to"),
     ("text,intent\nsecret,track_order\n", ["--text-column", "text"], 2, "expected an --extra file"),
 ])  # fmt: skip
-def test_bad_input_is_one_line_and_leaves_nothing(monkeypatch, capsys, tmp_path, content, flags, code, expected):
+def test_bad_input_is_one_line_and_leaves_nothing(
+    monkeypatch, capsys, tmp_path, content, flags, code, expected
+):
     """The exit code, what was expected, no text of a ticket, no folder."""
     file = tmp_path / "tickets.csv"
     file.write_text(content)
-    found = call(monkeypatch, capsys, str(file), "--no-corpus", "--out", str(tmp_path / "out"), *flags)
+    found = call(
+        monkeypatch, capsys, str(file), "--no-corpus", "--out", str(tmp_path / "out"), *flags
+    )
     assert found[0] == code
     assert expected in found[2]
     assert found[2].count("\n") == 1
@@ -222,7 +264,15 @@ def test_bad_input_is_one_line_and_leaves_nothing(monkeypatch, capsys, tmp_path,
 def test_a_bad_map_is_one_line(monkeypatch, capsys, tmp_path, content, expected):
     """Each way to write a map wrongly is told."""
     (tmp_path / "map.toml").write_text(content)
-    code, _, err = call(monkeypatch, capsys, "any.csv", "--map", str(tmp_path / "map.toml"), "--out", str(tmp_path / "out"))
+    code, _, err = call(
+        monkeypatch,
+        capsys,
+        "any.csv",
+        "--map",
+        str(tmp_path / "map.toml"),
+        "--out",
+        str(tmp_path / "out"),
+    )
     assert (code, err.count("\n")) == (1, 1)
     assert expected in err
 
@@ -248,13 +298,30 @@ def test_a_missing_extra_is_named(monkeypatch, capsys):
 
 def test_a_hub_out_of_reach_is_one_line(tmp_path):
     """No retry without end, no traceback: download the files and name them."""
-    environment = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "0"}
-    command = [sys.executable, "-m", "ecomintent_batch", "dataset", "--from-hub", "bitext", "--out", str(tmp_path / "out")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": "http://127.0.0.1:9",
+        "HF_HOME": str(tmp_path / "hub"),
+        "HF_HUB_OFFLINE": "0",
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "ecomintent_batch",
+        "dataset",
+        "--from-hub",
+        "bitext",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert (
-        "bitext/Bitext-retail-ecommerce-llm-chatbot-training-dataset: expected a dataset on the Hugging Face hub" in done.stderr
+        "bitext/Bitext-retail-ecommerce-llm-chatbot-training-dataset: expected a dataset on the Hugging Face hub"
+        in done.stderr
     )
     assert not (tmp_path / "out").exists()
 
@@ -263,10 +330,22 @@ def test_the_command_prints_the_road(monkeypatch, capsys, tmp_path, tiny_model):
     """Steps, splits, lengths and leaks are on the terminal."""
     file = write_bitext(tmp_path / "retail.csv")
     code, out, err = call(
-        monkeypatch, capsys, str(file), "--no-corpus", "--model", str(tiny_model), "--out", str(tmp_path / "out")
+        monkeypatch,
+        capsys,
+        str(file),
+        "--no-corpus",
+        "--model",
+        str(tiny_model),
+        "--out",
+        str(tmp_path / "out"),
     )
     assert (code, err) == (0, "")
-    for line in (r"capped 100 70", r"WISMO 64 8 8", r"all 80 10 10", "Leakage test in train: 0 exact"):
+    for line in (
+        r"capped 100 70",
+        r"WISMO 64 8 8",
+        r"all 80 10 10",
+        "Leakage test in train: 0 exact",
+    ):
         assert line in " ".join(out.split())
     assert not list(tmp_path.glob(".out*"))
 
@@ -277,7 +356,9 @@ def test_the_map_is_that_of_the_case_study():
     known = json.loads((SHARED / "label_map.json").read_text())
     taxonomy = read_taxonomy(BITEXT_MAP)
     assert taxonomy.intents == known["labels"]
-    assert {label: taxonomy.find(label) for label in known["source_to_canonical"]} == known["source_to_canonical"]
+    assert {label: taxonomy.find(label) for label in known["source_to_canonical"]} == known[
+        "source_to_canonical"
+    ]
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data are not here")
@@ -298,7 +379,9 @@ def write_public(folder: Path) -> Path:
     banking = [(text, "card_arrival") for text in messages("card", 300)] + [
         (text, "exchange_rate") for text in messages("rate", 9)
     ]
-    pl.DataFrame(banking, schema=["text", "category"], orient="row").write_csv(folder / "banking77" / "train.csv")
+    pl.DataFrame(banking, schema=["text", "category"], orient="row").write_csv(
+        folder / "banking77" / "train.csv"
+    )
     clinc = {"train": [["where is the thing I ordered", "order_status"], ["sing me a song", "play_music"]],
              "oos_train": [["how tall is that tower", "oos"]]}  # fmt: skip
     (folder / "clinc150" / "data_full.json").write_text(json.dumps(clinc))
@@ -319,7 +402,9 @@ def test_public_queries_are_mapped_or_left_for_a_teacher(build, tmp_path):
 
 def test_public_queries_that_are_not_there_are_told_in_one_line(build, tmp_path):
     """A folder of something else is no folder of the two sets."""
-    with pytest.raises(SourceError, match=r"expected banking77/train\.csv and clinc150/data_full\.json"):
+    with pytest.raises(
+        SourceError, match=r"expected banking77/train\.csv and clinc150/data_full\.json"
+    ):
         build(public=tmp_path)
 
 

@@ -33,7 +33,12 @@ def test_realistic_tickets_are_right(model, engine, split):
     """Accuracy, calibration, and accuracy over the threshold, on the split that chose and on the one held out."""
     scored = score_labelled(model, engine, read_corpus(split))
     probabilities = model.to_probabilities(scored.logits)
-    correct = np.array([INTENTS[i] == true for i, true in zip(probabilities.argmax(axis=1), scored.true, strict=True)])
+    correct = np.array(
+        [
+            INTENTS[i] == true
+            for i, true in zip(probabilities.argmax(axis=1), scored.true, strict=True)
+        ]
+    )
     confidence = probabilities.max(axis=1)
     assert correct.mean() >= 0.93
     assert expected_calibration_error(confidence, correct) <= 0.05
@@ -47,7 +52,10 @@ def test_two_asks_are_found_as_often_as_we_say(model, engine, name):
     scored = score_labelled(model, engine, [(row["text"], row["intent"]) for row in rows])
     probabilities = model.to_probabilities(scored.logits)
     ranked = np.array(INTENTS)[np.argsort(-probabilities, axis=1)]
-    both = [{*found[:2]} == {row["intent"], row["second_intent"]} for found, row in zip(ranked, rows, strict=True)]
+    both = [
+        {*found[:2]} == {row["intent"], row["second_intent"]}
+        for found, row in zip(ranked, rows, strict=True)
+    ]
     assert np.mean(ranked[:, 0] == [row["intent"] for row in rows]) >= 0.74
     assert np.mean(both) >= 0.85
     assert is_multi_intent(probabilities, scored.n_tokens, model.calibration).mean() >= 0.62

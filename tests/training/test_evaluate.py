@@ -13,7 +13,13 @@ import pytest
 from support.tickets import NINE, save_tiny_model
 
 from ecomintent_batch.cli.app import main
-from ecomintent_batch.errors import ColumnError, EcomIntentError, OutputError, SourceError, UsageError
+from ecomintent_batch.errors import (
+    ColumnError,
+    EcomIntentError,
+    OutputError,
+    SourceError,
+    UsageError,
+)
 from ecomintent_batch.training.evaluate import (
     evaluate_model,
     expected_calibration_error,
@@ -22,12 +28,28 @@ from ecomintent_batch.training.evaluate import (
     print_evaluation,
 )
 from ecomintent_batch.training.evaluation_page import list_confusions, render_page, write_evaluation
-from ecomintent_batch.training.evaluation_set import EvaluationSet, match_labels, read_evaluation_set
+from ecomintent_batch.training.evaluation_set import (
+    EvaluationSet,
+    match_labels,
+    read_evaluation_set,
+)
 
-ROWS = [("where is my order", "WISMO"), ("refund", "RETURN_REQUEST"), ("my size is broken", "DAMAGED_ITEM"), ("hello", "OTHER")]
+ROWS = [
+    ("where is my order", "WISMO"),
+    ("refund", "RETURN_REQUEST"),
+    ("my size is broken", "DAMAGED_ITEM"),
+    ("hello", "OTHER"),
+]
 # Five tickets of three intents (a fourth is never met): A right, A taken for B, B right, B right, C taken for B.
 PROBABILITIES = np.array(
-    [[0.90, 0.05, 0.05, 0], [0.20, 0.75, 0.05, 0], [0.10, 0.80, 0.10, 0], [0.45, 0.50, 0.05, 0], [0, 0.60, 0.40, 0]], np.float32
+    [
+        [0.90, 0.05, 0.05, 0],
+        [0.20, 0.75, 0.05, 0],
+        [0.10, 0.80, 0.10, 0],
+        [0.45, 0.50, 0.05, 0],
+        [0, 0.60, 0.40, 0],
+    ],
+    np.float32,
 )
 TRUE = ["A", "A", "B", "B", "C"]
 
@@ -47,13 +69,18 @@ def found(tiny_model):
 def test_metrics_are_those_of_the_hand(measured):
     """A: precision 1, recall 1/2; B: 2 of 4 and 2 of 2; C: nothing; D is met nowhere and counts nowhere."""
     assert measured["accuracy"] == pytest.approx(3 / 5)
-    assert [row["f1-score"] for row in measured["by_intent"].values()] == pytest.approx([2 / 3, 2 / 3, 0])
+    assert [row["f1-score"] for row in measured["by_intent"].values()] == pytest.approx(
+        [2 / 3, 2 / 3, 0]
+    )
     assert measured["f1_macro"] == pytest.approx(4 / 9)
     assert measured["f1_weighted"] == pytest.approx((2 * 2 / 3 + 2 * 2 / 3) / 5)
     assert measured["by_intent"]["B"] == {
         "precision": pytest.approx(0.5), "recall": 1.0, "f1-score": pytest.approx(2 / 3), "support": 2,
     }  # fmt: skip
-    assert measured["confusion"] == {"labels": ["A", "B", "C"], "counts": [[1, 1, 0], [0, 2, 0], [0, 1, 0]]}
+    assert measured["confusion"] == {
+        "labels": ["A", "B", "C"],
+        "counts": [[1, 1, 0], [0, 2, 0], [0, 1, 0]],
+    }
     assert re.search(r"^ +B +0\.5000 +1\.0000 +0\.6667 +2$", measured["report"], re.M)
 
 
@@ -67,9 +94,14 @@ def test_confusions_name_what_was_taken_for_what():
 
 def test_calibration_error_is_that_of_the_hand():
     """Bins of 1/15: two at 0.95 of which one is right, one at 0.5 that is right, one of 1.0 that is right."""
-    confidence, correct = np.array([0.95, 0.95, 0.5, 1.0], np.float32), np.array([True, False, True, True])
+    confidence, correct = (
+        np.array([0.95, 0.95, 0.5, 1.0], np.float32),
+        np.array([True, False, True, True]),
+    )
     # 0.95, 0.95 and 1.0 share the last bin (from 14/15): mean 0.9667 against 2/3; the other gap is 0.5.
-    assert expected_calibration_error(confidence, correct) == pytest.approx((3 * (2.9 / 3 - 2 / 3) + 0.5) / 4, abs=1e-6)
+    assert expected_calibration_error(confidence, correct) == pytest.approx(
+        (3 * (2.9 / 3 - 2 / 3) + 0.5) / 4, abs=1e-6
+    )
 
 
 def test_calibration_error_of_the_perfect_is_nil():
@@ -79,7 +111,9 @@ def test_calibration_error_of_the_perfect_is_nil():
 
 def test_coverage_is_that_of_the_hand(measured):
     """At 0.7 three of five are kept and two of them right; the threshold itself is kept; none over 0.95."""
-    assert (measured["coverage_at_threshold"], measured["accuracy_at_threshold"]) == pytest.approx((3 / 5, 2 / 3))
+    assert (measured["coverage_at_threshold"], measured["accuracy_at_threshold"]) == pytest.approx(
+        (3 / 5, 2 / 3)
+    )
     confidence, correct = PROBABILITIES.max(axis=1), np.array([True, False, True, True, False])
     rows = measure_coverage(confidence, correct, [0, 0.9, 0.95])
     assert [(row["tickets"], row["coverage"], row["accuracy"]) for row in rows] == [
@@ -89,20 +123,30 @@ def test_coverage_is_that_of_the_hand(measured):
 
 def test_the_cost_follows_from_price_and_throughput(tiny_model):
     """1,000 tickets take 1000 / rate seconds of an hour that costs two dollars."""
-    found = evaluate_model(EvaluationSet("four", ROWS), model=str(tiny_model), engine="stub", hourly_price=2.0)
+    found = evaluate_model(
+        EvaluationSet("four", ROWS), model=str(tiny_model), engine="stub", hourly_price=2.0
+    )
     rate = found["throughput"]["tickets_per_s"]
     assert found["cost"]["usd_per_1000_tickets"] == pytest.approx(2.0 * (1000 / rate) / 3600)
     assert found["latency_ms"]["tickets"] == 4
-    assert 0 < found["latency_ms"]["p50"] <= found["latency_ms"]["p95"] <= found["latency_ms"]["p99"]
+    assert (
+        0 < found["latency_ms"]["p50"] <= found["latency_ms"]["p95"] <= found["latency_ms"]["p99"]
+    )
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
 def test_files_of_a_user_are_read(suffix, tmp_path):
     """Columns are named or usual; labels in other letters are the model's; rows without words or a label are counted."""
     path = tmp_path / f"tickets.{suffix}"
-    frame = pl.DataFrame({"msg": ["hi", "refund", "?!", "lost"], "topic": ["other", "return request", "OTHER", None]})
-    {"csv": frame.write_csv, "parquet": frame.write_parquet, "jsonl": frame.write_ndjson}[suffix](path)
-    tickets = match_labels(read_evaluation_set(str(path), text_column="msg", intent_column="topic"), NINE_AND_SPACE)
+    frame = pl.DataFrame(
+        {"msg": ["hi", "refund", "?!", "lost"], "topic": ["other", "return request", "OTHER", None]}
+    )
+    {"csv": frame.write_csv, "parquet": frame.write_parquet, "jsonl": frame.write_ndjson}[suffix](
+        path
+    )
+    tickets = match_labels(
+        read_evaluation_set(str(path), text_column="msg", intent_column="topic"), NINE_AND_SPACE
+    )
     assert (tickets.rows, tickets.left_out) == ([("hi", "OTHER"), ("refund", "RETURN REQUEST")], 2)
 
 
@@ -169,7 +213,9 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
-        self.fetched += [value for name, value in attrs if name in ("src", "href", "srcset", "action", "data")]
+        self.fetched += [
+            value for name, value in attrs if name in ("src", "href", "srcset", "action", "data")
+        ]
         if tag == "img":
             self.images.append(dict(attrs))
         if tag not in ("img", "meta", "br"):
@@ -187,7 +233,12 @@ def test_the_page_is_self_contained(found):
     assert not re.search(r"url\(|@import|https?://", text)
     assert not {"script", "link", "iframe"} & set(page.tags)
     assert all(len(image["alt"] or "") > 30 for image in page.images)
-    for published in ("EcomIntent DistilBERT", "GPT-4o mini, zero-shot", "GPT-4o mini, 5-shot", "Forethought"):
+    for published in (
+        "EcomIntent DistilBERT",
+        "GPT-4o mini, zero-shot",
+        "GPT-4o mini, 5-shot",
+        "Forethought",
+    ):
         assert published in text
 
 
@@ -209,7 +260,11 @@ def test_labels_and_names_are_escaped(tmp_path):
 def test_three_files_are_written_or_none(found, tmp_path):
     """The JSON is the evaluation; where one of the three cannot take its place, none is new and no scrap is left."""
     out = tmp_path / "new" / "folder"
-    assert [path.name for path in write_evaluation(found, out)] == ["evaluation.json", "confusion.png", "evaluation.html"]
+    assert [path.name for path in write_evaluation(found, out)] == [
+        "evaluation.json",
+        "confusion.png",
+        "evaluation.html",
+    ]
     assert json.loads((out / "evaluation.json").read_text(encoding="utf-8")) == found
     assert (out / "confusion.png").read_bytes().startswith(b"\x89PNG")
     blocked = tmp_path / "blocked"
@@ -235,7 +290,18 @@ def test_the_command_prints_json_and_writes_its_files(tiny_model, tmp_path, monk
     """As a user types it, on a model of any kind."""
     source, out = tmp_path / "tickets.csv", tmp_path / "out"
     source.write_text("text,intent\n" + "".join(f"{text},{intent}\n" for text, intent in ROWS))
-    arguments = ["evaluate", str(source), "--model", str(tiny_model), "--engine", "torch", "--device", "cpu", "--out", str(out)]
+    arguments = [
+        "evaluate",
+        str(source),
+        "--model",
+        str(tiny_model),
+        "--engine",
+        "torch",
+        "--device",
+        "cpu",
+        "--out",
+        str(out),
+    ]
     monkeypatch.setattr(sys, "argv", ["ecomintent-batch", *arguments, "--json"])
     with pytest.raises(SystemExit) as ended:
         main()

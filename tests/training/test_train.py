@@ -52,7 +52,14 @@ def trained(base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     """The tickets, and a model that was trained on them."""
     folder = tmp_path_factory.mktemp("trained")
     data = write_labelled(folder / "own.csv")
-    options = TrainOptions(str(data), folder / "model", base_model=str(base), epochs=6, learning_rate=5e-3, batch_size=8)
+    options = TrainOptions(
+        str(data),
+        folder / "model",
+        base_model=str(base),
+        epochs=6,
+        learning_rate=5e-3,
+        batch_size=8,
+    )
     train_model(options, lambda text: None)
     return data, folder / "model"
 
@@ -74,27 +81,43 @@ def test_what_was_taught_is_known(trained):
 def test_a_model_goes_on_from_another(trained, tmp_path):
     """`--init-from` keeps the labels of the model, and refuses tickets of others in one line."""
     data, folder = trained
-    report = train_model(TrainOptions(str(data), tmp_path / "on", init_from=str(folder), epochs=1), lambda text: None)
+    report = train_model(
+        TrainOptions(str(data), tmp_path / "on", init_from=str(folder), epochs=1), lambda text: None
+    )
     assert report["labels"] == ["BILLING", "LOGIN"]
-    pl.DataFrame({"text": ["a", "b"] * 20, "intent": ["X", "Y"] * 20}).write_csv(tmp_path / "other.csv")
+    pl.DataFrame({"text": ["a", "b"] * 20, "intent": ["X", "Y"] * 20}).write_csv(
+        tmp_path / "other.csv"
+    )
     with pytest.raises(SourceError, match="expected labels of the model"):
-        train_model(TrainOptions(str(tmp_path / "other.csv"), tmp_path / "no", init_from=str(folder)), lambda text: None)
+        train_model(
+            TrainOptions(str(tmp_path / "other.csv"), tmp_path / "no", init_from=str(folder)),
+            lambda text: None,
+        )
 
 
 def test_a_training_that_was_stopped_goes_on(base, tmp_path):
     """The checkpoints of a shorter training are gone on from with --resume, and refused without."""
     data = write_labelled(tmp_path / "own.csv")
-    short = TrainOptions(str(data), tmp_path / "model", base_model=str(base), epochs=1, batch_size=8)
+    short = TrainOptions(
+        str(data), tmp_path / "model", base_model=str(base), epochs=1, batch_size=8
+    )
     train_model(short, lambda text: None)
     with pytest.raises(OutputError, match="found a model in it"):
         train_model(short, lambda text: None)
-    (tmp_path / "model" / "config.json").unlink()  # as if it had been stopped behind its first epoch
+    (
+        tmp_path / "model" / "config.json"
+    ).unlink()  # as if it had been stopped behind its first epoch
     with pytest.raises(OutputError, match="--resume"):
         train_model(short, lambda text: None)
-    longer = TrainOptions(str(data), tmp_path / "model", base_model=str(base), epochs=2, batch_size=8, resume=True)
+    longer = TrainOptions(
+        str(data), tmp_path / "model", base_model=str(base), epochs=2, batch_size=8, resume=True
+    )
     assert [row["epoch"] for row in train_model(longer, lambda text: None)["epochs"]] == [1, 2]
     with pytest.raises(UsageError, match="found none"):
-        train_model(TrainOptions(str(data), tmp_path / "new", base_model=str(base), resume=True), lambda text: None)
+        train_model(
+            TrainOptions(str(data), tmp_path / "new", base_model=str(base), resume=True),
+            lambda text: None,
+        )
 
 
 def test_a_folder_of_export_can_teach(tiny_model, tmp_path):
@@ -104,7 +127,14 @@ def test_a_folder_of_export_can_teach(tiny_model, tmp_path):
     half = Path(shutil.copytree(tiny_model, tmp_path / "half"))
     AutoModelForSequenceClassification.from_pretrained(tiny_model).half().save_pretrained(half)
     found, expected = (
-        label_softly(str(folder), ["refund the order"], NINE, torch.device("cpu"), tmp_path / folder.name, lambda line: None)
+        label_softly(
+            str(folder),
+            ["refund the order"],
+            NINE,
+            torch.device("cpu"),
+            tmp_path / folder.name,
+            lambda line: None,
+        )
         for folder in (half, tiny_model)
     )
     np.testing.assert_allclose(found, expected, atol=0.01)
@@ -115,12 +145,24 @@ def test_a_student_learns_from_its_teacher(trained, base, tmp_path):
     data, teacher = trained
     lines: list[str] = []
     soft = label_softly(
-        str(teacher), ["refund the order", "my login"], ["BILLING", "LOGIN"], torch.device("cpu"), tmp_path, lines.append
+        str(teacher),
+        ["refund the order", "my login"],
+        ["BILLING", "LOGIN"],
+        torch.device("cpu"),
+        tmp_path,
+        lines.append,
     )
     assert soft.argmax(axis=1).tolist() == [0, 1]
     assert soft.sum(axis=1) == pytest.approx(1, abs=1e-5)
     train_model(
-        TrainOptions(str(data), tmp_path / "student", base_model=str(base), teacher=str(teacher), epochs=1, joined_share=0),
+        TrainOptions(
+            str(data),
+            tmp_path / "student",
+            base_model=str(base),
+            teacher=str(teacher),
+            epochs=1,
+            joined_share=0,
+        ),
         lines.append,
     )
     assert any("the teacher agrees with 100.00% of the labels" in line for line in lines)
@@ -133,12 +175,22 @@ def test_a_ticket_with_two_asks_shares_its_target(tmp_path):
     folder = tmp_path / "set"
     folder.mkdir()
     rows = [
-        {"text": f"text {i}", "intent": "WISMO" if i % 2 else "OTHER", "second_intent": None, "source": "corpus"}
+        {
+            "text": f"text {i}",
+            "intent": "WISMO" if i % 2 else "OTHER",
+            "second_intent": None,
+            "source": "corpus",
+        }
         for i in range(20)
     ]
     rows += [{"text": "both", "intent": "WISMO", "second_intent": "OTHER", "source": "corpus"}]
-    rows += [{"text": f"template {i}", "intent": "WISMO", "second_intent": None, "source": "processed"} for i in range(20)]
-    pl.DataFrame(rows, schema_overrides={"second_intent": pl.String}).write_parquet(folder / "train.parquet")
+    rows += [
+        {"text": f"template {i}", "intent": "WISMO", "second_intent": None, "source": "processed"}
+        for i in range(20)
+    ]
+    pl.DataFrame(rows, schema_overrides={"second_intent": pl.String}).write_parquet(
+        folder / "train.parquet"
+    )
     report = {"intents": {label: {} for label in NINE}, "tokens": {"suggested_max_length": 64}}
     (folder / "report.json").write_text(json.dumps(report))
     found = read_training_set(str(folder), labels=None, dev=None, joined_share=2.0, seed=0)
@@ -155,17 +207,28 @@ def test_a_ticket_with_two_asks_shares_its_target(tmp_path):
 def test_typos_are_one_slip_in_one_word(tmp_path):
     """Half of the texts come once more, with their target, one letter more, fewer or other; placeholders stay whole."""
     source = tmp_path / "own.csv"
-    rows = [("refund my order {{Order Number}} by mail", "REFUND"), ("cannot log in as me@example.com today", "LOGIN")]
+    rows = [
+        ("refund my order {{Order Number}} by mail", "REFUND"),
+        ("cannot log in as me@example.com today", "LOGIN"),
+    ]
     pl.DataFrame(rows * 30, schema=["text", "intent"], orient="row").write_csv(source)
     plain, found = (
-        read_training_set(str(source), labels=None, dev=None, joined_share=0, typo_share=share, seed=3) for share in (0, 0.5)
+        read_training_set(
+            str(source), labels=None, dev=None, joined_share=0, typo_share=share, seed=3
+        )
+        for share in (0, 0.5)
     )
     added = found.texts[len(plain.texts) :]
     assert found.texts[: len(plain.texts)] == plain.texts
     assert len(added) == len(plain.texts) // 2
-    intent_of = {text: found.labels[row.argmax()] for text, row in zip(plain.texts, plain.targets, strict=True)}
+    intent_of = {
+        text: found.labels[row.argmax()]
+        for text, row in zip(plain.texts, plain.targets, strict=True)
+    }
     for text, target in zip(added, found.targets[len(plain.texts) :], strict=True):
-        (original,) = (before for before in intent_of if found.labels[target.argmax()] == intent_of[before])
+        (original,) = (
+            before for before in intent_of if found.labels[target.argmax()] == intent_of[before]
+        )
         assert text != original
         assert abs(len(text) - len(original)) <= 1
         assert "{{Order Number}}" in text or "me@example.com" in text
@@ -186,7 +249,9 @@ def test_batches_of_like_length_hold_every_row_once():
 def test_export_ships_what_was_measured(trained, tmp_path):
     """int8, calibration and card stand beside the weights, and int8 gives the intents of fp32."""
     data, checkpoint = trained
-    measured = export_model(ExportOptions(str(checkpoint), tmp_path / "ship", calibrate_on=str(data)), lambda text: None)
+    measured = export_model(
+        ExportOptions(str(checkpoint), tmp_path / "ship", calibrate_on=str(data)), lambda text: None
+    )
     assert {path.name for path in (tmp_path / "ship").iterdir()} >= {
         "README.md", "calibration.json", "config.json", "model.safetensors", "onnx", "tokenizer.json"
     }  # fmt: skip
@@ -196,7 +261,10 @@ def test_export_ships_what_was_measured(trained, tmp_path):
     card = (tmp_path / "ship" / "README.md").read_text()
     assert f"/{data.name} | 60 | 100.00 % |" in card
     with pytest.raises(OutputError, match="expected a new or empty folder"):
-        export_model(ExportOptions(str(checkpoint), tmp_path / "ship", calibrate_on=str(data)), lambda text: None)
+        export_model(
+            ExportOptions(str(checkpoint), tmp_path / "ship", calibrate_on=str(data)),
+            lambda text: None,
+        )
 
 
 def test_export_refuses_what_quantising_breaks(base, tmp_path):
@@ -209,7 +277,12 @@ def test_export_refuses_what_quantising_breaks(base, tmp_path):
     weights = load_file(checkpoint / "model.safetensors")
     weights["classifier.bias"][1] -= float(np.median(logits[:, 1] - logits[:, 0]))
     save_file(weights, checkpoint / "model.safetensors", metadata={"format": "pt"})
-    options = ExportOptions(str(checkpoint), tmp_path / "ship", calibrate_on=str(tmp_path / "own.csv"), min_agreement=1.0)
+    options = ExportOptions(
+        str(checkpoint),
+        tmp_path / "ship",
+        calibrate_on=str(tmp_path / "own.csv"),
+        min_agreement=1.0,
+    )
     with pytest.raises(ModelError, match="expected int8 to give the intent of fp32"):
         export_model(options, lambda text: None)
     assert not list(tmp_path.glob("*ship*"))

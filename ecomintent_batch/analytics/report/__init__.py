@@ -10,10 +10,12 @@ from ecomintent_batch.analytics.summaries import Summary, summarise_run
 from ecomintent_batch.errors import EcomIntentError, without_text
 from ecomintent_batch.runs.lifecycle import LATEST, Manifest, RunFolder, find_run, read_manifest
 from ecomintent_batch.storage.atomic import write_text
-from ecomintent_batch.storage.s3 import Store, as_url, fetch_run, publish_folder, stand_for
+from ecomintent_batch.storage.s3 import Store, as_url, fetch_run, note_store_url, publish_folder
 
 
-def sum_up_run(folder: RunFolder, manifest: Manifest, warn: Callable[[str], None]) -> Summary:
+def summarise_run_safely(
+    folder: RunFolder, manifest: Manifest, warn: Callable[[str], None]
+) -> Summary:
     """Write the summaries of a committed run and its report; the run stands, whatever befalls the page."""
     summary = summarise_run(folder, manifest)
     try:
@@ -39,7 +41,7 @@ def make_report_again(out: Path, run_id: str | None = None) -> str:
     store = Store(url)
     with TemporaryDirectory(prefix="ecomintent-report-") as fetched:
         here = Path(fetched)
-        stand_for(here, url)
+        note_store_url(here, url)
         folder = RunFolder(here, fetch_run(store, run_id or LATEST, here))
         page = _write_again(folder)
         publish_folder(store, here, folder.summaries.relative_to(here).as_posix())

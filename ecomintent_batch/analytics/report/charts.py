@@ -50,7 +50,9 @@ def draw_volumes(volumes: pl.DataFrame, colours: Mapping[str, str]) -> _SPEC:
     return _finish(bars + figures, _BAR * len(rows) + _AXIS)
 
 
-def draw_trends(per_day: pl.DataFrame, unusual: pl.DataFrame, intents: Sequence[str], colours: Mapping[str, str]) -> list[_SPEC]:
+def draw_trends(
+    per_day: pl.DataFrame, unusual: pl.DataFrame, intents: Sequence[str], colours: Mapping[str, str]
+) -> list[_SPEC]:
     """Return a line for each intent over the days, or over the weeks of a long span, with unusual days ringed."""
     import altair as alt
     import polars as pl
@@ -61,10 +63,17 @@ def draw_trends(per_day: pl.DataFrame, unusual: pl.DataFrame, intents: Sequence[
     span = [str(counted["day"].min()), str(counted["day"].max())]
     charts = []
     for intent in intents:
-        rows = counted.filter(pl.col("intent") == intent).with_columns(pl.col("day").cast(pl.String)).to_dicts()
+        rows = (
+            counted.filter(pl.col("intent") == intent)
+            .with_columns(pl.col("day").cast(pl.String))
+            .to_dicts()
+        )
         encoded: Any = {
             "x": alt.X(
-                "day:T", title=None, scale=alt.Scale(domain=span), axis=alt.Axis(format="%d %b", tickCount=4, labelOverlap=True)
+                "day:T",
+                title=None,
+                scale=alt.Scale(domain=span),
+                axis=alt.Axis(format="%d %b", tickCount=4, labelOverlap=True),
             ),
             "y": alt.Y("tickets:Q", title=None, axis=_count_axis(3), scale=alt.Scale(domainMin=0)),
             "tooltip": [
@@ -72,10 +81,20 @@ def draw_trends(per_day: pl.DataFrame, unusual: pl.DataFrame, intents: Sequence[
                 alt.Tooltip("tickets:Q", format=","),
             ],
         }
-        line = alt.Chart(_data(rows)).encode(**encoded).mark_line(color=colours[intent], strokeWidth=2)
+        line = (
+            alt.Chart(_data(rows)).encode(**encoded).mark_line(color=colours[intent], strokeWidth=2)
+        )
         points = line.mark_circle(color=colours[intent], size=18)
-        days = marked.filter(pl.col("intent") == intent).with_columns(pl.col("day").cast(pl.String)).to_dicts()
-        rings = alt.Chart(_data(days)).encode(**encoded).mark_point(color=colours[intent], size=140, strokeWidth=2)
+        days = (
+            marked.filter(pl.col("intent") == intent)
+            .with_columns(pl.col("day").cast(pl.String))
+            .to_dicts()
+        )
+        rings = (
+            alt.Chart(_data(days))
+            .encode(**encoded)
+            .mark_point(color=colours[intent], size=140, strokeWidth=2)
+        )
         charts.append(_finish(line + points + rings if days else line + points, _TREND))
     return charts
 
@@ -85,10 +104,15 @@ def draw_mix(by_column: pl.DataFrame, intents: Sequence[str], colours: Mapping[s
     import altair as alt
     import polars as pl
 
-    order = by_column.group_by("value").agg(pl.col("tickets").sum()).sort("tickets", "value", descending=[True, False])
+    order = (
+        by_column.group_by("value")
+        .agg(pl.col("tickets").sum())
+        .sort("tickets", "value", descending=[True, False])
+    )
     values = order.head(_SHOWN_VALUES)["value"]
     rows = by_column.filter(pl.col("value").is_in(values.implode(), nulls_equal=True)).with_columns(
-        pl.col("value").fill_null("(none)"), rank=pl.col("intent").replace_strict({name: i for i, name in enumerate(intents)})
+        pl.col("value").fill_null("(none)"),
+        rank=pl.col("intent").replace_strict({name: i for i, name in enumerate(intents)}),
     )
     chart = (
         alt.Chart(_data(rows.to_dicts()))
@@ -130,7 +154,11 @@ def draw_confidence(histogram: pl.DataFrame, threshold: float) -> _SPEC:
             ],
         )
     )  # fmt: skip
-    rule = alt.Chart(_data([{"threshold": threshold}])).mark_rule(strokeDash=[5, 3]).encode(x="threshold:Q")
+    rule = (
+        alt.Chart(_data([{"threshold": threshold}]))
+        .mark_rule(strokeDash=[5, 3])
+        .encode(x="threshold:Q")
+    )
     return _finish(bars + rule, _HISTOGRAM)
 
 
@@ -145,7 +173,11 @@ def count_by_time(per_day: pl.DataFrame) -> pl.DataFrame:
     known = known.group_by("day", "intent").agg(pl.col("tickets").sum())
     days = known.select(pl.date_range(pl.col("day").min(), pl.col("day").max(), every).alias("day"))
     spine = days.join(known.select("intent").unique(), how="cross")
-    return spine.join(known, on=["day", "intent"], how="left").with_columns(pl.col("tickets").fill_null(0)).sort("day", "intent")
+    return (
+        spine.join(known, on=["day", "intent"], how="left")
+        .with_columns(pl.col("tickets").fill_null(0))
+        .sort("day", "intent")
+    )
 
 
 @lru_cache(maxsize=1)
@@ -178,7 +210,9 @@ def _count_axis(ticks: int) -> alt.Axis:
 def _colour(colours: Mapping[str, str]) -> alt.Color:
     import altair as alt
 
-    return alt.Color("intent:N", legend=None, scale=alt.Scale(domain=list(colours), range=list(colours.values())))
+    return alt.Color(
+        "intent:N", legend=None, scale=alt.Scale(domain=list(colours), range=list(colours.values()))
+    )
 
 
 def _finish(chart: alt.LayerChart | alt.Chart, height: int) -> _SPEC:
@@ -188,7 +222,9 @@ def _finish(chart: alt.LayerChart | alt.Chart, height: int) -> _SPEC:
     config = alt.Config(
         font=_FONT,
         view=alt.ViewConfig(stroke=None),
-        axis=alt.AxisConfig(labelFontSize=12, titleFontSize=12, titleFontWeight="normal", labelLimit=150),
+        axis=alt.AxisConfig(
+            labelFontSize=12, titleFontSize=12, titleFontWeight="normal", labelLimit=150
+        ),
         text=alt.MarkConfig(fontSize=12),
     )
     fit = alt.AutoSizeParams(type="fit", contains="padding", resize=True)

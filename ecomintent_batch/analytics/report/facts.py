@@ -11,7 +11,6 @@ from ecomintent_batch.analytics.summaries import (
     Summary,
     add_change,
     find_run_before,
-    kept_time,
     open_history,
     open_views,
     read_sql,
@@ -55,7 +54,10 @@ class Facts:
     @property
     def usd_per_1000(self) -> float | None:
         """Cost of a thousand tickets of this run at the price of the settings."""
-        elapsed_s, price = self.manifest["performance"]["elapsed_s"], self.manifest["settings"].get("hourly_price", 0.10)
+        elapsed_s, price = (
+            self.manifest["performance"]["elapsed_s"],
+            self.manifest["settings"].get("hourly_price", 0.10),
+        )
         return 1000 * price * elapsed_s / 3600 / self.tickets if self.tickets else None
 
 
@@ -73,14 +75,18 @@ def gather_facts(folder: RunFolder, manifest: Manifest, summary: Summary) -> Fac
     return Facts(
         manifest=manifest,
         volumes=tables["volume_by_intent"],
-        mixes={name: table for name, table in tables.items() if name.startswith("volume_by_intent_by_")},
+        mixes={
+            name: table for name, table in tables.items() if name.startswith("volume_by_intent_by_")
+        },
         per_day=_days_to_show(folder, manifest, summary),
         unusual=tables.get("unusual_days"),
         confidence=confidence,
         languages=tables["unsupported_languages"],
         pairs=pairs,
         least_sure=least_sure,
-        moves=add_change(tables["volume_by_intent"], folder.out, before).to_dicts() if before else [],
+        moves=add_change(tables["volume_by_intent"], folder.out, before).to_dicts()
+        if before
+        else [],
         before=_describe_before(before) if before else None,
         alerts=[alert.message for alert in summary.alerts],
     )
@@ -98,7 +104,11 @@ def describe_unusual(unusual: pl.DataFrame) -> list[str]:
 
 def top_moves(moves: Sequence[dict[str, Any]], *, up: bool) -> list[dict[str, Any]]:
     """Return the intents whose share rose, or fell, most."""
-    moved = [row for row in moves if (row["share_change"] > 0) == up and abs(row["share_change"]) >= 0.0005]
+    moved = [
+        row
+        for row in moves
+        if (row["share_change"] > 0) == up and abs(row["share_change"]) >= 0.0005
+    ]
     return sorted(moved, key=lambda row: -abs(row["share_change"]))[:_MOST_MOVED]
 
 
@@ -107,12 +117,22 @@ def cost_rows(facts: Facts) -> list[dict[str, Any]]:
     price = facts.manifest["settings"].get("hourly_price", 0.10)
     note = f"measured: {facts.manifest['performance']['elapsed_s']:,.1f} s on a machine of {price:g} USD an hour"
     here = {"way": "this run", "usd": facts.usd_per_1000, "note": note}
-    return [here, *({"way": row.way, "usd": row.usd_per_1000, "note": f"published: {row.note}"} for row in PUBLISHED)]
+    return [
+        here,
+        *(
+            {"way": row.way, "usd": row.usd_per_1000, "note": f"published: {row.note}"}
+            for row in PUBLISHED
+        ),
+    ]
 
 
 def _describe_day(row: dict[str, Any]) -> str:
     usual, tickets = row["usual"], row["tickets"]
-    beside = f"{tickets / usual:.1f} times as many as usual" if usual and tickets > usual else "more than usual"
+    beside = (
+        f"{tickets / usual:.1f} times as many as usual"
+        if usual and tickets > usual
+        else "more than usual"
+    )
     if tickets < usual:
         beside = f"{1 - tickets / usual:.0%} fewer than usual"
     return (
@@ -144,8 +164,3 @@ def _add_messages(connection: Any, least_sure: pl.DataFrame) -> pl.DataFrame:
 
 def _describe_before(before: Manifest) -> str:
     return f"{before['run_id']} of {before['started_at'][:16].replace('T', ' ')} UTC"
-
-
-def has_time(manifest: Manifest) -> bool:
-    """Tell whether the tickets have a time."""
-    return kept_time(manifest) is not None

@@ -18,7 +18,13 @@ from ecomintent_batch.analytics.report.charts import (
     draw_trends,
     draw_volumes,
 )
-from ecomintent_batch.analytics.report.facts import Facts, cost_rows, describe_unusual, gather_facts, top_moves
+from ecomintent_batch.analytics.report.facts import (
+    Facts,
+    cost_rows,
+    describe_unusual,
+    gather_facts,
+    top_moves,
+)
 from ecomintent_batch.analytics.summaries import Summary
 from ecomintent_batch.runs.lifecycle import Manifest, RunFolder
 
@@ -35,7 +41,13 @@ def render_page(folder: RunFolder, manifest: Manifest, summary: Summary) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"count": _count, "percent": _percent, "points": _points, "clock": _clock, "usd": show_usd}
+    environment.filters |= {
+        "count": _count,
+        "percent": _percent,
+        "points": _points,
+        "clock": _clock,
+        "usd": show_usd,
+    }
     facts = gather_facts(folder, manifest, summary) if manifest["counts"]["predictions"] else None
     return environment.get_template("report.html").render(
         manifest=manifest,
@@ -50,11 +62,18 @@ def _to_show(facts: Facts) -> dict[str, Any]:
     intents = facts.volumes["intent"].to_list()
     colours = colours_of(intents)
     charts: dict[str, Any] = {"volumes": draw_volumes(facts.volumes, colours)}
-    charts["confidence"] = draw_confidence(_all_intents(facts), facts.manifest["settings"]["threshold"])
-    charts |= {f"mix-{i}": draw_mix(table, intents, colours) for i, table in enumerate(facts.mixes.values())}
+    charts["confidence"] = draw_confidence(
+        _all_intents(facts), facts.manifest["settings"]["threshold"]
+    )
+    charts |= {
+        f"mix-{i}": draw_mix(table, intents, colours)
+        for i, table in enumerate(facts.mixes.values())
+    }
     trends: list[dict[str, Any]] = []
     if facts.per_day is not None:
-        shown = [intent for intent in intents if intent in set(facts.per_day["intent"])][:_MOST_TRENDS]
+        shown = [intent for intent in intents if intent in set(facts.per_day["intent"])][
+            :_MOST_TRENDS
+        ]
         unusual = facts.unusual if facts.unusual is not None else facts.per_day.head(0)
         for i, spec in enumerate(draw_trends(facts.per_day, unusual, shown, colours)):
             charts[f"trend-{i}"] = spec
@@ -84,7 +103,11 @@ def _pivot_days(facts: Facts, intents: list[str]) -> list[dict[str, Any]]:
     """Return a row for each day or week, the newest first, with a column for each intent."""
     if facts.per_day is None:
         return []
-    wide = count_by_time(facts.per_day).pivot("intent", index="day", values="tickets").sort("day", descending=True)
+    wide = (
+        count_by_time(facts.per_day)
+        .pivot("intent", index="day", values="tickets")
+        .sort("day", descending=True)
+    )
     return wide.select("day", *intents).head(_MOST_ROWS).to_dicts()
 
 
@@ -102,7 +125,11 @@ def _points(value: float) -> str:
 
 def show_usd(amount: float) -> str:
     """Show two digits of what is far less than a cent."""
-    return f"{amount:.4f}" if amount >= 0.001 or not amount else f"{amount:.{1 - math.floor(math.log10(amount))}f}"
+    return (
+        f"{amount:.4f}"
+        if amount >= 0.001 or not amount
+        else f"{amount:.{1 - math.floor(math.log10(amount))}f}"
+    )
 
 
 def _clock(value: str) -> str:

@@ -21,15 +21,29 @@ class FormatChoice(StrEnum):
 
 def query(
     name: Annotated[
-        str | None, typer.Argument(help="A query of sql/, or a .sql file; without it they are listed.", show_default=False)
+        str | None,
+        typer.Argument(
+            help="A query of sql/, or a .sql file; without it they are listed.", show_default=False
+        ),
     ] = None,
-    sets: Annotated[list[str] | None, typer.Option("--set", help="name=value of a parameter; repeatable.")] = None,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", help="name=value of a parameter; repeatable.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder with the outputs.")] = Path("ecomintent-out"),
-    run: Annotated[str | None, typer.Option(help="One run, or 'latest'. [default: all of them]", show_default=False)] = None,
+    run: Annotated[
+        str | None,
+        typer.Option(help="One run, or 'latest'. [default: all of them]", show_default=False),
+    ] = None,
     every_run: Annotated[
-        bool, typer.Option("--every-run", help="Count a ticket once for each run that labelled it, not by its newest only.")
+        bool,
+        typer.Option(
+            "--every-run",
+            help="Count a ticket once for each run that labelled it, not by its newest only.",
+        ),
     ] = False,
-    form: Annotated[FormatChoice, typer.Option("--format", help="How the rows are printed.")] = FormatChoice.table,
+    form: Annotated[
+        FormatChoice, typer.Option("--format", help="How the rows are printed.")
+    ] = FormatChoice.table,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Run a query over the committed runs; without a name, list them."""
@@ -53,7 +67,10 @@ def query(
 
 
 def report(
-    run_id: Annotated[str | None, typer.Argument(help="A committed run. [default: the newest]", show_default=False)] = None,
+    run_id: Annotated[
+        str | None,
+        typer.Argument(help="A committed run. [default: the newest]", show_default=False),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder with the outputs.")] = Path("ecomintent-out"),
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
@@ -67,5 +84,7 @@ def _binary_stdout() -> BinaryIO:
     from ecomintent_batch.errors import UsageError
 
     if sys.stdout.isatty():
-        raise UsageError("--format parquet: expected a file or a program, found a terminal; redirect it: > rows.parquet")
+        raise UsageError(
+            "--format parquet: expected a file or a program, found a terminal; redirect it: > rows.parquet"
+        )
     return sys.stdout.buffer

@@ -11,14 +11,26 @@ import typer
 def clean(
     out: Annotated[Path, typer.Option(help="Folder with the outputs.")] = Path("ecomintent-out"),
     older_than: Annotated[
-        float | None, typer.Option(min=0, help="Committed runs older than so many days go, too.", show_default=False)
+        float | None,
+        typer.Option(
+            min=0, help="Committed runs older than so many days go, too.", show_default=False
+        ),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Remove it; without, it is only listed.")] = False,
-    lock_timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait for a job in OUT.")] = 0,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Remove it; without, it is only listed.")
+    ] = False,
+    lock_timeout: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait for a job in OUT.")
+    ] = 0,
 ) -> None:
     """List, or remove, interrupted runs and what crashes have left in OUT; never anything of a running job."""
     from ecomintent_batch.errors import OutputError
-    from ecomintent_batch.runs.cleanup import list_leftovers, list_stored_leftovers, remove_leftover, remove_stored_leftover
+    from ecomintent_batch.runs.cleanup import (
+        list_leftovers,
+        list_stored_leftovers,
+        remove_leftover,
+        remove_stored_leftover,
+    )
     from ecomintent_batch.runs.lifecycle import lock_out
     from ecomintent_batch.storage.s3 import Store, as_url, work_folder
 

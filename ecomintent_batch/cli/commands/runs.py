@@ -10,7 +10,9 @@ import typer
 
 def runs(
     out: Annotated[Path, typer.Option(help="Folder with the outputs.")] = Path("ecomintent-out"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print the manifests as JSON on stdout.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the manifests as JSON on stdout.")
+    ] = False,
 ) -> None:
     """List the committed runs."""
     from ecomintent_batch.analytics.summaries import list_committed

@@ -13,42 +13,81 @@ from ecomintent_batch.cli.commands.choices import EngineChoice, LengthUnit, Prec
 def dataset(
     files: Annotated[
         list[str] | None,
-        typer.Argument(help="Files with utterance, instruction or text, and intent: Bitext's, or alike.", show_default=False),
+        typer.Argument(
+            help="Files with utterance, instruction or text, and intent: Bitext's, or alike.",
+            show_default=False,
+        ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="New folder for the three splits and report.json.")] = Path("ecomintent-dataset"),
+    out: Annotated[
+        Path, typer.Option(help="New folder for the three splits and report.json.")
+    ] = Path("ecomintent-dataset"),
     from_hub: Annotated[
-        list[str] | None, typer.Option(help="Hugging Face dataset to download, 'bitext' for Bitext's two; repeatable.")
+        list[str] | None,
+        typer.Option(
+            help="Hugging Face dataset to download, 'bitext' for Bitext's two; repeatable."
+        ),
     ] = None,
-    processed: Annotated[Path | None, typer.Option(help="Folder with train, validation and test.parquet, kept as split.")] = None,
+    processed: Annotated[
+        Path | None,
+        typer.Option(help="Folder with train, validation and test.parquet, kept as split."),
+    ] = None,
     public: Annotated[
-        Path | None, typer.Option(help="Folder with banking77/ and clinc150/ as published: human queries.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Folder with banking77/ and clinc150/ as published: human queries.",
+            show_default=False,
+        ),
     ] = None,
-    extra: Annotated[list[str] | None, typer.Option(help="File with text and intent of your own; repeatable.")] = None,
-    text_column: Annotated[str | None, typer.Option(help="Column with the text in --extra files.")] = None,
-    intent_column: Annotated[str | None, typer.Option(help="Column with the intent in --extra files.")] = None,
+    extra: Annotated[
+        list[str] | None, typer.Option(help="File with text and intent of your own; repeatable.")
+    ] = None,
+    text_column: Annotated[
+        str | None, typer.Option(help="Column with the text in --extra files.")
+    ] = None,
+    intent_column: Annotated[
+        str | None, typer.Option(help="Column with the intent in --extra files.")
+    ] = None,
     map_file: Annotated[
         Path | None,
         typer.Option(
-            "--map", help="TOML file INTENT = [labels], a taxonomy of your own. [default: Bitext's]", show_default=False
+            "--map",
+            help="TOML file INTENT = [labels], a taxonomy of your own. [default: Bitext's]",
+            show_default=False,
         ),
     ] = None,
     corpus: Annotated[
         bool | None,
-        typer.Option("--corpus/--no-corpus", help="Add the realistic tickets. [default: unless --map]", show_default=False),
+        typer.Option(
+            "--corpus/--no-corpus",
+            help="Add the realistic tickets. [default: unless --map]",
+            show_default=False,
+        ),
     ] = None,
     weight: Annotated[
-        list[str] | None, typer.Option(help="SOURCE=N: how often its train rows are repeated (0.5: half of them); repeatable.")
+        list[str] | None,
+        typer.Option(
+            help="SOURCE=N: how often its train rows are repeated (0.5: half of them); repeatable."
+        ),
     ] = None,
     min_length: Annotated[int, typer.Option(help="Shortest message.")] = 3,
     max_length: Annotated[int, typer.Option(help="Longest message.")] = 200,
-    length_in: Annotated[LengthUnit, typer.Option(help="Unit of the two lengths.")] = LengthUnit.words,
+    length_in: Annotated[
+        LengthUnit, typer.Option(help="Unit of the two lengths.")
+    ] = LengthUnit.words,
     cap: Annotated[float, typer.Option(help="Largest intent over smallest, at most.")] = 4.0,
-    near: Annotated[float, typer.Option(help="Similarity from which two texts are near duplicates.")] = 0.8,
+    near: Annotated[
+        float, typer.Option(help="Similarity from which two texts are near duplicates.")
+    ] = 0.8,
     model: Annotated[
-        str | None, typer.Option(help="Model whose tokenizer counts. [default: the embedded model]", show_default=False)
+        str | None,
+        typer.Option(
+            help="Model whose tokenizer counts. [default: the embedded model]", show_default=False
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of all that is drawn at random.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON on stdout.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the report as JSON on stdout.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Build train, validation and test splits from labelled files, and audit them."""
@@ -71,39 +110,62 @@ def dataset(
 
 
 def train(
-    data: Annotated[str, typer.Argument(help="Folder that dataset made, or labelled tickets of your own.", show_default=False)],
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="Folder that dataset made, or labelled tickets of your own.", show_default=False
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="New folder for the model.", show_default=False)],
     base_model: Annotated[
         str | None,
-        typer.Option(help="Any encoder: folder or Hugging Face id. [default: all-MiniLM-L6-v2]", show_default=False),
+        typer.Option(
+            help="Any encoder: folder or Hugging Face id. [default: all-MiniLM-L6-v2]",
+            show_default=False,
+        ),
     ] = None,
     init_from: Annotated[
         str | None,
-        typer.Option(help="Classifier to go on from, with its labels ('embedded': the one of this package).", show_default=False),
+        typer.Option(
+            help="Classifier to go on from, with its labels ('embedded': the one of this package).",
+            show_default=False,
+        ),
     ] = None,
     dev: Annotated[
         str | None,
         typer.Option(
-            help="Labelled tickets that choose the best epoch. [default: corpus:dev for the nine intents]", show_default=False
+            help="Labelled tickets that choose the best epoch. [default: corpus:dev for the nine intents]",
+            show_default=False,
         ),
     ] = None,
     teacher: Annotated[
-        str | None, typer.Option(help="Larger classifier to learn from: folder or id.", show_default=False)
+        str | None,
+        typer.Option(help="Larger classifier to learn from: folder or id.", show_default=False),
     ] = None,
-    teacher_share: Annotated[float, typer.Option(help="The teacher's share of a target that has a label, too.")] = 0.7,
+    teacher_share: Annotated[
+        float, typer.Option(help="The teacher's share of a target that has a label, too.")
+    ] = 0.7,
     epochs: Annotated[float, typer.Option(help="Times through the data, at most.")] = 4,
     batch_size: Annotated[int, typer.Option(help="Texts of one step.")] = 32,
     learning_rate: Annotated[float, typer.Option(help="At its height, behind the warm-up.")] = 1e-4,
     max_length: Annotated[
-        int | None, typer.Option(help="Tokens of a text. [default: what dataset suggests]", show_default=False)
+        int | None,
+        typer.Option(help="Tokens of a text. [default: what dataset suggests]", show_default=False),
     ] = None,
     joined_share: Annotated[
-        float, typer.Option(help="Tickets with two asks made of two, as a share of the realistic ones.")
+        float,
+        typer.Option(help="Tickets with two asks made of two, as a share of the realistic ones."),
     ] = 0.15,
-    typo_share: Annotated[float, typer.Option(help="Texts that come once more with a typo, as a share of all.")] = 0.0,
-    precision: Annotated[Precision, typer.Option(help="auto: half where the device has it.")] = Precision.auto,
+    typo_share: Annotated[
+        float, typer.Option(help="Texts that come once more with a typo, as a share of all.")
+    ] = 0.0,
+    precision: Annotated[
+        Precision, typer.Option(help="auto: half where the device has it.")
+    ] = Precision.auto,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of all that is drawn at random.")] = 0,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
@@ -123,24 +185,48 @@ def train(
 
 def evaluate(
     file: Annotated[
-        str, typer.Argument(help="Labelled tickets (CSV, Parquet, JSON lines), corpus:dev or corpus:test.", show_default=False)
+        str,
+        typer.Argument(
+            help="Labelled tickets (CSV, Parquet, JSON lines), corpus:dev or corpus:test.",
+            show_default=False,
+        ),
     ],
-    text_column: Annotated[str | None, typer.Option(help="Column with the text. [default: text]", show_default=False)] = None,
+    text_column: Annotated[
+        str | None, typer.Option(help="Column with the text. [default: text]", show_default=False)
+    ] = None,
     intent_column: Annotated[
-        str | None, typer.Option(help="Column with the intent. [default: intent]", show_default=False)
+        str | None,
+        typer.Option(help="Column with the intent. [default: intent]", show_default=False),
     ] = None,
-    by: Annotated[str | None, typer.Option(help="Column whose values are judged apart, too.", show_default=False)] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(help="Column whose values are judged apart, too.", show_default=False),
+    ] = None,
     model: Annotated[
-        str | None, typer.Option(help="Model folder or Hugging Face id. [default: the embedded model]", show_default=False)
+        str | None,
+        typer.Option(
+            help="Model folder or Hugging Face id. [default: the embedded model]",
+            show_default=False,
+        ),
     ] = None,
-    engine: Annotated[EngineChoice, typer.Option(help="What computes the probabilities.")] = EngineChoice.auto,
+    engine: Annotated[
+        EngineChoice, typer.Option(help="What computes the probabilities.")
+    ] = EngineChoice.auto,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     threshold: Annotated[float, typer.Option(help="Confidence under which run says OTHER.")] = 0.70,
-    hourly_price: Annotated[float, typer.Option(help="USD an hour of the machine, for the cost of 1,000 tickets.")] = 0.10,
+    hourly_price: Annotated[
+        float, typer.Option(help="USD an hour of the machine, for the cost of 1,000 tickets.")
+    ] = 0.10,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for evaluation.json, confusion.png and evaluation.html.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Folder for evaluation.json, confusion.png and evaluation.html.",
+            show_default=False,
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the evaluation as JSON on stdout.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the evaluation as JSON on stdout.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Judge a model by labelled tickets: accuracy, calibration, speed and cost."""
@@ -164,21 +250,35 @@ def evaluate(
 
 
 def export(
-    checkpoint: Annotated[str, typer.Argument(help="Trained model: folder or Hugging Face id.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="New folder for the model to ship.", show_default=False)],
+    checkpoint: Annotated[
+        str, typer.Argument(help="Trained model: folder or Hugging Face id.", show_default=False)
+    ],
+    out: Annotated[
+        Path, typer.Option(help="New folder for the model to ship.", show_default=False)
+    ],
     calibrate_on: Annotated[
         str, typer.Option(help="Labelled tickets that fit the temperature; never trained on.")
     ] = "corpus:dev",
     parity_on: Annotated[
         str | None,
-        typer.Option(help="Labelled tickets of the parity gate. [default: those of --calibrate-on]", show_default=False),
+        typer.Option(
+            help="Labelled tickets of the parity gate. [default: those of --calibrate-on]",
+            show_default=False,
+        ),
     ] = None,
-    min_agreement: Annotated[float, typer.Option(help="Share of them that int8 must label like fp32.")] = 0.995,
+    min_agreement: Annotated[
+        float, typer.Option(help="Share of them that int8 must label like fp32.")
+    ] = 0.995,
     test: Annotated[
-        list[str] | None, typer.Option(help="Further labelled tickets for the card; repeatable.", show_default=False)
+        list[str] | None,
+        typer.Option(help="Further labelled tickets for the card; repeatable.", show_default=False),
     ] = None,
     language: Annotated[
-        list[str] | None, typer.Option(help="ISO 639-1 code that the model knows; repeatable. [default: en]", show_default=False)
+        list[str] | None,
+        typer.Option(
+            help="ISO 639-1 code that the model knows; repeatable. [default: en]",
+            show_default=False,
+        ),
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
@@ -191,5 +291,7 @@ def export(
     )  # fmt: skip
     measured = export_model(options, lambda text: typer.echo(text))
     for name, found in measured["sets"].items():
-        typer.echo(f"{name}: {found['accuracy']:.2%} of {found['tickets']:,} tickets right, calibration error {found['ece']:.3f}")
+        typer.echo(
+            f"{name}: {found['accuracy']:.2%} of {found['tickets']:,} tickets right, calibration error {found['ece']:.3f}"
+        )
     typer.echo(f"Model  {out}")

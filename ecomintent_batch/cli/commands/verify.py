@@ -9,7 +9,9 @@ import typer
 
 
 def verify(
-    run_id: Annotated[str, typer.Argument(help="A committed run, or 'latest'.", show_default=False)],
+    run_id: Annotated[
+        str, typer.Argument(help="A committed run, or 'latest'.", show_default=False)
+    ],
     out: Annotated[Path, typer.Option(help="Folder with the outputs.")] = Path("ecomintent-out"),
 ) -> None:
     """Read a committed run again, and prove that it is whole: files, checksums, rows, columns, sums."""

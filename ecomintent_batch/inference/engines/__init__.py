@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -62,7 +63,9 @@ def load_engine(
     if engine == "auto":
         engine = (
             "torch"
-            if device.startswith("cuda") or not model.onnx_file.exists() or (device == "auto" and count_gpus())
+            if device.startswith("cuda")
+            or not model.onnx_file.exists()
+            or (device == "auto" and count_gpus())
             else "onnx"
         )
     threads = threads or count_cores()
@@ -70,15 +73,25 @@ def load_engine(
         raise DeviceError(f"--compile: expected --engine torch, found {engine}")
     if engine == "onnx":
         if device.startswith("cuda"):
-            raise DeviceError(f"--engine onnx: expected --device cpu, found {device}; use --engine torch on a GPU")
+            raise DeviceError(
+                f"--engine onnx: expected --device cpu, found {device}; use --engine torch on a GPU"
+            )
         if not model.onnx_file.exists():
-            raise ModelError(f"{model.name}: expected onnx/{model.onnx_file.name}, found none; use --engine torch, or run export")
+            raise ModelError(
+                f"{model.name}: expected onnx/{model.onnx_file.name}, found none; use --engine torch, or run export"
+            )
         from ecomintent_batch.inference.engines.onnx_cpu import OnnxEngine
 
         return OnnxEngine(model, threads=threads, max_batch_tokens=max_batch_tokens)
     from ecomintent_batch.inference.engines.torch_any import TorchEngine, pick_device
 
-    return TorchEngine(model, device=pick_device(device), threads=threads, max_batch_tokens=max_batch_tokens, compiled=compiled)
+    return TorchEngine(
+        model,
+        device=pick_device(device),
+        threads=threads,
+        max_batch_tokens=max_batch_tokens,
+        compiled=compiled,
+    )
 
 
 def count_cores() -> int:
@@ -88,11 +101,22 @@ def count_cores() -> int:
 
 def count_gpus() -> int:
     """Return the CUDA devices that torch sees, without paying a second for importing it where there is no NVIDIA driver."""
-    if not any(os.path.exists(path) for path in ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg", "/proc/driver/nvidia/version")):  # noqa: PTH110 - device nodes
+    if not any(
+        Path(path).exists()
+        for path in ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg", "/proc/driver/nvidia/version")
+    ):
         return 0
     import torch
 
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
-__all__ = ["Engine", "Logits", "ModelFolder", "count_cores", "count_gpus", "load_engine", "open_model"]
+__all__ = [
+    "Engine",
+    "Logits",
+    "ModelFolder",
+    "count_cores",
+    "count_gpus",
+    "load_engine",
+    "open_model",
+]

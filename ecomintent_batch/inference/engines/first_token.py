@@ -28,12 +28,16 @@ class FirstTokenLayer(torch.nn.Module):
         super().__init__()
         self.layer = layer
 
-    def forward(self, hidden: torch.Tensor, mask: torch.Tensor | None = None, *_: Any, **__: Any) -> torch.Tensor:
+    def forward(
+        self, hidden: torch.Tensor, mask: torch.Tensor | None = None, *_: Any, **__: Any
+    ) -> torch.Tensor:
         """Return the first token; `mask` is what transformers hands to its layers, True or 0 where a token may be read."""
         first, attention = hidden[:, :1], self.layer.attention.self
 
         def heads(projected: torch.Tensor) -> torch.Tensor:
-            return projected.view(*projected.shape[:2], -1, attention.attention_head_size).transpose(1, 2)
+            return projected.view(
+                *projected.shape[:2], -1, attention.attention_head_size
+            ).transpose(1, 2)
 
         context = scaled_dot_product_attention(
             heads(attention.query(first)),

@@ -18,7 +18,12 @@ from ecomintent_batch.storage.atomic import sha256_of
 from ecomintent_batch.storage.packaged import packaged_path
 
 EMBEDDED = packaged_path("models/nine_intents")
-_ROBERTA_LIKE = {"roberta", "xlm-roberta", "camembert", "mpnet"}  # two positions are taken before the first token
+_ROBERTA_LIKE = {
+    "roberta",
+    "xlm-roberta",
+    "camembert",
+    "mpnet",
+}  # two positions are taken before the first token
 _DEFAULT_MAX_LENGTH = 512
 
 
@@ -48,7 +53,9 @@ class ModelFolder:
             )
         labels = [str(by_id[key]) for key in sorted(by_id, key=_as_int)]
         if len({probability_column(label) for label in labels}) != len(labels):
-            raise ModelError(f"{self.name}: expected labels that differ by a letter or digit, found {', '.join(labels)}")
+            raise ModelError(
+                f"{self.name}: expected labels that differ by a letter or digit, found {', '.join(labels)}"
+            )
         return labels
 
     @cached_property
@@ -78,7 +85,9 @@ class ModelFolder:
         try:
             tokenizer = Tokenizer.from_file(str(file))
         except Exception as error:  # tokenizers raises bare Exception
-            raise ModelError(f"{self.name}: expected a readable tokenizer.json, found: {error}") from None
+            raise ModelError(
+                f"{self.name}: expected a readable tokenizer.json, found: {error}"
+            ) from None
         tokenizer.no_truncation()
         tokenizer.no_padding()
         return tokenizer
@@ -96,11 +105,17 @@ class ModelFolder:
             positions -= 2
         file = self.path / "tokenizer_config.json"
         named = _read_json(file, self.name).get("model_max_length") if file.exists() else None
-        return min(positions, int(named)) if isinstance(named, int | float) and named > 0 else positions
+        return (
+            min(positions, int(named))
+            if isinstance(named, int | float) and named > 0
+            else positions
+        )
 
     def fingerprint(self, weights_file: str) -> str:
         """Return `<name>@<12 hex digits>` over weights, labels, tokenizer and calibration."""
-        digest = hashlib.sha256(json.dumps([self.labels, self.calibration], sort_keys=True).encode())
+        digest = hashlib.sha256(
+            json.dumps([self.labels, self.calibration], sort_keys=True).encode()
+        )
         for file in ("tokenizer.json", weights_file):
             digest.update(sha256_of(self.path / file).encode())
         return f"{self.path.resolve().name if self.path.exists() else self.name}@{digest.hexdigest()[:12]}"
@@ -123,7 +138,9 @@ def open_model(model: str | None) -> ModelFolder:
     elif Path(model).expanduser().is_dir():
         folder = ModelFolder(Path(model).expanduser(), model)
     elif Path(model).exists() or model.startswith((".", "/", "~")) or model.count("/") != 1:
-        raise ModelError(f"{model}: expected a model folder or a Hugging Face id (owner/name), found neither")
+        raise ModelError(
+            f"{model}: expected a model folder or a Hugging Face id (owner/name), found neither"
+        )
     else:
         folder = ModelFolder(_download(model), model)
     _ = folder.labels, folder.tokenizer
@@ -146,9 +163,13 @@ def _read_json(file: Path, name: str) -> dict[str, Any]:
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ModelError(f"{name}: expected {file.name}, found none; is this a model folder?") from None
+        raise ModelError(
+            f"{name}: expected {file.name}, found none; is this a model folder?"
+        ) from None
     except (OSError, ValueError) as error:
-        raise ModelError(f"{name}: expected a readable {file.name}, found: {type(error).__name__}") from None
+        raise ModelError(
+            f"{name}: expected a readable {file.name}, found: {type(error).__name__}"
+        ) from None
     if not isinstance(value, dict):
         raise ModelError(f"{name}: expected an object in {file.name}, found {type(value).__name__}")
     return value

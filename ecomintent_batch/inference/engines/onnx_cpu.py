@@ -24,7 +24,9 @@ _EXACT = ("AMX", "VNNI")  # kernels that add up products of u8 and s8 in 32 bits
 class OnnxEngine:
     """Runs `onnx/model_int8.onnx`."""
 
-    def __init__(self, model: ModelFolder, *, threads: int, max_batch_tokens: int | None = None) -> None:
+    def __init__(
+        self, model: ModelFolder, *, threads: int, max_batch_tokens: int | None = None
+    ) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
@@ -32,7 +34,9 @@ class OnnxEngine:
         kernels = _kernels()
         # Without VNNI or AMX, products of u8 and s8 overflow 16 bits and answers go wrong: u8 kernels are right there, and with
         # VNNI half as fast for the same answers.
-        options.add_session_config_entry("session.x64quantprecision", "0" if kernels in _EXACT else "1")
+        options.add_session_config_entry(
+            "session.x64quantprecision", "0" if kernels in _EXACT else "1"
+        )
         try:
             self._session = ort.InferenceSession(
                 str(model.onnx_file),
@@ -42,7 +46,9 @@ class OnnxEngine:
                 disabled_optimizers=["SkipLayerNormFusion"],
             )
         except Exception as error:  # onnxruntime raises its own kinds, none of them public
-            raise ModelError(f"{model.name}: expected a readable {model.onnx_file.name}, found: {type(error).__name__}") from None
+            raise ModelError(
+                f"{model.name}: expected a readable {model.onnx_file.name}, found: {type(error).__name__}"
+            ) from None
         self._inputs = [node.name for node in self._session.get_inputs()]
         self._labels, self._pad_id, self._threads = len(model.labels), model.pad_id, threads
         width = self._session.get_outputs()[0].shape[-1]
@@ -50,7 +56,9 @@ class OnnxEngine:
             raise ModelError(
                 f"{model.name}: expected {self._labels} outputs in {model.onnx_file.name}, found {width}; export it again"
             )
-        self.max_batch_tokens = max_batch_tokens or 384  # more falls out of the cache: up to a fifth slower
+        self.max_batch_tokens = (
+            max_batch_tokens or 384
+        )  # more falls out of the cache: up to a fifth slower
         self.description = f"onnx int8{f' ({kernels})' if kernels else ''} on cpu, {threads} thread{'s' if threads > 1 else ''}"
         self.weights_file = str(model.onnx_file.relative_to(model.path))
 
@@ -59,7 +67,9 @@ class OnnxEngine:
         logits = np.full((len(encodings), self._labels), np.nan, np.float32)
 
         def run(batch: Int64) -> None:
-            for piece, found in score_pieces(batch, lambda rows: self._run(*collate(encodings, rows, self._pad_id))):
+            for piece, found in score_pieces(
+                batch, lambda rows: self._run(*collate(encodings, rows, self._pad_id))
+            ):
                 logits[piece] = found
             advance(len(batch))
 
@@ -76,7 +86,11 @@ class OnnxEngine:
 
     def _run(self, input_ids: Int64, mask: Int64) -> Any:
         """Return the logits of one batch, shape (rows, labels)."""
-        tensors = {"input_ids": input_ids, "attention_mask": mask, "token_type_ids": np.zeros_like(input_ids)}
+        tensors = {
+            "input_ids": input_ids,
+            "attention_mask": mask,
+            "token_type_ids": np.zeros_like(input_ids),
+        }
         return self._session.run(None, {name: tensors[name] for name in self._inputs})[0]
 
 
@@ -86,5 +100,10 @@ def _kernels() -> str:
         flags = set(Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").split())
     except OSError:
         return ""
-    kinds = {"amx_int8": "AMX", "avx512_vnni": "VNNI", "avx_vnni": "VNNI", "avx2": "AVX2 without VNNI"}
+    kinds = {
+        "amx_int8": "AMX",
+        "avx512_vnni": "VNNI",
+        "avx_vnni": "VNNI",
+        "avx2": "AVX2 without VNNI",
+    }
     return next((said for flag, said in kinds.items() if flag in flags), "")

@@ -20,7 +20,9 @@ def score_pieces(batch: Int64, score: Score) -> list[tuple[Int64, Any]]:
     """
     try:
         return [(batch, score(batch))]
-    except Exception:  # each library raises its own kinds, and no ticket may end the run by any of them
+    except (
+        Exception
+    ):  # each library raises its own kinds, and no ticket may end the run by any of them
         pieces = list(_score_halves(batch, score))
         if not pieces and len(batch) > 1:
             raise

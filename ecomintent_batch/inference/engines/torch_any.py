@@ -32,7 +32,9 @@ def pick_device(device: str) -> torch.device:
     if found.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (found.index or 0) >= count:
-            raise DeviceError(f"--device {device}: expected a CUDA device, found {count} of them; use --device cpu")
+            raise DeviceError(
+                f"--device {device}: expected a CUDA device, found {count} of them; use --device cpu"
+            )
     return found
 
 
@@ -74,10 +76,18 @@ class TorchEngine:
         on_cuda = device.type == "cuda"
         weights = sorted(model.path.glob("*.safetensors"))
         if not weights:
-            raise ModelError(f"{model.name}: expected weights in model.safetensors, found none; pickled weights are not loaded")
+            raise ModelError(
+                f"{model.name}: expected weights in model.safetensors, found none; pickled weights are not loaded"
+            )
         if not on_cuda:
             torch.set_num_threads(threads)
-        dtype = torch.bfloat16 if on_cuda and torch.cuda.is_bf16_supported() else torch.float16 if on_cuda else torch.float32
+        dtype = (
+            torch.bfloat16
+            if on_cuda and torch.cuda.is_bf16_supported()
+            else torch.float16
+            if on_cuda
+            else torch.float32
+        )
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         try:
             loaded, found = AutoModelForSequenceClassification.from_pretrained(
@@ -88,8 +98,12 @@ class TorchEngine:
                 dtype=dtype,
                 output_loading_info=True,
             )
-        except Exception as error:  # transformers raises OSError, ValueError, RuntimeError, SafetensorError …
-            raise ModelError(f"{model.name}: expected a sequence-classification model, found: {type(error).__name__}") from None
+        except (
+            Exception
+        ) as error:  # transformers raises OSError, ValueError, RuntimeError, SafetensorError …
+            raise ModelError(
+                f"{model.name}: expected a sequence-classification model, found: {type(error).__name__}"
+            ) from None
         if found["missing_keys"]:  # transformers would fill them with random numbers, and go on
             raise ModelError(
                 f"{model.name}: expected weights for every layer, found none for {', '.join(sorted(found['missing_keys'])[:3])}; "
@@ -112,19 +126,31 @@ class TorchEngine:
         On CUDA nothing waits for a batch: copies and kernels queue up, and the logits come back in one copy.
         """
         logits = torch.full((len(encodings), self._labels), torch.nan, device=self._device)
-        loader = make_loader(encodings, batches, self._pad_id, pin_memory=self._device.type == "cuda")
+        loader = make_loader(
+            encodings, batches, self._pad_id, pin_memory=self._device.type == "cuda"
+        )
         with torch.inference_mode():
             for batch, loaded in zip(batches, loader, strict=True):
-                for piece, found in score_pieces(batch, partial(self._score_piece, encodings, batch, loaded)):
+                for piece, found in score_pieces(
+                    batch, partial(self._score_piece, encodings, batch, loaded)
+                ):
                     logits[torch.from_numpy(piece).to(self._device)] = found
                 advance(len(batch))
         return logits.float().cpu().numpy()
 
-    def _score_piece(self, encodings: Encodings, batch: Int64, loaded: Sequence[torch.Tensor], piece: Int64) -> torch.Tensor:
+    def _score_piece(
+        self, encodings: Encodings, batch: Int64, loaded: Sequence[torch.Tensor], piece: Int64
+    ) -> torch.Tensor:
         """Score a batch as it was loaded, or a piece of it."""
-        tensors = loaded if piece is batch else [torch.from_numpy(array) for array in collate(encodings, piece, self._pad_id)]
+        tensors = (
+            loaded
+            if piece is batch
+            else [torch.from_numpy(array) for array in collate(encodings, piece, self._pad_id)]
+        )
         try:
-            return self._forward(*(tensor.to(self._device, non_blocking=True) for tensor in tensors))
+            return self._forward(
+                *(tensor.to(self._device, non_blocking=True) for tensor in tensors)
+            )
         except torch.OutOfMemoryError:
             if self._device.type == "cuda":
                 torch.cuda.empty_cache()
