@@ -16,7 +16,9 @@ EXPECTED = "924c0882f8cfc5b217c23672dce842dd71afbd3ad31172f99742a7e774ce7d9a"
 
 def test_predictions_of_the_sample_stay(stub_settings, tmp_path):
     """A change of this hash is a change of what users get: it needs a line in the CHANGELOG."""
-    settings = stub_settings(ROOT / "sample_data" / "tickets.csv", tmp_path, by=("channel",), shard_rows=150)
+    settings = stub_settings(
+        ROOT / "sample_data" / "tickets.csv", tmp_path, by=("channel",), shard_rows=150
+    )
     run_job(settings)
     table = ds.dataset(tmp_path / "predictions", format="parquet").to_table().sort_by("row_number")
     rows = table.drop_columns(["model", "classified_at"]).to_pylist()
