@@ -246,7 +246,7 @@ def test_a_failing_shard_is_tried_again(tmp_path: Path, monkeypatch: pytest.Monk
     assert {name: tasks[name] for name in names} == {
         f"classify-{shard}": 1 + (shard == SHARDS[1]) for shard in SHARDS
     }
-    assert "unexpected IsADirectoryError in files.py" in logs_of(state, until="is committed")
+    assert "unexpected IsADirectoryError in atomic.py" in logs_of(state, until="is committed")
 
 
 def test_a_broken_shard_fails_the_run_at_once(tmp_path: Path) -> None:
