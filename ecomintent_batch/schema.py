@@ -44,7 +44,7 @@ def shard_schema(kept: Sequence[pa.Field], n_texts: int) -> pa.Schema:
 def prediction_schema(
     kept: Sequence[pa.Field], labels: Sequence[str], keep_text: bool
 ) -> pa.Schema:
-    """Return the schema of the predictions (DESIGN, section 4)."""
+    """Return the schema of the predictions."""
     return pa.schema(
         [
             pa.field("ticket_id", pa.string()),

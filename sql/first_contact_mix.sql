@@ -6,8 +6,8 @@
 --   (all others); tickets (both)
 WITH contacts AS (
     SELECT
-        COLUMNS(c -> lower(c) = lower(getvariable('customer_column')))::VARCHAR AS customer,
-        COLUMNS(c -> lower(c) = lower(getvariable('time_column')))::TIMESTAMP AS time,
+        COLUMNS(lambda c: lower(c) = lower(getvariable('customer_column')))::VARCHAR AS customer,
+        COLUMNS(lambda c: lower(c) = lower(getvariable('time_column')))::TIMESTAMP AS time,
         intent::VARCHAR AS intent,
         row_number
     FROM tickets

@@ -7,7 +7,7 @@
 --   tickets + 0.5, so that an intent of no ticket gives no infinity.
 WITH daily AS (
     SELECT
-        COLUMNS(c -> lower(c) = lower(getvariable('time_column')))::DATE AS day, intent::VARCHAR AS intent, count(*) AS tickets
+        COLUMNS(lambda c: lower(c) = lower(getvariable('time_column')))::DATE AS day, intent::VARCHAR AS intent, count(*) AS tickets
     FROM tickets
     GROUP BY ALL
 ),

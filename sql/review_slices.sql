@@ -19,7 +19,7 @@ own AS NOT MATERIALIZED (
     SELECT
         ticket_id, row_number, run_id, message_hash, model, top_intent, confidence, second_intent, second_confidence,
         intent::VARCHAR AS intent,
-        COLUMNS(c -> lower(c) = lower(coalesce(getvariable('time_column')::VARCHAR, 'classified_at')))::DATE AS day,
+        COLUMNS(lambda c: lower(c) = lower(coalesce(getvariable('time_column')::VARCHAR, 'classified_at')))::DATE AS day,
         hash(row_number, coalesce(getvariable('seed')::VARCHAR, '0')) AS draw
     FROM predictions
     WHERE run_id = getvariable('of_run') AND status = 'ok'

@@ -9,7 +9,7 @@
 --   have too many tickets, not too few.
 WITH counted AS (
     SELECT
-        COLUMNS(c -> lower(c) = lower(getvariable('time_column')))::DATE AS day, intent::VARCHAR AS intent
+        COLUMNS(lambda c: lower(c) = lower(getvariable('time_column')))::DATE AS day, intent::VARCHAR AS intent
     FROM tickets
 ),
 daily AS (

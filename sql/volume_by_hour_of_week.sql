@@ -5,7 +5,7 @@
 --   a zone count by the session's TimeZone; the job sets UTC.
 -- Columns: weekday (1 = Monday), weekday_name, hour, tickets, share (of the week)
 WITH times AS (
-    SELECT COLUMNS(c -> lower(c) = lower(getvariable('time_column')))::TIMESTAMP AS time
+    SELECT COLUMNS(lambda c: lower(c) = lower(getvariable('time_column')))::TIMESTAMP AS time
     FROM tickets
     WHERE getvariable('intent') IS NULL OR intent = getvariable('intent')::VARCHAR
 ),

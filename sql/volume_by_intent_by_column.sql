@@ -3,7 +3,7 @@
 -- Grain: one row per value and intent that occurs
 -- Columns: value, intent, tickets, share_of_value
 WITH of_run AS (
-    SELECT COLUMNS(c -> lower(c) = lower(getvariable('by_column')))::VARCHAR AS value, intent::VARCHAR AS intent
+    SELECT COLUMNS(lambda c: lower(c) = lower(getvariable('by_column')))::VARCHAR AS value, intent::VARCHAR AS intent
     FROM tickets
 )
 SELECT value, intent, count(*) AS tickets, count(*) / sum(count(*)) OVER (PARTITION BY value) AS share_of_value

@@ -4,7 +4,7 @@
 --   zone count by the day of the session's TimeZone; the job sets UTC.
 -- Columns: day, intent, tickets, share_of_day
 WITH of_run AS (
-    SELECT COLUMNS(c -> lower(c) = lower(getvariable('time_column')))::DATE AS day, intent::VARCHAR AS intent
+    SELECT COLUMNS(lambda c: lower(c) = lower(getvariable('time_column')))::DATE AS day, intent::VARCHAR AS intent
     FROM tickets
 )
 SELECT day, intent, count(*) AS tickets, count(*) / sum(count(*)) OVER (PARTITION BY day) AS share_of_day

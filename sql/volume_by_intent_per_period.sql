@@ -9,7 +9,7 @@ WITH counted AS (
     SELECT
         date_trunc(
             coalesce(getvariable('period')::VARCHAR, 'week'),
-            COLUMNS(c -> lower(c) = lower(getvariable('time_column')))::TIMESTAMP
+            COLUMNS(lambda c: lower(c) = lower(getvariable('time_column')))::TIMESTAMP
         )::DATE AS period,
         intent::VARCHAR AS intent,
         count(*) AS tickets

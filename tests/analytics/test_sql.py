@@ -46,8 +46,9 @@ def out(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
 
 
 def connect(out: Path, **variables: str | None) -> duckdb.DuckDBPyConnection:
-    """Do what an analyst does: SET VARIABLE, .read sql/views.sql."""
+    """Do what an analyst does: SET VARIABLE, .read sql/views.sql; without the lambda arrow, which DuckDB 2 turns off."""
     connection = duckdb.connect()
+    connection.execute("SET lambda_syntax = 'DISABLE_SINGLE_ARROW'")
     for name, value in {"out": str(out), **variables}.items():
         connection.execute(f"SET VARIABLE {name} = ?", [value])
     connection.execute((ROOT / "sql" / "views.sql").read_text(encoding="utf-8"))
