@@ -14,14 +14,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ecomintent_batch.bench.ways import peak_rss_mb
+from ecomintent_batch.bench.contenders import peak_rss_mb
 
 _SLICE = 65_536
 
 
 @dataclass(frozen=True)
-class MeasuredJob:
-    """What one whole job has cost."""
+class JobMeasurement:
+    """Time and peak memory of one whole job."""
 
     elapsed_s: float
     peak_rss_mb: int
@@ -29,7 +29,7 @@ class MeasuredJob:
 
 def measure_job(
     messages: Sequence[str], engine: str, model: str | None, device: str, threads: int | None
-) -> MeasuredJob:
+) -> JobMeasurement:
     """Measure `run` on a Parquet file of these messages, as it is called by default; loading the model counts."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "tickets.parquet"
@@ -59,10 +59,10 @@ def measure_job(
             return process.submit(_run_job, settings).result()
 
 
-def _run_job(given: dict[str, Any]) -> MeasuredJob:
+def _run_job(given: dict[str, Any]) -> JobMeasurement:
     from ecomintent_batch.pipeline import run_job
     from ecomintent_batch.settings import load_settings
 
     started = time.perf_counter()
     run_job(load_settings(**given))
-    return MeasuredJob(time.perf_counter() - started, peak_rss_mb())
+    return JobMeasurement(time.perf_counter() - started, peak_rss_mb())

@@ -1,8 +1,9 @@
-"""The bench: every way labels the same messages, and the last line is JSON."""
+"""The bench: every contender labels the same messages, and the last line is JSON."""
 
 from __future__ import annotations
 
 import json
+import re
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -10,9 +11,11 @@ import numpy as np
 import pytest
 
 from ecomintent_batch import bench
+from ecomintent_batch.bench import comparison
 from ecomintent_batch.bench.ceiling import count_operations, measure_ceilings
+from ecomintent_batch.bench.contenders import peak_rss_mb
 from ecomintent_batch.bench.messages import SETS, make_repeated, make_short
-from ecomintent_batch.bench.ways import peak_rss_mb
+from ecomintent_batch.bench.processor import name_processor
 from ecomintent_batch.inference.batches import tokenise
 from ecomintent_batch.inference.engines import open_model
 from ecomintent_batch.training.export import export_onnx_fp32
@@ -41,10 +44,10 @@ def test_operations_are_counted_from_the_config(tiny_model):
 
 @pytest.mark.slow
 def test_the_bench_ends_in_json(tiny_model, monkeypatch, capsys):
-    """On a small model: each set has its ways, those in fp32 agree, and cost follows from the price."""
-    monkeypatch.setattr(bench, "_TOKENS_A_TURN", 600)
-    monkeypatch.setattr(bench, "_MESSAGES", 90)
-    bench.run_bench(
+    """On a small model: each set has its contenders, those in fp32 agree, and cost follows from the price."""
+    monkeypatch.setattr(comparison, "_TOKENS_OF_SAMPLE", 600)
+    monkeypatch.setattr(comparison, "_MESSAGES", 90)
+    bench.run_comparison(
         tickets=200,
         model=str(tiny_model),
         device="cpu",
@@ -54,12 +57,12 @@ def test_the_bench_ends_in_json(tiny_model, monkeypatch, capsys):
     )
     lines = capsys.readouterr().out.splitlines()
     result = json.loads(lines[-1])
-    assert {way["messages"] for way in result["ways"]} == set(SETS)
+    assert {one["messages"] for one in result["contenders"]} == set(SETS)
     assert result["ceilings_gflop_per_s"]["fp32"] > 0
-    for way in result["ways"]:
-        assert way["tickets_per_s"] > 0
-        assert way["cost_per_1000"] == pytest.approx(1 / way["tickets_per_s"], abs=1e-6)
-        assert way["agreement_with_fp32"] in (None, 1.0)
+    for one in result["contenders"]:
+        assert one["tickets_per_s"] > 0
+        assert one["cost_per_1000"] == pytest.approx(1 / one["tickets_per_s"], abs=1e-6)
+        assert one["agreement_with_fp32"] in (None, 1.0)
     assert max(map(len, lines[:-1])) <= 80
     assert any(line.startswith("whole job, stub") for line in lines)
 
@@ -74,9 +77,16 @@ def test_scale_reports_time_and_memory_a_ticket(tiny_model, capsys):
 
 
 @pytest.mark.slow
-def test_ceilings_are_measured_for_each_type_that_there_is():
-    """fp32 products exist everywhere."""
-    assert measure_ceilings("cpu", 1)["fp32"] > 0
+def test_the_ceiling_is_the_best_product_that_an_engine_can_reach():
+    """No engine does more than its ceiling: int8 products are those of ONNX Runtime where torch's are a naive loop."""
+    ceilings = measure_ceilings("cpu", 1)
+    assert ceilings["fp32"] > 0
+    assert ceilings["int8"] > 0.5 * ceilings["fp32"]
+
+
+def test_the_processor_is_named():
+    """Model, instructions and cores: what a figure needs beside it."""
+    assert re.fullmatch(r".+ \(family .+, .+\), \d+ cores", name_processor())
 
 
 def test_the_peak_of_a_process_is_its_own():

@@ -30,12 +30,12 @@ def bench(
         list[str] | None, typer.Option(help="Engines of --scale; repeatable. [default: stub]")
     ] = None,
 ) -> None:
-    """Measure throughput beside what else would label the same messages; the last line is JSON."""
+    """Measure throughput against what else would label the same messages; the last line is JSON."""
     from collections.abc import Callable
     from importlib.util import find_spec
     from pathlib import Path
 
-    from ecomintent_batch.bench import run_bench, run_scale
+    from ecomintent_batch.bench import run_comparison, run_scale
 
     if scale:
         run_scale(scale, engines=engine or ["stub"], model=model, device=device, threads=threads)
@@ -45,7 +45,7 @@ def bench(
         from ecomintent_batch.training.export import export_onnx_fp32
 
         export_fp32 = export_onnx_fp32
-    run_bench(
+    run_comparison(
         tickets=tickets,
         model=model,
         device=device,

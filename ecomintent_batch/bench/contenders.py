@@ -1,6 +1,6 @@
-"""The ways of labelling messages that the bench sets side by side; each is loaded once, in a process of its own.
+"""What the bench compares: our engines and what a user would pick instead, each loaded once, in its own process.
 
-What a user would pick instead is called as its own documentation calls it.
+Rivals are called as their own documentation calls them.
 """
 
 from __future__ import annotations
@@ -27,19 +27,25 @@ Labeller = Callable[
 
 
 @dataclass(frozen=True)
-class Way:
-    """One way of labelling, and how many messages it gets a turn where it is slow."""
+class Contender:
+    """One way of labelling messages.
+
+    Attributes:
+        setting: batch size and order of a pipeline, file of onnx, name of an engine.
+        messages: messages in one sample where it is slow; None for as many as there are.
+        ceiling: type of the matrix products that it is measured against.
+    """
 
     name: str
     kind: Literal["pipeline", "onnx", "engine"]
-    setting: str  # of a pipeline its batch and order, of onnx its file, of an engine its name
+    setting: str
     messages: int | None = None
-    ceiling: str = "fp32"  # the matrix products that it is measured against
+    ceiling: str = "fp32"
 
 
 @dataclass(frozen=True)
-class Turn:
-    """What one way has made of the messages of one turn."""
+class Sample:
+    """One measurement of one contender: how long it took for some messages, and its labels for them."""
 
     elapsed_s: float
     labels: list[str]
@@ -50,26 +56,28 @@ class Turn:
 _ready: dict[str, Labeller] = {}
 
 
-def load_way(way: Way, model: str | None, device: str, threads: int | None) -> str:
-    """Load a way into this process, warm it up, and return what computes in it."""
+def load_contender(
+    contender: Contender, model: str | None, device: str, threads: int | None
+) -> str:
+    """Load a contender into this process, warm it up, and describe it."""
     folder = open_model(model)
-    maker = {"pipeline": _load_pipeline, "onnx": _load_onnx, "engine": _load_engine}[way.kind]
-    _ready["way"], description = maker(way, folder, device, threads)
-    _ready["way"](["warm up"] * 8)
+    maker = {"pipeline": _load_pipeline, "onnx": _load_onnx, "engine": _load_engine}[contender.kind]
+    _ready["contender"], description = maker(contender, folder, device, threads)
+    _ready["contender"](["warm up"] * 8)
     return description
 
 
-def take_turn(messages: list[str]) -> Turn:
-    """Label some messages by the way that this process holds."""
+def measure_sample(messages: list[str]) -> Sample:
+    """Label some messages with the contender of this process."""
     started = time.perf_counter()
-    labels, padding = _ready["way"](messages)
-    return Turn(time.perf_counter() - started, labels, padding, peak_rss_mb())
+    labels, padding = _ready["contender"](messages)
+    return Sample(time.perf_counter() - started, labels, padding, peak_rss_mb())
 
 
 def peak_rss_mb() -> int:
     """Return the peak of this process's resident memory.
 
-    Linux counts the parent's peak into `ru_maxrss` of a process that it has started, so there the kernel's own count is read.
+    On Linux it is read from /proc, because `ru_maxrss` of a child includes its parent's peak.
     """
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
@@ -82,7 +90,7 @@ def peak_rss_mb() -> int:
 
 
 def _load_pipeline(
-    way: Way, folder: ModelFolder, device: str, threads: int | None
+    contender: Contender, folder: ModelFolder, device: str, threads: int | None
 ) -> tuple[Labeller, str]:
     """Load transformers' own pipeline in fp32."""
     import torch
@@ -102,16 +110,16 @@ def _load_pipeline(
         device=device,
         dtype=torch.float32,
     )
-    batch = int(way.setting.split()[0])
+    batch = int(contender.setting.split()[0])
 
     def run(messages: list[str]) -> tuple[list[str], float]:
         order = (
             sorted(range(len(messages)), key=lambda i: len(messages[i]))
-            if "sorted" in way.setting
+            if "sorted" in contender.setting
             else range(len(messages))
         )
-        found = classify([messages[i] for i in order], batch_size=batch, truncation=True)
-        labels = dict(zip(order, (one["label"] for one in found), strict=True))
+        results = classify([messages[i] for i in order], batch_size=batch, truncation=True)
+        labels = dict(zip(order, (one["label"] for one in results), strict=True))
         return [labels[i] for i in range(len(messages))], _padding(
             folder, [messages[i] for i in order], batch
         )
@@ -120,7 +128,7 @@ def _load_pipeline(
 
 
 def _load_onnx(
-    way: Way,
+    contender: Contender,
     folder: ModelFolder,
     device: str,  # noqa: ARG001
     threads: int | None,
@@ -132,7 +140,7 @@ def _load_onnx(
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads or 0
-    session = ort.InferenceSession(way.setting, options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(contender.setting, options, providers=["CPUExecutionProvider"])
     tokenizer = Tokenizer.from_file(str(folder.path / "tokenizer.json"))
     tokenizer.enable_truncation(folder.max_length)
     tokenizer.enable_padding(pad_id=folder.pad_id)
@@ -160,22 +168,22 @@ def _load_onnx(
 
 
 def _load_engine(
-    way: Way, folder: ModelFolder, device: str, threads: int | None
+    contender: Contender, folder: ModelFolder, device: str, threads: int | None
 ) -> tuple[Labeller, str]:
-    """Load an engine of ours; it tokenises, plans its batches and scores, and leaves out nothing that is equal."""
-    engine = load_engine(folder, engine=way.setting, device=device, threads=threads)
+    """Load one of our engines: it tokenises, plans batches and scores, duplicates included."""
+    engine = load_engine(folder, engine=contender.setting, device=device, threads=threads)
 
     def run(messages: list[str]) -> tuple[list[str], float]:
-        found: list[Any] = []
+        results: list[Any] = []
         ratio = 0.0
         for start in range(0, len(messages), _SLICE):
             encodings = tokenise(
                 folder.tokenizer, messages[start : start + _SLICE], folder.max_length
             )
             batches = plan_batches(encodings.lengths, engine.max_batch_tokens)
-            found.append(engine.score(encodings, batches, lambda n: None).argmax(axis=1))
+            results.append(engine.score(encodings, batches, lambda n: None).argmax(axis=1))
             ratio = padding_ratio(encodings.lengths, batches)
-        return [folder.labels[i] for i in np.concatenate(found)], ratio
+        return [folder.labels[i] for i in np.concatenate(results)], ratio
 
     return run, f"this package's engine: {engine.description}"
 
@@ -187,25 +195,29 @@ def _padding(folder: ModelFolder, messages: list[str], batch: int) -> float:
     )
 
 
-def list_ways(folder: ModelFolder, fp32_onnx: Path | None, device: str) -> list[Way]:
-    """Return the ways that this machine and this model allow, slowest first.
+def list_contenders(folder: ModelFolder, fp32_onnx: Path | None, device: str) -> list[Contender]:
+    """Return the contenders that this machine and this model allow, slowest first.
 
-    sentence-transformers and SetFit have no place among them: they read embedding models, this job sequence classifiers.
+    sentence-transformers and SetFit are not among them: they run embedding models, this job sequence classifiers.
     """
     import torch
 
     on_cuda = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
-    ways = [
-        Way("pipeline, one by one", "pipeline", "1", messages=_FEW),
-        Way(REFERENCE, "pipeline", "64", messages=_SOME),
-        Way("pipeline, 64 sorted", "pipeline", "64 sorted", messages=_SOME),
+    contenders = [
+        Contender("pipeline, one by one", "pipeline", "1", messages=_FEW),
+        Contender(REFERENCE, "pipeline", "64", messages=_SOME),
+        Contender("pipeline, 64 sorted", "pipeline", "64 sorted", messages=_SOME),
     ]
     if on_cuda:
-        return [*ways, Way("ours, torch", "engine", "torch", ceiling="bf16")]
+        return [*contenders, Contender("ours, torch", "engine", "torch", ceiling="bf16")]
     if fp32_onnx is not None:
-        ways.append(Way("bare ONNX fp32, by 32", "onnx", str(fp32_onnx), messages=2 * _SOME))
-    ways.append(Way("ours, torch fp32", "engine", "torch", messages=2 * _SOME))
+        contenders.append(
+            Contender("bare ONNX fp32, by 32", "onnx", str(fp32_onnx), messages=2 * _SOME)
+        )
+    contenders.append(Contender("ours, torch fp32", "engine", "torch", messages=2 * _SOME))
     if folder.onnx_file.exists():
-        ways.append(Way("bare ONNX int8, by 32", "onnx", str(folder.onnx_file), ceiling="int8"))
-        ways.append(Way("ours, onnx int8", "engine", "onnx", ceiling="int8"))
-    return ways
+        contenders.append(
+            Contender("bare ONNX int8, by 32", "onnx", str(folder.onnx_file), ceiling="int8")
+        )
+        contenders.append(Contender("ours, onnx int8", "engine", "onnx", ceiling="int8"))
+    return contenders
