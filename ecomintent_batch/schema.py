@@ -10,6 +10,7 @@ import pyarrow as pa
 OTHER = "OTHER"
 STATUSES = ("ok", "empty", "unsupported_language", "error")
 TEXT_PREFIX = "_text_"
+IDENTITY = ("ticket_id", "row_number")
 
 _DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 

@@ -48,14 +48,14 @@ def settings(tmp_path, stub_settings):
 def test_every_source_row_is_accounted_for(settings):
     """Rows of the source = predictions + rejects; each part holds its shard; the order is the source's."""
     result = run_job(settings)
-    counts = result.manifest["counts"]
-    assert counts == {
+    counts = result.manifest.counts
+    assert counts.to_json() == {
         "source_rows": 97, "predictions": 95, "rejects": 2, "skipped": 0, "below_threshold": 0,
         "by_status": {"ok": 79, "empty": 16},
     }  # fmt: skip
-    assert [part["rows"] for part in result.manifest["parts"]] == [20, 20, 20, 20, 15]
+    assert [part.rows for part in result.manifest.parts] == [20, 20, 20, 20, 15]
     assert (
-        sum(result.manifest["reject_reasons"].values())
+        sum(result.manifest.reject_reasons.values())
         == pq.read_table(result.folder.rejects).num_rows
         == 2
     )
@@ -70,40 +70,33 @@ def test_every_source_row_is_accounted_for(settings):
 
 def test_the_manifest_says_where_the_time_went(settings):
     """Each stage before the commit has its seconds, and none is longer than the run on one thread a stage."""
-    performance = run_job(settings).manifest["performance"]
-    assert set(performance["stages_s"]) == {"extract", "prepare", "score", "write", "commit"}
-    assert all(
-        0 <= seconds <= performance["elapsed_s"] for seconds in performance["stages_s"].values()
-    )
+    performance = run_job(settings).manifest.performance
+    assert set(performance.stages_s) == {"extract", "prepare", "score", "write", "commit"}
+    assert all(0 <= seconds <= performance.elapsed_s for seconds in performance.stages_s.values())
     # On a fast machine the stub takes less than the millisecond to which seconds are rounded.
-    assert performance["tokens_per_s"] is None or performance["tokens_per_s"] > 0
+    assert performance.tokens_per_s is None or performance.tokens_per_s > 0
 
 
 def test_the_manifest_says_how_the_run_was_made(settings):
     """Who reads a run months later finds source, columns, model, settings and times in it."""
     manifest = run_job(settings).manifest
-    assert manifest["version"] == __version__
-    assert manifest["source"] == settings.source
-    assert manifest["columns"] == {
+    assert manifest.version == __version__
+    assert manifest.source == settings.source
+    assert manifest.columns.to_json() == {
         "id": "ticket_id", "text": ["body"], "time": "created_at",
         "kept": {"created_at": "created_at", "body": "body", "channel": "channel"},
     }  # fmt: skip
-    assert manifest["model"].startswith("tiny@")
-    assert manifest["engine"] == "stub (no model)"
-    assert manifest["resumed"] is False
-    assert manifest["settings"]["shard_rows"] == 20
-    assert manifest["settings"]["by"] == ["channel"]
-    started, finished = (
-        datetime.fromisoformat(manifest[name]) for name in ("started_at", "finished_at")
-    )
-    assert started <= finished
-    performance = manifest["performance"]
-    assert performance["elapsed_s"] > 0
-    assert TICKETS / performance["tickets_per_s"] == pytest.approx(
-        performance["elapsed_s"], abs=0.001
-    )
-    assert 0 < performance["messages_scored"] < 79
-    assert 0 <= performance["padding_ratio"] < 1
+    assert manifest.model.startswith("tiny@")
+    assert manifest.engine == "stub (no model)"
+    assert manifest.resumed is False
+    assert manifest.settings.shard_rows == 20
+    assert manifest.settings.by == ("channel",)
+    assert manifest.started_at <= manifest.finished_at
+    performance = manifest.performance
+    assert performance.elapsed_s > 0
+    assert TICKETS / performance.tickets_per_s == pytest.approx(performance.elapsed_s, abs=0.001)
+    assert 0 < performance.messages_scored < 79
+    assert 0 <= performance.padding_ratio < 1
 
 
 def test_a_driver_hears_of_every_ticket(settings):

@@ -122,7 +122,7 @@ def test_names_do_not_break_out(tmp_path, stub_settings, name):
         database, folder / "out", table=name, by=(f"{name} ",), incremental=True
     )
     result = run_job(settings)
-    assert run_job(settings).manifest["counts"]["skipped"] == 1
+    assert run_job(settings).manifest.counts.skipped == 1
     table = pq.read_table(result.folder.predictions / "part-00000.parquet")
     assert table[f"{name} "].to_pylist() == ["=1+1"]
     (volumes,) = result.folder.summaries.glob("volume_by_intent_by_*.csv")

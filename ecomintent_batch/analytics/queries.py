@@ -9,14 +9,14 @@ from pathlib import Path
 import duckdb
 
 from ecomintent_batch.analytics.summaries import (
-    kept_time,
     list_committed,
     open_views,
     read_sql,
     sql_folder,
 )
 from ecomintent_batch.errors import UsageError
-from ecomintent_batch.runs.lifecycle import Manifest, pick_run
+from ecomintent_batch.runs.catalog import pick_run
+from ecomintent_batch.runs.records import Manifest
 from ecomintent_batch.storage.s3 import as_url
 
 _PARAMETER = re.compile(r"getvariable\('(\w+)'\)")
@@ -52,11 +52,9 @@ def run_query(
             )
     manifests = list_committed(out)
     if run_id is not None:
-        run_id = pick_run(
-            as_url(str(out)) or str(out), [run["run_id"] for run in manifests], run_id
-        )
+        run_id = pick_run(as_url(str(out)) or str(out), [run.run_id for run in manifests], run_id)
     latest = run_id is None and not every_run and len(manifests) > 1
-    usual = _usual_columns([run for run in manifests if run_id in (None, run["run_id"])])
+    usual = _usual_columns([run for run in manifests if run_id in (None, run.run_id)])
     variables = {parameter: given.get(parameter, usual.get(parameter)) for parameter in known}
     for column in ("time_column", "by_column", "customer_column"):
         if column in known and variables[column] is None:
@@ -98,10 +96,10 @@ def _usual_columns(manifests: Sequence[Manifest]) -> dict[str, str | None]:
     if not manifests:
         return {}
     newest = manifests[-1]
-    by = newest["settings"]["by"]
+    by = newest.settings.by
     return {
-        "time_column": kept_time(newest),
-        "by_column": newest["columns"]["kept"][by[0]] if by else None,
+        "time_column": newest.columns.kept_time,
+        "by_column": newest.columns.kept[by[0]] if by else None,
     }
 
 

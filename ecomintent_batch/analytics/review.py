@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from ecomintent_batch.analytics.summaries import (
     find_committed,
-    kept_time,
     neutralise_formulas,
     open_views,
     read_sql,
@@ -22,7 +21,7 @@ from ecomintent_batch.analytics.summaries import (
 )
 from ecomintent_batch.errors import SourceError, UsageError
 from ecomintent_batch.ingest.sources import open_source
-from ecomintent_batch.runs.lifecycle import Manifest
+from ecomintent_batch.runs.records import Manifest
 from ecomintent_batch.schema import probability_column
 from ecomintent_batch.storage.atomic import whole_file, write_json
 from ecomintent_batch.text.message import clean_message
@@ -173,12 +172,12 @@ def import_review(out: Path, sheet: Path, into: Path) -> Review:
 
 def _choose(out: Path, manifest: Manifest, sizes: Mapping[str, int], seed: int) -> pl.DataFrame:
     """Return the tickets of the four slices."""
-    unusual = read_summary(out, manifest["run_id"], "unusual_days")
+    unusual = read_summary(out, manifest.run_id, "unusual_days")
     days = [] if unusual is None else unusual.select("day", "intent").rows()
     variables: dict[str, str | list[str] | None] = {name: str(size) for name, size in sizes.items()}
     variables |= {
-        "of_run": manifest["run_id"],
-        "time_column": kept_time(manifest),
+        "of_run": manifest.run_id,
+        "time_column": manifest.columns.kept_time,
         "seed": str(seed),
     }
     variables["unusual"] = [f"{day} {intent}" for day, intent in days]
@@ -194,8 +193,8 @@ def _add_messages(
     """Add what people need to read: from the predictions where they hold it, else from the source."""
     import polars as pl
 
-    if manifest["settings"]["keep_text"]:
-        messages = _read_messages(out, manifest["run_id"], rows["row_number"].to_list())
+    if manifest.settings.keep_text:
+        messages = _read_messages(out, manifest.run_id, rows["row_number"].to_list())
     elif source is not None:
         messages = _read_source(
             source, manifest, dict(rows.select("row_number", "ticket_id").iter_rows())
@@ -218,12 +217,12 @@ def _read_source(
     location: str, manifest: Manifest, wanted: Mapping[int, str | None]
 ) -> dict[int, str]:
     """Return the messages of some rows of a source, as the run has cleaned them, where their id is that of then."""
-    settings, columns = manifest["settings"], manifest["columns"]
+    settings, columns = manifest.settings, manifest.columns
     source = open_source(
         location,
-        table=settings["table"], query=settings["query"], encoding=settings["encoding"], delimiter=settings["delimiter"],
+        table=settings.table, query=settings.query, encoding=settings.encoding, delimiter=settings.delimiter,
     )  # fmt: skip
-    names = [name for name in (columns["id"], *columns["text"]) if name]
+    names = [name for name in (columns.id, *columns.text) if name]
     missing = [name for name in names if name not in source.columns]
     if missing:
         raise SourceError(
@@ -234,9 +233,9 @@ def _read_source(
         numbers = batch.row_numbers.to_pylist()
         for place in [i for i, number in enumerate(numbers) if number in wanted]:
             values = {name: batch.table[name][place].as_py() for name in names}
-            if columns["id"] is None or values[columns["id"]] == wanted[numbers[place]]:
-                texts = [values[name] for name in columns["text"]]
-                messages[numbers[place]] = clean_message(texts, raw=settings["raw_text"])
+            if columns.id is None or values[columns.id] == wanted[numbers[place]]:
+                texts = [values[name] for name in columns.text]
+                messages[numbers[place]] = clean_message(texts, raw=settings.raw_text)
     return messages
 
 
@@ -295,7 +294,7 @@ def _join_predictions(out: Path, sheet: Path, rows: pl.DataFrame) -> pl.DataFram
         raise SourceError(
             f"{sheet}: expected tickets of one run, found {len(run_ids)}; import each sheet by itself"
         )
-    connection = open_views(out, {"run_id": find_committed(out, run_ids[0])["run_id"]})
+    connection = open_views(out, {"run_id": find_committed(out, run_ids[0]).run_id})
     columns = connection.sql("SELECT * FROM predictions LIMIT 0").columns
     numbers = [int(value) for value in rows["row_number"] if re.fullmatch(r"\d+", value)]
     query = "SELECT row_number::VARCHAR AS row_number, top_intent AS said FROM predictions WHERE row_number IN (SELECT unnest(?))"

@@ -6,7 +6,7 @@ import re
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,11 +14,14 @@ import duckdb
 
 from ecomintent_batch.analytics.alerts import Alert, check_alerts, lowest_z, parse_alert
 from ecomintent_batch.errors import OutputError
-from ecomintent_batch.runs.lifecycle import Manifest, RunFolder, list_parts, list_runs, pick_run
+from ecomintent_batch.runs.catalog import list_runs, pick_run
+from ecomintent_batch.runs.layout import RunFolder
+from ecomintent_batch.runs.publishing import list_manifests, list_parts
+from ecomintent_batch.runs.records import Manifest
 from ecomintent_batch.storage.atomic import write_json
 from ecomintent_batch.storage.duck import escape_glob
 from ecomintent_batch.storage.packaged import packaged_path
-from ecomintent_batch.storage.s3 import Store, as_url, list_manifests, open_for_reading, url_of
+from ecomintent_batch.storage.s3 import Store, as_url, open_for_reading, url_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -55,7 +58,7 @@ def list_committed(out: Path) -> list[Manifest]:
     url = url_of(out)
     published = list_manifests(Store(url)) if url else []
     here = [] if as_url(str(out)) else list_runs(out)
-    return list({manifest["run_id"]: manifest for manifest in [*published, *here]}.values())
+    return list({manifest.run_id: manifest for manifest in [*published, *here]}.values())
 
 
 def find_committed(out: Path, run_id: str | None = None) -> Manifest:
@@ -64,7 +67,7 @@ def find_committed(out: Path, run_id: str | None = None) -> Manifest:
     Raises:
         RunStateError: there is no such run.
     """
-    manifests = {manifest["run_id"]: manifest for manifest in list_committed(out)}
+    manifests = {manifest.run_id: manifest for manifest in list_committed(out)}
     return manifests[pick_run(as_url(str(out)) or str(out), list(manifests), run_id)]
 
 
@@ -102,16 +105,16 @@ def summarise_run(folder: RunFolder, manifest: Manifest) -> Summary:
 
     Where alerts were asked for, `alerts.json` says which conditions hold.
     """
-    if not manifest["parts"]:  # nothing was new
+    if not manifest.parts:  # nothing was new
         return _write(folder, {"volume_by_intent": _no_volumes()}, manifest)
-    columns, time_column = manifest["columns"]["kept"], kept_time(manifest)
+    columns, time_column = manifest.columns.kept, manifest.columns.kept_time
     connection = open_views(folder.out, {"run_id": folder.run_id, "time_column": time_column})
     tables = {"volume_by_intent": connection.sql(read_sql("volume_by_intent")).pl()}
     if time_column is not None:
         tables["volume_by_intent_per_day"] = connection.sql(
             read_sql("volume_by_intent_per_day")
         ).pl()
-    for by in manifest["settings"]["by"]:
+    for by in manifest.settings.by:
         connection.execute("SET VARIABLE by_column = ?", [columns[by]])
         tables[_free_name(by, tables)] = connection.sql(read_sql("volume_by_intent_by_column")).pl()
     tables["unsupported_languages"] = connection.sql(read_sql("unsupported_languages")).pl()
@@ -134,21 +137,21 @@ def open_history(folder: RunFolder, manifest: Manifest) -> duckdb.DuckDBPyConnec
 
     The variable `since` is the newest day of the run before it of the same source, NULL for the first.
     """
-    runs, time_column = _same_source(folder.out, manifest), kept_time(manifest)
+    runs, time_column = _same_source(folder.out, manifest), manifest.columns.kept_time
     before = _find_before(folder, runs)
-    since = newest_day(RunFolder(folder.out, before["run_id"])) if before else None
+    since = newest_day(RunFolder(folder.out, before.run_id)) if before else None
     variables: dict[str, str | list[str] | None] = {
         "run_id": folder.run_id,
         "time_column": time_column,
         "since": None if since is None else since.isoformat(),
-        "min_z": str(lowest_z(parse_alert(text) for text in manifest["settings"].get("alert", ()))),
+        "min_z": str(lowest_z(parse_alert(text) for text in manifest.settings.alert)),
     }
     connection = open_views(folder.out, variables)
-    if since is None or time_column is None or not manifest["settings"].get("incremental"):
+    if since is None or time_column is None or not manifest.settings.incremental:
         return connection
     first_day = since - timedelta(weeks=_WEEKS_BACK)
     # A run before that day has no ticket from behind it.
-    runs = [run for run in runs if datetime.fromisoformat(run["started_at"]).date() >= first_day]
+    runs = [run for run in runs if run.started_at.date() >= first_day]
     places = [_place_of(folder.out, run) for run in runs]
     if any(map(as_url, places)):
         open_for_reading(connection)
@@ -174,7 +177,7 @@ def find_run_before(folder: RunFolder, manifest: Manifest) -> Manifest | None:
 
 def _find_before(folder: RunFolder, runs: Sequence[Manifest]) -> Manifest | None:
     for run in reversed(runs):
-        if run["run_id"] != folder.run_id and _has_volumes(RunFolder(folder.out, run["run_id"])):
+        if run.run_id != folder.run_id and _has_volumes(RunFolder(folder.out, run.run_id)):
             return run
     return None
 
@@ -196,9 +199,7 @@ def add_change(volumes: pl.DataFrame, out: Path, before: Manifest) -> pl.DataFra
     """Add the tickets and the share that each intent had in an earlier run, and by how much its share has changed."""
     import polars as pl
 
-    earlier = pl.read_parquet(
-        RunFolder(out, before["run_id"]).summaries / "volume_by_intent.parquet"
-    )
+    earlier = pl.read_parquet(RunFolder(out, before.run_id).summaries / "volume_by_intent.parquet")
     earlier = earlier.select("intent", tickets_before="tickets", share_before="share")
     both = volumes.join(
         earlier, on="intent", how="full", coalesce=True, maintain_order="left_right"
@@ -227,20 +228,14 @@ def newest_day(folder: RunFolder) -> date | None:
     return newest if isinstance(newest, date) else None
 
 
-def kept_time(manifest: Manifest) -> str | None:
-    """Return the column of the predictions that holds the time of a ticket."""
-    columns = manifest["columns"]
-    return None if columns["time"] is None else columns["kept"].get(columns["time"])
-
-
 def _same_source(out: Path, manifest: Manifest) -> list[Manifest]:
     """Return the runs of a source up to one of them, oldest first, without those that found nothing new."""
     return [
         run
         for run in list_committed(out)
-        if run["source"] == manifest["source"]
-        and run["run_id"] <= manifest["run_id"]
-        and run["counts"]["predictions"]
+        if run.source == manifest.source
+        and run.run_id <= manifest.run_id
+        and run.counts.predictions
     ]
 
 
@@ -249,7 +244,7 @@ def _place_of(out: Path, run: Manifest) -> str:
     url = url_of(out)
     return (
         url
-        if url and not RunFolder(out, run["run_id"]).predictions.exists()
+        if url and not RunFolder(out, run.run_id).predictions.exists()
         else escape_glob(str(out))
     )
 
@@ -285,7 +280,7 @@ def _write(folder: RunFolder, tables: dict[str, pl.DataFrame], manifest: Manifes
         table.write_parquet(building / f"{name}.parquet")
         neutralise_formulas(table).write_csv(building / f"{name}.csv")
     (building / "summary.md").write_text(summary.markdown, encoding="utf-8")
-    if manifest["settings"].get("alert"):
+    if manifest.settings.alert:
         write_json([alert.to_dict() for alert in summary.alerts], building / "alerts.json")
     shutil.rmtree(target, ignore_errors=True)
     building.rename(target)
@@ -293,7 +288,7 @@ def _write(folder: RunFolder, tables: dict[str, pl.DataFrame], manifest: Manifes
 
 
 def _find_alerts(tables: Mapping[str, pl.DataFrame], manifest: Manifest) -> tuple[Alert, ...]:
-    conditions = [parse_alert(text) for text in manifest["settings"].get("alert", ())]
+    conditions = [parse_alert(text) for text in manifest.settings.alert]
     unusual = tables["unusual_days"].to_dicts() if "unusual_days" in tables else []
     span: list[str] = []
     if "volume_by_intent_per_day" in tables and len(

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from ecomintent_batch import progress
 from ecomintent_batch.pipeline import RunResult
+from ecomintent_batch.runs.records import Manifest
 
 if TYPE_CHECKING:
     import polars as pl
@@ -126,7 +127,7 @@ class _Lines(_Counting):
 def print_result(result: RunResult) -> None:
     """Print the volumes, what the run has cost, and where its files are."""
     console = _open_console()
-    counts, performance = result.manifest["counts"], result.manifest["performance"]
+    counts, performance = result.manifest.counts, result.manifest.performance
     table = Table("intent", box=None, pad_edge=False, header_style="bold")
     for heading in ("tickets", "share", "first choice", "of them unsure"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -141,36 +142,34 @@ def print_result(result: RunResult) -> None:
     console.print()
     console.print(table)
     console.print()
-    threshold = result.manifest["settings"]["threshold"]
+    threshold = result.manifest.settings.threshold
     console.print(
         f"Unsure: confidence under {threshold:.2f}; such tickets count as OTHER.", style="dim"
     )
-    others = [
-        f"{count:,} {status}" for status, count in counts["by_status"].items() if status != "ok"
-    ]
+    others = [f"{count:,} {status}" for status, count in counts.by_status.items() if status != "ok"]
     rest = f" ({', '.join(others)})" if others else ""
     skipped = (
-        f", {counts['skipped']:,} skipped as classified already"
-        if result.manifest["settings"]["incremental"]
+        f", {counts.skipped:,} skipped as classified already"
+        if result.manifest.settings.incremental
         else ""
     )
     console.print(
-        f"{counts['predictions']:,} tickets labelled{rest}, {counts['rejects']:,} rows rejected{skipped}."
+        f"{counts.predictions:,} tickets labelled{rest}, {counts.rejects:,} rows rejected{skipped}."
     )
-    if performance["tickets_per_s"]:
+    if performance.tickets_per_s:
         console.print(
-            f"{performance['elapsed_s']:.1f} s, {performance['tickets_per_s']:,.0f} tickets/s, "
-            f"{performance['padding_ratio']:.1%} padding, {result.manifest['engine']}."
+            f"{performance.elapsed_s:.1f} s, {performance.tickets_per_s:,.0f} tickets/s, "
+            f"{performance.padding_ratio:.1%} padding, {result.manifest.engine}."
         )
     place, run_id = (
-        result.manifest["settings"].get("publish_to") or result.folder.out,
+        (result.manifest.settings.model_extra or {}).get("publish_to") or result.folder.out,
         result.folder.run_id,
     )
-    if counts["rejects"]:
+    if counts.rejects:
         console.print(f"Rejects      {place}/rejects/run_id={run_id}.parquet", soft_wrap=True)
     console.print(f"Predictions  {place}/predictions/run_id={run_id}", soft_wrap=True)
     console.print(f"Summaries    {place}/summaries/run_id={run_id}", soft_wrap=True)
-    report = result.folder.summaries / "report.html"
+    report = result.folder.report
     if report.exists():
         console.print(f"Report       {report}", soft_wrap=True)
     glob = f"{place}/predictions/*/*.parquet".replace("'", "''")
@@ -178,7 +177,7 @@ def print_result(result: RunResult) -> None:
     console.print(f'Query        duckdb -c "{query}"', soft_wrap=True)
 
 
-def print_runs(out: Path, manifests: Sequence[dict[str, Any]]) -> None:
+def print_runs(out: Path, manifests: Sequence[Manifest]) -> None:
     """Print a line for each committed run."""
     console = _open_console()
     if not manifests:
@@ -191,11 +190,11 @@ def print_runs(out: Path, manifests: Sequence[dict[str, Any]]) -> None:
     for heading in ("tickets", "rejects", "tickets/s"):
         table.add_column(heading, justify="right")
     for manifest in manifests:
-        counts = manifest["counts"]
-        rate = manifest["performance"]["tickets_per_s"]
+        counts = manifest.counts
+        rate = manifest.performance.tickets_per_s
         table.add_row(
-            manifest["run_id"], manifest["started_at"][:16].replace("T", " "), manifest["source"],
-            f"{counts['predictions']:,}", f"{counts['rejects']:,}", f"{rate:,.0f}" if rate else "",
+            manifest.run_id, f"{manifest.started_at:%Y-%m-%d %H:%M}", manifest.source,
+            f"{counts.predictions:,}", f"{counts.rejects:,}", f"{rate:,.0f}" if rate else "",
         )  # fmt: skip
     console.print(table)
 

@@ -38,10 +38,11 @@ from ecomintent_batch.flows.page import (
     show_summary,
 )
 from ecomintent_batch.flows.runners import Runner, adapt_to_runner, open_runner
-from ecomintent_batch.inference.classify import PartStats
 from ecomintent_batch.pipeline import Job
 from ecomintent_batch.progress import Progress
-from ecomintent_batch.runs.lifecycle import RunFolder, lock_out
+from ecomintent_batch.runs.describe import PartStats
+from ecomintent_batch.runs.layout import RunFolder
+from ecomintent_batch.runs.lifecycle import lock_out
 from ecomintent_batch.settings import RunSettings
 
 P = ParamSpec("P")

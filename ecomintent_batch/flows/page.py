@@ -20,7 +20,8 @@ from prefect.logging.loggers import flow_run_logger
 from prefect.runtime import flow_run as this_flow_run
 
 from ecomintent_batch.analytics.summaries import Summary, add_change, find_run_before
-from ecomintent_batch.runs.lifecycle import Manifest, RunFolder, read_manifest
+from ecomintent_batch.runs.layout import STAGING, RunFolder
+from ecomintent_batch.runs.records import Manifest, read_manifest
 
 if TYPE_CHECKING:
     import polars as pl
@@ -55,7 +56,7 @@ def show_summary(folder: RunFolder, summary: Summary) -> None:
         volumes = add_change(volumes, folder.out, before)
     rounded = volumes.with_columns(selectors.float().round(4))
     create_table_artifact(key="volume-by-intent", table=rounded.to_dicts(), description=of_run)
-    report = folder.summaries / "report.html"
+    report = folder.report
     page = summary.markdown + _describe_change(volumes, before) + _list_files(folder, report)
     create_markdown_artifact(key="run-summary", markdown=page, description=of_run)
     if report.exists():
@@ -90,26 +91,22 @@ def log_how_to_resume(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]
 
 def describe_kept(out: Path) -> str:
     """Return what the newest run under way in OUT has on disk."""
-    plans = sorted((out / "staging").glob("*/plan.json"))
+    plans = sorted((out / STAGING).glob("*/plan.json"))
     if not plans:
-        return f"nothing is kept in {out}/staging"
+        return f"nothing is kept in {out / STAGING}"
     folder = RunFolder(out, plans[-1].parent.name)
     parts, shards = (
-        len(list(folder.staging.glob("receipts/*.json"))),
+        len(list(folder.receipts.glob("*.json"))),
         len(list(folder.shards.glob("shard-*.parquet"))),
     )
-    extracted = (
-        ""
-        if (folder.shards / "extraction.json").exists()
-        else ", and the source was not read to its end"
-    )
+    extracted = "" if folder.extraction.exists() else ", and the source was not read to its end"
     return f"run {folder.run_id} keeps {parts} parts in {folder.staging}, of {shards} shards{extracted}"
 
 
 def _describe_change(volumes: pl.DataFrame, before: Manifest | None) -> str:
     if before is None:
         return "\n## Change\n\nNo earlier run of this source to compare with.\n"
-    lines = [f"\n## Change against run {before['run_id']}\n"]
+    lines = [f"\n## Change against run {before.run_id}\n"]
     lines += [
         "| intent | tickets | before | share | before | change |",
         "|---|---:|---:|---:|---:|---:|",

@@ -16,7 +16,7 @@ from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTa
 
 from ecomintent_batch.errors import UsageError
 from ecomintent_batch.inference.engines import count_cores, count_gpus
-from ecomintent_batch.runs.lifecycle import RunFolder
+from ecomintent_batch.runs.layout import RunFolder
 from ecomintent_batch.settings import RunSettings
 
 Runner = Literal["inline", "process", "ray"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,7 +25,16 @@ from ecomintent_batch.inference.batches import (
     tokenise_words,
 )
 from ecomintent_batch.inference.engines import Engine, ModelFolder
-from ecomintent_batch.schema import OTHER, STATUSES, TEXT_PREFIX, prediction_schema
+from ecomintent_batch.runs.describe import PartStats
+from ecomintent_batch.runs.layout import part_name
+from ecomintent_batch.schema import (
+    IDENTITY,
+    OTHER,
+    STATUSES,
+    TEXT_PREFIX,
+    prediction_schema,
+    probability_column,
+)
 from ecomintent_batch.storage.atomic import write_parquet
 from ecomintent_batch.text.language import detect_languages
 from ecomintent_batch.text.message import clean_messages, hash_message, which_have_words
@@ -34,12 +42,10 @@ from ecomintent_batch.text.words import split_words
 
 OK, EMPTY, UNSUPPORTED_LANGUAGE, ERROR = range(len(STATUSES))
 _SLICE_ROWS = 8192
-_PLAIN_MULTI_INTENT = (
-    0.30  # for a model without a trained signal: the runner-up's probability that earns a reader
-)
+_PLAIN_MULTI_INTENT = 0.30  # of the second intent, for a model without a trained signal
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ClassifyOptions:
     """The settings that decide what a part holds."""
 
@@ -51,7 +57,7 @@ class ClassifyOptions:
     any_language: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PreparedShard:
     """A shard with its messages tokenised: all that does not need the model is done.
 
@@ -74,28 +80,14 @@ class PreparedShard:
     prepare_s: float
 
 
-@dataclass(frozen=True)
-class PartStats:
-    """What one part has cost."""
-
-    rows: int
-    messages_scored: int
-    tokens: int
-    padding_ratio: float
-    prepare_s: float
-    score_s: float
-    engine: str
-    write_s: float = 0.0
-
-
 def prepare_shard(path: Path, model: ModelFolder, options: ClassifyOptions) -> PreparedShard:
-    """Read a shard, clean its texts, find equal messages, tell their language and tokenise them."""
+    """Read a shard, clean its texts, find equal messages, detect their language and tokenise them."""
     started = time.perf_counter()
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
         raise SourceError(
-            f"{path}: expected a shard of this run, found: {type(error).__name__}; start afresh with --new"
+            f"{path}: expected a shard of this run, found: {type(error).__name__}; start from scratch with --new"
         ) from None
     texts = table.select([name for name in table.column_names if name.startswith(TEXT_PREFIX)])
     kept = table.select([name for name in table.column_names if not name.startswith(TEXT_PREFIX)])
@@ -121,14 +113,14 @@ def prepare_shard(path: Path, model: ModelFolder, options: ClassifyOptions) -> P
         encodings.append(tokenise_words(model.tokenizer, words, max_length))
     to_score = np.flatnonzero(readable).astype(np.int64)
     return PreparedShard(
-        path,
-        kept,
-        messages,
-        message_of,
-        languages,
-        to_score,
-        join_encodings(encodings),
-        time.perf_counter() - started,
+        path=path,
+        kept=kept,
+        messages=messages,
+        message_of=message_of,
+        languages=languages,
+        to_score=to_score,
+        encodings=join_encodings(encodings),
+        prepare_s=time.perf_counter() - started,
     )
 
 
@@ -137,7 +129,7 @@ def score_shard(
 ) -> tuple[Any, PartStats]:
     """Return the logits of the messages to score, shape (len(to_score), labels), and what they cost.
 
-    `advance` hears of tickets, so that it ends at the rows of the shard however many were equal.
+    `advance` receives tickets, so that it ends at the rows of the shard however many were equal.
     """
     batches = plan_batches(shard.encodings.lengths, engine.max_batch_tokens)
     tickets, messages = len(shard.message_of), len(shard.to_score)
@@ -191,7 +183,7 @@ def label_shard(
     intent = pc.if_else(pa.array(unsure | (status != OK)), OTHER, labels.take(pa.array(first)))
     multi = is_multi_intent(probabilities, n_tokens, model.calibration) & ~failed
 
-    columns: dict[str, Any] = {
+    of_messages: dict[str, Any] = {
         "intent": intent.dictionary_encode(),
         "top_intent": labels.take(pa.array(first, mask=failed)),
         "confidence": pa.array(confidence, mask=failed),
@@ -199,8 +191,8 @@ def label_shard(
         "second_confidence": pa.array(second_confidence, mask=failed),
         "below_threshold": pa.array(unsure, mask=failed),
         **{
-            f"prob {i}": pa.array(probabilities[:, i].copy(), mask=failed)
-            for i in range(len(labels))
+            probability_column(label): pa.array(probabilities[:, i].copy(), mask=failed)
+            for i, label in enumerate(model.labels)
         },
         "status": pa.array(STATUSES, pa.string()).take(pa.array(status)).dictionary_encode(),
         "n_tokens": pa.array(n_tokens),
@@ -208,32 +200,37 @@ def label_shard(
         "is_multi_intent": pa.array(multi),
         "language": pa.array(shard.languages, pa.string()),
         "message_hash": pa.array(map(hash_message, shard.messages.to_pylist()), pa.string()),
-        **({"message": shard.messages.cast(pa.string())} if options.keep_text else {}),
+        "message": shard.messages.cast(pa.string()) if options.keep_text else None,
     }
-    of_tickets = (
-        pa.table(list(columns.values()), names=list(columns))
-        .take(pa.array(shard.message_of))
-        .unify_dictionaries()
-    )
-    constant = [
-        pa.repeat(pa.scalar(fingerprint, pa.string()), len(shard.message_of)),
-        pa.repeat(
-            pa.scalar(datetime.now(UTC), pa.timestamp("us", tz="UTC")), len(shard.message_of)
-        ),
-    ]
-    schema = prediction_schema(list(shard.kept.schema)[2:], model.labels, options.keep_text)
-    return pa.Table.from_arrays(
-        [*shard.kept.columns, *of_tickets.columns, *constant], schema=schema
-    )
+    of_messages = {name: values for name, values in of_messages.items() if values is not None}
+    return _to_predictions(shard, of_messages, model.labels, fingerprint)
+
+
+def _to_predictions(
+    shard: PreparedShard, of_messages: dict[str, Any], labels: Sequence[str], fingerprint: str
+) -> pa.Table:
+    """Return a row for each ticket: its kept columns, the columns of its message, model and time."""
+    tickets = len(shard.message_of)
+    of_tickets = pa.table(of_messages).take(pa.array(shard.message_of)).unify_dictionaries()
+    now = pa.scalar(datetime.now(UTC), pa.timestamp("us", tz="UTC"))
+    columns = {
+        **dict(zip(shard.kept.column_names, shard.kept.columns, strict=True)),
+        **dict(zip(of_tickets.column_names, of_tickets.columns, strict=True)),
+        "model": pa.repeat(pa.scalar(fingerprint, pa.string()), tickets),
+        "classified_at": pa.repeat(now, tickets),
+    }
+    kept = [field for field in shard.kept.schema if field.name not in IDENTITY]
+    schema = prediction_schema(kept, labels, "message" in of_messages)
+    return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
 def is_multi_intent(
     probabilities: NDArray[np.float32], n_tokens: NDArray[np.int32], calibration: dict[str, Any]
 ) -> NDArray[np.bool_]:
-    """Tell which messages ask for two things, by the model's trained signal where it has one.
+    """Return which messages have two intents, by the model's trained signal where it has one.
 
     The signal is a logistic regression over (first, second and third probability, log of the tokens), whose
-    coefficients stand in `calibration.json`.
+    coefficients are in `calibration.json`.
     """
     ranked = -np.sort(-np.nan_to_num(probabilities), axis=1)
     signal = calibration.get("multi_intent")
@@ -249,7 +246,7 @@ def is_multi_intent(
 def multi_intent_features(
     ranked: NDArray[np.float32], n_tokens: NDArray[np.int32]
 ) -> NDArray[np.float64]:
-    """Return what the multi-intent signal looks at, shape (messages, 4), from descending probabilities."""
+    """Return the inputs of the multi-intent signal, shape (messages, 4), from descending probabilities."""
     third = ranked[:, 2] if ranked.shape[1] > 2 else np.zeros(len(ranked))
     return np.column_stack([ranked[:, 0], ranked[:, 1], third, np.log1p(n_tokens)]).astype(
         np.float64
@@ -258,29 +255,6 @@ def multi_intent_features(
 
 def write_part(table: pa.Table, folder: Path, shard: Path) -> Path:
     """Write the part of a shard, whole or not at all, and return its path."""
-    path = folder / shard.name.replace("shard-", "part-")
+    path = folder / part_name(shard)
     write_parquet(table, path)
     return path
-
-
-def count_labelled(parts: Sequence[Path]) -> tuple[dict[str, int], int, list[str]]:
-    """Return the tickets of some parts by status, how many are below the threshold, and the models that labelled them."""
-    statuses: Counter[str] = Counter()
-    below_threshold = 0
-    models: set[str] = set()
-    for part in parts:
-        table = pq.read_table(
-            part,
-            columns=["status", "model", "below_threshold"],
-            read_dictionary=["model"],
-            partitioning=None,
-        )
-        for row in (
-            table.group_by(["status", "model"])
-            .aggregate([([], "count_all"), ("below_threshold", "sum")])
-            .to_pylist()
-        ):
-            statuses[row["status"]] += row["count_all"]
-            below_threshold += row["below_threshold_sum"] or 0
-            models.add(row["model"])
-    return dict(statuses), below_threshold, sorted(models)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import islice
 from pathlib import Path
@@ -20,9 +20,10 @@ from ecomintent_batch.ingest.delimited import Reject
 from ecomintent_batch.ingest.incremental import PreviousPredictions, skip_classified
 from ecomintent_batch.ingest.sources import Batch, Source
 from ecomintent_batch.ingest.times import cast_times, choose_time_sql
+from ecomintent_batch.runs.layout import shard_name
 from ecomintent_batch.runs.records import Extraction
 from ecomintent_batch.schema import REJECTS, shard_schema
-from ecomintent_batch.storage.atomic import flush_to_disk, sha256_of, write_json, write_parquet
+from ecomintent_batch.storage.atomic import flush_to_disk, sha256_of, write_parquet
 
 _SAMPLE_ROWS = 1000
 _SAMPLE_BATCHES = 16
@@ -133,7 +134,7 @@ def extract_shards(
     )
     done.sha256.append(sha256_of(file))
     done.extract_s = time.perf_counter() - started
-    write_json(asdict(done), folder / "extraction.json")
+    done.write(folder / "extraction.json")
 
 
 def _read_tables(
@@ -192,7 +193,7 @@ def _write_shards(
     for table in tables:
         while table.num_rows:
             if writer is None:
-                path, rows = folder / f"shard-{shards:05d}.parquet", 0
+                path, rows = folder / shard_name(shards), 0
                 writer = pq.ParquetWriter(
                     path.with_suffix(".tmp"), table.schema, compression="zstd", compression_level=1
                 )

@@ -8,7 +8,7 @@ earlier predictions as a stream and keeps only those of the source's tickets, so
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from ecomintent_batch.errors import RunStateError
 from ecomintent_batch.ingest.sources import first_line
+from ecomintent_batch.runs.records import Manifest, Reading
 from ecomintent_batch.schema import TEXT_PREFIX
 from ecomintent_batch.storage.duck import escape_glob
 from ecomintent_batch.storage.s3 import SCHEME, open_for_reading
@@ -28,7 +29,6 @@ from ecomintent_batch.text.message import clean_messages, hash_message
 
 _SLICE_ROWS = 8192
 _MEMORY_LIMIT = "1GB"  # what does not fit goes to the staging folder
-_SAME_READING = ("table", "query", "raw_text")
 
 _NEWEST = """
 SELECT ticket_id, row_number, message_hash FROM read_parquet($candidates)
@@ -163,30 +163,20 @@ def _rows_to_classify(earlier: PreviousPredictions, candidates: Path) -> Any:
             ) from None
 
 
-def newest_watermark(
-    manifests: Sequence[Mapping[str, Any]], now: Mapping[str, Any]
-) -> datetime | None:
-    """Return the newest time of a ticket that earlier runs of this source have read; None where there was none.
+def newest_watermark(manifests: Sequence[Manifest], reading: Reading) -> datetime | None:
+    """Return the newest time of a ticket that previous runs of this source have read; None where there was none.
 
-    A time behind the start of its own run is a mistake in the data, and would hide all that comes until then.
+    A time after the start of its own run is a mistake in the data, and would hide all that comes until then.
 
     Args:
-        now: `source`, `columns` and `settings`, as the manifest of this run will have them.
+        manifests: The committed runs.
+        reading: What this run reads, and how.
     """
     newest = None
     for manifest in manifests:
-        read = manifest.get("newest")
-        if read is None or not _is_same_reading(manifest, now):
+        if manifest.newest is None or not reading.is_same_as(manifest):
             continue
-        time, started = datetime.fromisoformat(read), datetime.fromisoformat(manifest["started_at"])
+        time, started = datetime.fromisoformat(manifest.newest), manifest.started_at
         time = min(time, started if time.tzinfo else started.replace(tzinfo=None))
         newest = time if newest is None else max(newest, time)
     return newest
-
-
-def _is_same_reading(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    return (
-        then["source"] == now["source"]
-        and all(then["columns"][name] == now["columns"][name] for name in ("id", "text", "time"))
-        and all(then["settings"].get(name) == now["settings"].get(name) for name in _SAME_READING)
-    )

@@ -7,7 +7,6 @@ An object store has no lock, so what no manifest speaks for there is left alone 
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,11 +15,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ecomintent_batch.errors import RunStateError
-from ecomintent_batch.runs.lifecycle import Manifest, RunFolder, discard_run, read_manifest
+from ecomintent_batch.runs.layout import RunFolder, run_id_of
+from ecomintent_batch.runs.lifecycle import discard_run
+from ecomintent_batch.runs.publishing import list_manifests
+from ecomintent_batch.runs.records import read_manifest
 from ecomintent_batch.storage.atomic import flush_to_disk
-from ecomintent_batch.storage.s3 import Store, StoredObject, list_manifests, url_of
+from ecomintent_batch.storage.s3 import Store, StoredObject, url_of
 
-_OF_RUN = re.compile(r"(?:runs/|\w+/run_id=)([^/]+?)(?:/.+|\.json|\.parquet)$")
 _UPLOADING = timedelta(days=1)
 _PLACES = ("predictions/run_id=*", "rejects/run_id=*.parquet", "summaries/run_id=*")
 
@@ -61,9 +62,9 @@ def list_stored_leftovers(store: Store, older_than_days: float | None = None) ->
     before = None if older_than_days is None else now - timedelta(days=older_than_days)
     for place in ("runs/", "predictions/", "rejects/", "summaries/"):
         for entry in store.list_objects(place):
-            if match := _OF_RUN.match(entry.name):
-                by_run.setdefault(match[1], []).append(entry)
-    committed = {manifest["run_id"]: manifest for manifest in list_manifests(store)}
+            if run_id := run_id_of(entry.name):
+                by_run.setdefault(run_id, []).append(entry)
+    committed = {manifest.run_id: manifest for manifest in list_manifests(store)}
     found = []
     for run_id, entries in sorted(by_run.items()):
         names, n_bytes = (
@@ -80,7 +81,9 @@ def list_stored_leftovers(store: Store, older_than_days: float | None = None) ->
                         names,
                     )
                 )
-        elif before and (finished := _finished(committed.get(run_id, {}))) and finished < before:
+        elif (
+            before and run_id in committed and (finished := committed[run_id].finished_at) < before
+        ):
             found.append(
                 Leftover(
                     Path(f"runs/{run_id}.json"), f"a run of {finished:%Y-%m-%d}", n_bytes, names
@@ -132,17 +135,9 @@ def _find_strays(out: Path) -> Iterator[tuple[Path, str]]:
 def _find_old_runs(out: Path, before: datetime) -> Iterator[tuple[Path, str]]:
     for file in sorted((out / "runs").glob("*.json")):
         with suppress(RunStateError):  # `verify` tells of it
-            finished = _finished(read_manifest(file))
-            if finished and finished < before:
+            finished = read_manifest(file).finished_at
+            if finished < before:
                 yield file, f"a run of {finished:%Y-%m-%d}"
-
-
-def _finished(manifest: Manifest) -> datetime | None:
-    """Return when a run was committed; None where that cannot be known, and then nothing of it is removed."""
-    try:
-        return datetime.fromisoformat(manifest["finished_at"])
-    except (KeyError, TypeError, ValueError):
-        return None
 
 
 def _size_of(path: Path) -> int:

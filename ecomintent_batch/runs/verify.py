@@ -1,4 +1,4 @@
-"""A committed run, read again: is it whole, is it what was written, does every source row have one answer."""
+"""A committed run, read again: is it complete and unaltered, and does every source row have one answer."""
 
 from __future__ import annotations
 
@@ -12,74 +12,63 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ecomintent_batch.errors import RunStateError
-from ecomintent_batch.runs.lifecycle import Manifest, RunFolder, read_manifest
+from ecomintent_batch.runs.layout import RunFolder
+from ecomintent_batch.runs.records import Manifest, read_manifest
 from ecomintent_batch.schema import REJECTS, prediction_schema
 from ecomintent_batch.storage.atomic import sha256_of
 
 
 def verify_run(folder: RunFolder) -> list[str]:
-    """Return what is wrong with a committed run, a line for each finding; nothing where it is what was written.
+    """Return what is wrong with a committed run, a line for each finding.
 
     Every part is read to its end: present, none too many, SHA-256, rows, columns; the rows of the source are those of
-    predictions, rejects and what was skipped, and no two rows answer for the same one.
+    predictions, rejects and skipped rows, and no two rows answer for the same one.
     """
     try:
         manifest = read_manifest(folder.manifest)
-        return list(_find_anomalies(folder, manifest))
     except RunStateError as error:
         return [str(error)]
-    except (KeyError, TypeError, AttributeError) as error:
-        return [
-            f"{folder.manifest}: expected the manifest of a run, found one that lacks or garbles {error}"
-        ]
+    return list(_find_anomalies(folder, manifest))
 
 
 def _find_anomalies(folder: RunFolder, manifest: Manifest) -> Iterator[str]:
-    if manifest["run_id"] != folder.run_id:
-        yield f"{folder.manifest}: expected run_id {folder.run_id}, found {manifest['run_id']}"
-    listed = [part["file"] for part in manifest["parts"]]
-    there = (
-        sorted(path.name for path in folder.predictions.iterdir())
-        if folder.predictions.is_dir()
-        else []
-    )
-    for name in sorted(set(there) - set(listed)):
+    if manifest.run_id != folder.run_id:
+        yield f"{folder.manifest}: expected run_id {folder.run_id}, found {manifest.run_id}"
+    listed = [part.file for part in manifest.parts]
+    present = {path.name for path in folder.predictions.glob("*")}
+    for name in sorted(present - set(listed)):
         yield f"{folder.predictions / name}: expected nothing that the manifest does not list, found a file"
-    places: list[Any] = []
+    row_numbers: list[Any] = []
     schemas: list[pa.Schema] = []
-    for part in manifest["parts"]:
-        path = folder.predictions / part["file"]
-        findings = list(_check_file(path, part["rows"], part["sha256"]))
+    for part in manifest.parts:
+        path = folder.predictions / part.file
+        findings = list(_check_file(path, part.rows, part.sha256))
         yield from findings
         if not findings:
             schemas.append(pq.read_schema(path))
-            places.append(
-                pq.read_table(path, columns=["row_number"], partitioning=None)[
-                    "row_number"
-                ].to_numpy()
-            )
+            row_numbers.append(_read_row_numbers(path))
     if schemas:
         yield from _check_columns(folder, manifest, schemas)
-    findings = list(
-        _check_file(folder.rejects, manifest["counts"]["rejects"], manifest["rejects_sha256"])
-    )
+    findings = list(_check_file(folder.rejects, manifest.counts.rejects, manifest.rejects_sha256))
     yield from findings
     if not findings:
         if pq.read_schema(folder.rejects).names != REJECTS.names:
             yield f"{folder.rejects}: expected the columns {', '.join(REJECTS.names)}, found others"
         else:
-            places.append(
-                pq.read_table(folder.rejects, columns=["row_number"], partitioning=None)[
-                    "row_number"
-                ].to_numpy()
-            )
+            row_numbers.append(_read_row_numbers(folder.rejects))
     yield from _check_counts(folder, manifest)
-    if len(places) == len(listed) + 1:
-        yield from _check_places(folder, manifest["counts"]["source_rows"], np.concatenate(places))
+    if len(row_numbers) == len(listed) + 1:
+        yield from _check_row_numbers(
+            folder, manifest.counts.source_rows, np.concatenate(row_numbers)
+        )
+
+
+def _read_row_numbers(path: Path) -> Any:
+    return pq.read_table(path, columns=["row_number"], partitioning=None)["row_number"].to_numpy()
 
 
 def _check_file(path: Path, rows: int, sha256: str) -> Iterator[str]:
-    """Yield why a Parquet file is not the one that was written, if so."""
+    """Yield why a Parquet file is not the one that was written."""
     if not path.is_file():
         yield f"{path}: expected a file of {rows} rows, found none"
         return
@@ -98,35 +87,32 @@ def _check_file(path: Path, rows: int, sha256: str) -> Iterator[str]:
 def _check_columns(
     folder: RunFolder, manifest: Manifest, schemas: Sequence[pa.Schema]
 ) -> Iterator[str]:
-    kept = manifest["columns"]["kept"].values()
-    contract = prediction_schema([], [], bool(manifest["settings"]["keep_text"])).names
-    for part, schema in zip(manifest["parts"], schemas, strict=False):
+    kept = manifest.columns.kept.values()
+    contract = prediction_schema([], [], manifest.settings.keep_text).names
+    for part, schema in zip(manifest.parts, schemas, strict=False):
         if missing := [name for name in (*contract, *kept) if name not in schema.names]:
-            yield f"{folder.predictions / part['file']}: expected the column {missing[0]}, found none"
+            yield f"{folder.predictions / part.file}: expected the column {missing[0]}, found none"
         if not schema.equals(schemas[0]):
-            yield f"{folder.predictions / part['file']}: expected the columns of the first part, found others"
+            yield f"{folder.predictions / part.file}: expected the columns of the first part, found others"
 
 
 def _check_counts(folder: RunFolder, manifest: Manifest) -> Iterator[str]:
-    counts = manifest["counts"]
+    counts = manifest.counts
     sums = {
-        "source rows": (
-            counts["source_rows"],
-            counts["predictions"] + counts["rejects"] + counts["skipped"],
-        ),
-        "predictions": (counts["predictions"], sum(part["rows"] for part in manifest["parts"])),
-        "predictions by status": (counts["predictions"], sum(counts["by_status"].values())),
+        "source rows": (counts.source_rows, counts.answered),
+        "predictions": (counts.predictions, sum(part.rows for part in manifest.parts)),
+        "predictions by status": (counts.predictions, sum(counts.by_status.values())),
     }
     for what, (expected, found) in sums.items():
         if expected != found:
             yield f"{folder.manifest}: expected {expected} {what}, found {found}"
 
 
-def _check_places(folder: RunFolder, source_rows: int, places: Any) -> Iterator[str]:
-    """Yield whether a row of the source has two answers, or an answer has no row."""
-    distinct = np.unique(places)
-    if len(distinct) != len(places):
-        place, times = Counter(places.tolist()).most_common(1)[0]
-        yield f"{folder.predictions}: expected one answer for each row of the source, found {times} for row_number {place}"
+def _check_row_numbers(folder: RunFolder, source_rows: int, row_numbers: Any) -> Iterator[str]:
+    """Yield a finding where a row of the source has two answers, or an answer has no row."""
+    distinct = np.unique(row_numbers)
+    if len(distinct) != len(row_numbers):
+        row_number, times = Counter(row_numbers.tolist()).most_common(1)[0]
+        yield f"{folder.predictions}: expected one answer for each row of the source, found {times} for row_number {row_number}"
     if len(distinct) and not 0 <= distinct[0] <= distinct[-1] < source_rows:
         yield f"{folder.predictions}: expected row_number within {source_rows} source rows, found {distinct[0]} to {distinct[-1]}"

@@ -7,10 +7,8 @@ between costs another upload of the same bytes. Credentials, region and endpoint
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -21,7 +19,6 @@ from ecomintent_batch.errors import OutputError, RunStateError, SourceError
 
 SCHEME = "s3://"
 _URL_FILE = "url"
-_REQUESTS_AT_ONCE = 16
 _EXTRA = "pip install 'ecomintent-batch[s3]'"
 
 
@@ -188,60 +185,6 @@ class Store:
                 f"{self.url}/{name}: expected a bucket that can be written, found: {_reason(error)}; run the same command again"
             ) from None
         return True
-
-
-def publish_run(store: Store, out: Path, run_id: str) -> None:
-    """Publish a run that is committed in a local folder; its manifest comes last, and only where there is none.
-
-    Raises:
-        OutputError: the bucket cannot be written, or another run of this id is there.
-    """
-    manifest = out / "runs" / f"{run_id}.json"
-    # Where a crash has removed some of them already, the store has them.
-    publish_folder(store, out, f"predictions/run_id={run_id}")
-    publish_folder(store, out, f"summaries/run_id={run_id}")
-    rejects = f"rejects/run_id={run_id}.parquet"
-    if (out / rejects).exists():
-        store.upload(out / rejects, rejects)
-    body = manifest.read_bytes()
-    name = f"runs/{run_id}.json"
-    if not store.put_if_absent(name, body) and store.read(name) != body:
-        raise OutputError(
-            f"{store.url}/{name}: expected no manifest of this run, found another one; start afresh with --new"
-        )
-
-
-def publish_folder(store: Store, out: Path, folder: str) -> None:
-    """Upload the files of one folder of a local OUT under the same names."""
-    for path in sorted((out / folder).rglob("*")):
-        if path.is_file():
-            store.upload(path, path.relative_to(out).as_posix())
-
-
-def list_manifests(store: Store) -> list[dict[str, Any]]:
-    """Return the manifests of the runs that are published, oldest first."""
-    names = [name for name in store.list_names("runs/") if name.endswith(".json")]
-    with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
-        return list(map(json.loads, pool.map(store.read, names)))
-
-
-def fetch_run(store: Store, run_id: str, folder: Path) -> str:
-    """Fetch a run, the newest for `latest`, into a folder that looks like a local OUT; return its id."""
-    names = [name for name in store.list_names("runs/") if name.endswith(".json")]
-    if run_id == "latest" and names:
-        run_id = Path(names[-1]).stem
-    if f"runs/{run_id}.json" not in names:
-        raise RunStateError(
-            f"{store.url}: expected a committed run {run_id}, found {len(names)} others; see ecomintent-batch runs"
-        )
-    wanted = [
-        f"runs/{run_id}.json",
-        f"rejects/run_id={run_id}.parquet",
-        *store.list_names(f"predictions/run_id={run_id}/"),
-    ]
-    for name in wanted:
-        store.download(name, folder / name)
-    return run_id
 
 
 def note_store_url(folder: Path, url: str) -> None:

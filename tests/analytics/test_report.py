@@ -142,7 +142,8 @@ def test_a_page_of_nothing_new_says_so(tmp_path):
     """An incremental run without a new ticket has a page without charts."""
     folder, manifest = write_run(tmp_path, "r1", make_weeks(1)[:0])
     manifest = describe(folder, manifest, 0)
-    manifest["parts"], manifest["counts"]["skipped"] = [], 21
+    counts = manifest.counts.model_copy(update={"skipped": 21})
+    manifest = manifest.model_copy(update={"parts": (), "counts": counts})
     page = write_report(folder, manifest, summarise_run(folder, manifest)).read_text(
         encoding="utf-8"
     )

@@ -21,7 +21,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from support.prefect_server import prefect_server, ray_cluster
 
 from ecomintent_batch.bench.messages import make_short
-from ecomintent_batch.runs.lifecycle import read_manifest
+from ecomintent_batch.runs.records import read_manifest
 
 _FLOW = """
 import sys
@@ -98,9 +98,7 @@ def main() -> None:
                     str(max(1, tickets // 20)),
                 )
             (manifest,) = (out / "runs").iterdir()
-            seconds.setdefault(machines, []).append(
-                read_manifest(manifest)["performance"]["elapsed_s"]
-            )
+            seconds.setdefault(machines, []).append(read_manifest(manifest).performance.elapsed_s)
             print(f"Ray, {machines} of one core: {seconds[machines][-1]:.1f} s", flush=True)
         print(f"two Ray workers over one: {min(seconds[1]) / min(seconds[2]):.2f}x")
 

@@ -17,7 +17,7 @@ from support.tickets import write_tickets
 
 from ecomintent_batch.cli import printing as terminal
 from ecomintent_batch.pipeline import run_job
-from ecomintent_batch.runs.lifecycle import list_runs
+from ecomintent_batch.runs.catalog import list_runs
 
 
 @pytest.fixture

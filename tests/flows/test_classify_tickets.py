@@ -35,7 +35,9 @@ from ecomintent_batch.flows.classify_tickets import classify_shard, classify_tic
 from ecomintent_batch.flows.runners import keep_one_gpu
 from ecomintent_batch.pipeline import Job, plan_job, run_job
 from ecomintent_batch.progress import Progress
-from ecomintent_batch.runs.lifecycle import RunFolder, lock_out, read_manifest
+from ecomintent_batch.runs.layout import RunFolder
+from ecomintent_batch.runs.lifecycle import lock_out
+from ecomintent_batch.runs.records import read_manifest
 from ecomintent_batch.settings import RunSettings
 from ecomintent_batch.storage.atomic import sha256_of
 
@@ -150,7 +152,7 @@ def test_outputs_are_those_of_the_command_line(
     ]
     assert tables_of[0] == tables_of[1]
     assert set(tables_of[0]) > {"volume_by_intent.csv", "volume_by_intent_by_channel.csv"}
-    manifests = [read_manifest(run.manifest) for run in (flow_run, command)]
+    manifests = [read_manifest(run.manifest).to_json() for run in (flow_run, command)]
     for manifest in manifests:
         for of_this_run in ("run_id", "started_at", "finished_at"):
             del manifest[of_this_run]
@@ -240,7 +242,7 @@ def test_a_failing_shard_is_tried_again(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(classify_shard, "retry_delay_seconds", 0)
     state = classify_tickets(settings, return_state=True)
     assert state.is_completed()
-    assert read_manifest(state.result().manifest)["counts"]["predictions"] == 400
+    assert read_manifest(state.result().manifest).counts.predictions == 400
     names = {f"classify-{shard}" for shard in SHARDS}
     tasks = attempts_of_tasks(state, names)
     assert {name: tasks[name] for name in names} == {
@@ -307,8 +309,8 @@ def test_resume_skips_the_parts_that_are_there(tmp_path: Path) -> None:
     after = (folder.predictions / "part-00000.parquet").stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     manifest = read_manifest(folder.manifest)
-    assert manifest["resumed"] is True
-    assert sum(manifest["counts"]["by_status"].values()) == manifest["counts"]["predictions"] == 400
+    assert manifest.resumed is True
+    assert sum(manifest.counts.by_status.values()) == manifest.counts.predictions == 400
     assert "shard-00000: has its part already" in logs_of(state, until="is committed")
 
 
@@ -371,7 +373,7 @@ def test_the_module_runs_without_decorators(tmp_path: Path) -> None:
     exec(compile(tree, "plain.py", "exec"), plain.__dict__)  # noqa: S102 - our own module
     assert not hasattr(plain.classify_tickets, "fn")
     folder = plain.classify_tickets(settings_for(tmp_path))
-    assert read_manifest(folder.manifest)["counts"]["predictions"] == 400
+    assert read_manifest(folder.manifest).counts.predictions == 400
 
 
 def test_main_prints_where_the_outputs_are(
@@ -420,7 +422,7 @@ def test_main_ends_with_one_line_and_a_code(
 def test_shards_travel_to_other_processes(tmp_path: Path) -> None:
     """The mapped task takes and gives only what can be pickled, so any task runner of Prefect can spread it."""
     folder = classify_tickets(settings_for(tmp_path, threads=2), runner="process")
-    assert read_manifest(folder.manifest)["counts"]["predictions"] == 400
+    assert read_manifest(folder.manifest).counts.predictions == 400
 
 
 def read_own_gpu(seconds: float) -> str:

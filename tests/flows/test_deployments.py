@@ -22,7 +22,7 @@ from support.tickets import ROOT, write_tickets
 from ecomintent_batch.errors import UsageError
 from ecomintent_batch.flows.automations import end_zombies
 from ecomintent_batch.flows.deployments import DeploymentRequest, build_deployments
-from ecomintent_batch.runs.lifecycle import read_manifest
+from ecomintent_batch.runs.records import read_manifest
 from ecomintent_batch.settings import RunSettings
 
 TICKETS = ROOT / "sample_data" / "tickets.csv"
@@ -165,20 +165,20 @@ def test_a_scheduled_run_finishes(server: Server, deployed: Path, worker: Any) -
         assert run.deployment_id == daily.id
     (manifest_file, *_) = sorted((deployed / "out" / "runs").iterdir())
     manifest = read_manifest(manifest_file)
-    assert manifest["counts"]["predictions"] == 400
-    log = server.log_of(run.id, until=f"run {manifest['run_id']} is committed")
+    assert manifest.counts.predictions == 400
+    log = server.log_of(run.id, until=f"run {manifest.run_id} is committed")
     assert "shard-00002: 100 tickets" in log
     assert "saucepan" not in log
     artifacts = server.artifacts_of(run.id)
     assert float(artifacts["shards-done"].data) == 100
     assert sum(row["tickets"] for row in json.loads(artifacts["volume-by-intent"].data)) == 400
-    assert f"run {manifest['run_id']}" in artifacts["run-summary"].data
+    assert f"run {manifest.run_id}" in artifacts["run-summary"].data
     assert str(deployed / "out" / "predictions") in artifacts["run-summary"].data
     with server.client() as client:
         again = client.create_flow_run_from_deployment(daily.id).id
     server.wait_for(again, "Completed")
-    counts = read_manifest(max((deployed / "out" / "runs").iterdir()))["counts"]
-    assert (counts["skipped"], counts["predictions"]) == (400, 0)
+    counts = read_manifest(max((deployed / "out" / "runs").iterdir())).counts
+    assert (counts.skipped, counts.predictions) == (400, 0)
 
 
 @pytest.mark.slow
@@ -254,7 +254,7 @@ def test_what_a_killed_worker_left_is_gone_on_with(
     after = {part.name: (part.stat().st_ino, part.stat().st_mtime_ns) for part in folder.iterdir()}
     assert {name: after[name] for name in before} == before
     manifest = read_manifest(out / "runs" / f"{parts[0].parent.parent.name}.json")
-    assert (manifest["resumed"], manifest["counts"]["predictions"]) == (True, 24_000)
+    assert (manifest.resumed, manifest.counts.predictions) == (True, 24_000)
     wait_until(
         lambda: [
             notice for notice in notices if ended.name in notice and "heartbeats stopped" in notice

@@ -20,7 +20,8 @@ from ecomintent_batch.errors import UsageError
 from ecomintent_batch.flows.classify_tickets import classify_tickets
 from ecomintent_batch.flows.runners import adapt_to_runner, open_runner
 from ecomintent_batch.pipeline import run_job
-from ecomintent_batch.runs.lifecycle import RunFolder, read_manifest
+from ecomintent_batch.runs.layout import RunFolder
+from ecomintent_batch.runs.records import read_manifest
 from ecomintent_batch.settings import RunSettings
 
 
@@ -98,9 +99,9 @@ def test_ray_writes_the_bytes_of_inline(cluster: Any, tmp_path: Path) -> None:
         )
     manifest = read_manifest(folder.manifest)
     assert re.fullmatch(
-        r"onnx int8( \(.*\))? on cpu, 1 thread", manifest["engine"]
+        r"onnx int8( \(.*\))? on cpu, 1 thread", manifest.engine
     )  # one for both machines
-    assert manifest["counts"]["predictions"] == 3_000
+    assert manifest.counts.predictions == 3_000
 
 
 @pytest.mark.slow
@@ -128,8 +129,8 @@ def test_a_killed_ray_worker_costs_its_shard_only(
     }
     assert {name: after[name] for name in before} == before
     assert (
-        read_manifest(manifest)["resumed"],
-        read_manifest(manifest)["counts"]["predictions"],
+        read_manifest(manifest).resumed,
+        read_manifest(manifest).counts.predictions,
     ) == (False, 12_000)
 
 

@@ -15,13 +15,13 @@ from support.tickets import NINE
 from ecomintent_batch.errors import SourceError
 from ecomintent_batch.inference.classify import (
     ClassifyOptions,
-    count_labelled,
     label_shard,
     prepare_shard,
     score_shard,
     write_part,
 )
 from ecomintent_batch.inference.engines import load_engine, open_model
+from ecomintent_batch.runs.describe import count_labelled
 from ecomintent_batch.schema import output_names, prediction_schema, probability_column
 from ecomintent_batch.storage.atomic import write_parquet
 

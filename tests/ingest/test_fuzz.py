@@ -100,15 +100,15 @@ def run_on(data: bytes, kind: str, folder: Path, stub_settings) -> str:
         assert "\n" not in refusal
         assert not list((folder / "out").glob("predictions/*"))
         return "refused in a line"
-    counts = result.manifest["counts"]
+    counts = result.manifest.counts
     places = [
         place
         for file in (*result.folder.predictions.iterdir(), result.folder.rejects)
         for place in pq.ParquetFile(file).read(columns=["row_number"])["row_number"].to_pylist()
     ]
-    assert sorted(places) == list(range(counts["source_rows"]))
-    assert counts["source_rows"] == counts["predictions"] + counts["rejects"]
-    return "with rejects" if counts["rejects"] else "labelled whole"
+    assert sorted(places) == list(range(counts.source_rows))
+    assert counts.source_rows == counts.predictions + counts.rejects
+    return "with rejects" if counts.rejects else "labelled whole"
 
 
 def fuzz(seeds: range, tmp_path: Path, stub_settings) -> Counter[str]:

@@ -43,14 +43,12 @@ def run(tmp_path, stub_settings):
 
 def counts_of(result: Any) -> dict[str, Any]:
     """Return source_rows, skipped and the ids that a run has labelled, its sums checked."""
-    counts = result.manifest["counts"]
-    assert counts["source_rows"] == counts["predictions"] + counts["rejects"] + counts["skipped"]
-    parts = [
-        pq.read_table(result.folder.predictions / part["file"]) for part in result.manifest["parts"]
-    ]
+    counts = result.manifest.counts
+    assert counts.source_rows == counts.predictions + counts.rejects + counts.skipped
+    parts = [pq.read_table(result.folder.predictions / part.file) for part in result.manifest.parts]
     ids = [ticket_id for part in parts for ticket_id in part["ticket_id"].to_pylist()]
-    assert len(ids) == counts["predictions"]
-    return {"source_rows": counts["source_rows"], "skipped": counts["skipped"], "ids": ids}
+    assert len(ids) == counts.predictions
+    return {"source_rows": counts.source_rows, "skipped": counts.skipped, "ids": ids}
 
 
 def latest(out: Path) -> dict[str | None, dict[str, Any]]:
@@ -155,7 +153,7 @@ def test_rejects_are_counted_beside_what_is_skipped(tmp_path, stub_settings):
     source.write_text("id,body\n1,a\nbroken\n2,new\n3,c\n4,d\n")
     result = run_job(settings)
     expected = {"source_rows": 5, "predictions": 2, "rejects": 1, "skipped": 2}
-    assert {name: result.manifest["counts"][name] for name in expected} == expected
+    assert {name: getattr(result.manifest.counts, name) for name in expected} == expected
     table = pq.read_table(result.folder.predictions / "part-00000.parquet")
     assert table["row_number"].to_pylist() == [2, 4]
     assert "message_hash" in table.schema.names
@@ -261,7 +259,7 @@ def parquet_run(tmp_path, stub_settings):
         heard = RecordingProgress()
         options = {"incremental": True, "time_column": "created_at", **changes}
         result = run_job(stub_settings(source, tmp_path / "out", **options), heard)
-        return counts_of(result), result.manifest["read_from"], heard.notes
+        return counts_of(result), result.manifest.read_from, heard.notes
 
     return start
 
@@ -332,7 +330,7 @@ def test_a_watermark_is_of_the_same_reading_only(parquet_run, tmp_path, stub_set
     source = write_parquet(tmp_path / "other.parquet", [("9", DAY - timedelta(days=300))])
     options = {"incremental": True, "time_column": "created_at"}
     other = run_job(stub_settings(source, tmp_path / "out", **options))
-    assert (other.manifest["read_from"], counts_of(other)["ids"]) == (None, ["9"])
+    assert (other.manifest.read_from, counts_of(other)["ids"]) == (None, ["9"])
     assert parquet_run(new, backfill=True)[0]["ids"] == ["2"]
     found, read_from, _ = parquet_run([*new, ("3", DAY - timedelta(days=300))], time_column=None)
     assert (read_from, found["ids"]) == (None, ["3"])
@@ -361,7 +359,7 @@ def test_a_table_is_read_from_the_watermark_on(tmp_path, stub_settings):
         connection.execute("INSERT INTO t VALUES (99, 'new', DATE '2026-02-11')")
     result = run_job(settings)
     assert counts_of(result) == {"source_rows": 5, "skipped": 4, "ids": ["99"]}
-    assert date.fromisoformat(result.manifest["read_from"][:10]) == date(2026, 2, 6)
+    assert date.fromisoformat(result.manifest.read_from[:10]) == date(2026, 2, 6)
 
 
 def test_backfill_alone_is_wrong_usage():

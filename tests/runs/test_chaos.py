@@ -20,7 +20,8 @@ import pytest
 from support.tickets import ROOT, write_tickets
 
 from ecomintent_batch.pipeline import run_job
-from ecomintent_batch.runs.lifecycle import RunFolder, list_runs
+from ecomintent_batch.runs.catalog import list_runs
+from ecomintent_batch.runs.layout import RunFolder
 from ecomintent_batch.runs.verify import verify_run
 from ecomintent_batch.settings import RunSettings
 
@@ -213,12 +214,12 @@ def test_killed_at_any_moment_nothing_is_lost_twice_or_half_seen(
     assert process.communicate(timeout=300) == ("", "")
     seen = reader()
     manifests = list_runs(out)
-    assert [verify_run(RunFolder(out, manifest["run_id"])) for manifest in manifests] == [[]] * len(
+    assert [verify_run(RunFolder(out, manifest.run_id)) for manifest in manifests] == [[]] * len(
         manifests
     )
     for manifest in manifests:
-        assert rows_of(RunFolder(out, manifest["run_id"])).equals(reference)
-    resumed = sum(manifest["resumed"] for manifest in manifests)
+        assert rows_of(RunFolder(out, manifest.run_id)).equals(reference)
+    resumed = sum(manifest.resumed for manifest in manifests)
     assert {folder.name for folder in out.glob("predictions/*")} == {
         f"run_id={manifest['run_id']}" for manifest in manifests
     }
@@ -246,9 +247,7 @@ def test_two_jobs_at_once(tmp_path: Path, tiny_model: Path) -> None:
     assert [(process.communicate(timeout=300)[1], process.returncode) for process in processes] == [
         ("", 0)
     ] * 2
-    assert [verify_run(RunFolder(out, manifest["run_id"])) for manifest in list_runs(out)] == [
-        []
-    ] * 3
+    assert [verify_run(RunFolder(out, manifest.run_id)) for manifest in list_runs(out)] == [[]] * 3
 
 
 def test_out_removed_while_a_job_works(tmp_path: Path, tiny_model: Path) -> None:
@@ -264,7 +263,7 @@ def test_out_removed_while_a_job_works(tmp_path: Path, tiny_model: Path) -> None
     assert error.count("\n") == 1
     assert start(source, out, tiny_model).wait(300) == 0
     (manifest,) = list_runs(out)
-    assert verify_run(RunFolder(out, manifest["run_id"])) == []
+    assert verify_run(RunFolder(out, manifest.run_id)) == []
 
 
 @pytest.fixture
@@ -298,7 +297,7 @@ def test_a_full_disk_is_one_line_and_resumed_when_there_is_room(
     subprocess.run(["mount", "-o", "remount,size=100m", small_disk], check=True)
     assert start(source, out, tiny_model).wait(300) == 0
     (manifest,) = list_runs(out)
-    assert verify_run(RunFolder(out, manifest["run_id"])) == []
+    assert verify_run(RunFolder(out, manifest.run_id)) == []
     whole = RunSettings(
         source=str(source),
         out=tmp_path / "whole",
@@ -306,4 +305,4 @@ def test_a_full_disk_is_one_line_and_resumed_when_there_is_room(
         engine="stub",
         shard_rows=SHARD_ROWS,
     )
-    assert rows_of(RunFolder(out, manifest["run_id"])).equals(rows_of(run_job(whole).folder))
+    assert rows_of(RunFolder(out, manifest.run_id)).equals(rows_of(run_job(whole).folder))

@@ -24,7 +24,10 @@ from ecomintent_batch.inference.engines.stub import StubEngine
 from ecomintent_batch.ingest.sources import TextSource
 from ecomintent_batch.pipeline import run_job
 from ecomintent_batch.runs import lifecycle as runs
-from ecomintent_batch.runs.lifecycle import RunFolder, list_runs, lock_out, new_run_id
+from ecomintent_batch.runs.catalog import list_runs, new_run_id
+from ecomintent_batch.runs.layout import RunFolder
+from ecomintent_batch.runs.lifecycle import lock_out
+from ecomintent_batch.runs.records import Manifest, Record, parse_record
 
 TICKETS, SHARD_ROWS = 50, 10
 PARTS = [f"part-{i:05d}.parquet" for i in range(5)]
@@ -78,13 +81,14 @@ def predictions(folder: Path) -> list[dict]:
     )
 
 
-def lasting(manifest: dict) -> dict:
+def lasting(manifest: Manifest) -> dict:
     """Return what of a manifest does not change from run to run."""
-    settings = {key: value for key, value in manifest["settings"].items() if key != "out"}
+    written = manifest.to_json()
+    settings = {key: value for key, value in written["settings"].items() if key != "out"}
     passing = {"run_id", "started_at", "finished_at", "performance", "resumed", "parts", "settings"}
-    parts = [(part["file"], part["rows"]) for part in manifest["parts"]]
+    parts = [(part.file, part.rows) for part in manifest.parts]
     return {
-        **{key: value for key, value in manifest.items() if key not in passing},
+        **{key: value for key, value in written.items() if key not in passing},
         "settings": settings,
         "parts": parts,
     }
@@ -106,22 +110,23 @@ def test_a_committed_run_is_complete_and_tidy(settings):
     assert visible(settings.out) == PARTS
     assert folder.rejects.exists()
     assert list(settings.out.glob("staging/*")) == []
-    assert json.loads(folder.manifest.read_text()) == result.manifest == list_runs(settings.out)[0]
-    for part in result.manifest["parts"]:
-        path = folder.predictions / part["file"]
-        assert part["rows"] == pq.read_metadata(path).num_rows == SHARD_ROWS
-        assert part["sha256"] == runs.sha256_of(path)
+    assert json.loads(folder.manifest.read_text()) == list_runs(settings.out)[0].to_json()
+    assert list_runs(settings.out)[0].to_json() == result.manifest.to_json()
+    for part in result.manifest.parts:
+        path = folder.predictions / part.file
+        assert part.rows == pq.read_metadata(path).num_rows == SHARD_ROWS
+        assert part.sha256 == runs.sha256_of(path)
 
 
 def crash_before_the_rename(monkeypatch):
     """Stop where the manifest has just been staged."""
 
-    def write_json(value, path, original=runs.write_json):
-        original(value, path)
+    def write(self, path, original=Record.write):
+        original(self, path)
         if path.name == "manifest.json":
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(runs, "write_json", write_json)
+    monkeypatch.setattr(Record, "write", write)
 
 
 def crash_behind_the_rename(monkeypatch):
@@ -181,11 +186,11 @@ def test_another_command_finishes_a_published_run(settings, tmp_path, stub_setti
             run_job(settings)
     crashed = interrupted_run(settings.out)
     result = run_job(stub_settings(write_tickets(tmp_path / "other.csv", 7), settings.out))
-    assert [manifest["run_id"] for manifest in list_runs(settings.out)] == sorted(
+    assert [manifest.run_id for manifest in list_runs(settings.out)] == sorted(
         [crashed.run_id, result.folder.run_id]
     )
     assert (crashed.summaries / "summary.md").exists()
-    assert result.manifest["counts"]["predictions"] == 7
+    assert result.manifest.counts.predictions == 7
     assert list(settings.out.glob("staging/*")) == []
 
 
@@ -198,7 +203,7 @@ def test_an_interrupted_run_redoes_only_what_is_missing(settings, tmp_path, monk
 
     result = run_job(settings)
     assert result.folder == interrupted
-    assert result.manifest["resumed"]
+    assert result.manifest.resumed
     after = {path.name: path.stat().st_mtime_ns for path in result.folder.predictions.iterdir()}
     assert sorted(after) == PARTS
     assert {name: after[name] for name in before} == before
@@ -231,8 +236,8 @@ def test_an_interrupted_run_is_picked_up_or_dropped(settings, change, resumes):
     interrupted = interrupt(settings)
     result = run_job(settings.model_copy(update=change))
     assert (result.folder == interrupted) is resumes
-    assert result.manifest["resumed"] is resumes
-    assert result.manifest["counts"]["predictions"] == TICKETS
+    assert result.manifest.resumed is resumes
+    assert result.manifest.counts.predictions == TICKETS
     assert list(settings.out.glob("staging/*")) == []
 
 
@@ -251,7 +256,7 @@ def test_what_is_not_the_same_run_is_refused(settings, tiny_model, tmp_path, mon
     ]:
         with pytest.raises(
             RunStateError,
-            match=f"{interrupted.staging}: expected .* found {found}; go back to that, or drop it",
+            match=f"{interrupted.staging}: expected .* found {found}; go back to that, or discard it",
         ):
             run_job(settings.model_copy(update=change))
     with monkeypatch.context() as patched:
@@ -263,8 +268,8 @@ def test_what_is_not_the_same_run_is_refused(settings, tiny_model, tmp_path, mon
         run_job(settings)
     assert interrupted_run(settings.out) == interrupted
     result = run_job(settings.model_copy(update={"resume": False}))
-    assert not result.manifest["resumed"]
-    assert result.manifest["counts"]["predictions"] == TICKETS + 1
+    assert not result.manifest.resumed
+    assert result.manifest.counts.predictions == TICKETS + 1
     assert list(settings.out.glob("staging/*")) == []
 
 
@@ -287,7 +292,7 @@ def test_a_run_of_another_source_leaves_it_alone(settings, tmp_path, stub_settin
     """Two sources may share OUT: a run of one starts and commits while the other waits to be resumed."""
     interrupted = interrupt(settings)
     other = run_job(stub_settings(write_tickets(tmp_path / "other.csv", 7), settings.out))
-    assert other.manifest["counts"]["predictions"] == 7
+    assert other.manifest.counts.predictions == 7
     assert run_job(settings).folder == interrupted
 
 
@@ -380,7 +385,7 @@ def test_a_part_that_is_altered_before_the_commit_is_not_published(settings, mon
         ):
             run_job(settings)
     assert visible(settings.out) == []
-    assert run_job(settings).manifest["resumed"]
+    assert run_job(settings).manifest.resumed
 
 
 def test_sums_that_do_not_hold_are_not_published(settings, monkeypatch):
@@ -409,14 +414,14 @@ def test_a_half_written_manifest_is_written_anew(settings):
             run_job(settings)
     crashed = interrupted_run(settings.out)
     staged = crashed.staging / "manifest.json"
-    whole = json.loads(staged.read_text())
+    whole = parse_record(Manifest, staged.read_text(), "staged")
     staged.write_text(staged.read_text()[:200])
     (settings.out / "runs" / f"{crashed.run_id}.json.77.tmp").write_text('{"run_id":')
     result = run_job(settings)
     assert result.folder == crashed
-    assert result.manifest["parts"] == whole["parts"]
+    assert result.manifest.parts == whole.parts
     assert lasting(result.manifest) == lasting(whole)
-    assert [manifest["run_id"] for manifest in list_runs(settings.out)] == [crashed.run_id]
+    assert [manifest.run_id for manifest in list_runs(settings.out)] == [crashed.run_id]
 
 
 def test_a_crash_before_the_summaries_costs_none(settings, tmp_path, stub_settings):
@@ -532,7 +537,7 @@ def test_a_signal_leaves_a_run_that_can_be_resumed(tmp_path, stub_settings, sign
     interrupted = interrupted_run(settings.out)
     result = run_job(settings)
     assert result.folder == interrupted
-    assert result.manifest["counts"]["predictions"] == 12_000
+    assert result.manifest.counts.predictions == 12_000
 
 
 def test_a_full_disk_is_one_line(tmp_path, stub_settings):

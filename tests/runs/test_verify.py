@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from ecomintent_batch.cli.app import app
 from ecomintent_batch.pipeline import run_job
-from ecomintent_batch.runs.lifecycle import RunFolder
+from ecomintent_batch.runs.layout import RunFolder
 from ecomintent_batch.runs.verify import verify_run
 from ecomintent_batch.settings import RunSettings
 from ecomintent_batch.storage.atomic import sha256_of
@@ -163,11 +163,11 @@ SPOILT: dict[str, tuple[Callable[[RunFolder], Any], list[str]]] = {
     ),
     "manifest without parts": (
         change_manifest(lambda manifest: manifest.pop("parts")),
-        ["lacks or garbles 'parts'"],
+        ["expected a manifest, found parts: field required"],
     ),
     "manifest torn": (
         lambda f: os.truncate(f.manifest, 300),
-        ["expected a manifest, found: JSONDecodeError"],
+        ["expected a manifest, found json invalid"],
     ),
 }
 

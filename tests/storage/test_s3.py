@@ -31,8 +31,9 @@ from ecomintent_batch.errors import OutputError, SourceError, UsageError
 from ecomintent_batch.ingest.sources import open_source
 from ecomintent_batch.pipeline import run_job
 from ecomintent_batch.runs import cleanup as retention
+from ecomintent_batch.runs.publishing import list_manifests, publish_run
 from ecomintent_batch.settings import load_settings
-from ecomintent_batch.storage.s3 import Store, as_url, list_manifests, open_for_reading, publish_run
+from ecomintent_batch.storage.s3 import Store, as_url, open_for_reading
 
 BUCKET = "tickets"
 
@@ -210,13 +211,12 @@ def test_a_crash_while_publishing_is_finished_by_the_next_run(client, job, monke
         stop_at == "remove_local_copy"
     )
     job(put_csv(client, "in/b.csv", [("9", "w")]))
-    assert sorted(
-        m["counts"]["predictions"] for m in list_manifests(Store(f"s3://{BUCKET}/out"))
-    ) == [1, 3]
+    assert sorted(m.counts.predictions for m in list_manifests(Store(f"s3://{BUCKET}/out"))) == [
+        1,
+        3,
+    ]
     for manifest in list_manifests(Store(f"s3://{BUCKET}/out")):
-        done = CliRunner().invoke(
-            app, ["verify", manifest["run_id"], "--out", f"s3://{BUCKET}/out"]
-        )
+        done = CliRunner().invoke(app, ["verify", manifest.run_id, "--out", f"s3://{BUCKET}/out"])
         assert done.exit_code == 0, done.output
 
 
@@ -237,7 +237,7 @@ def test_incremental_runs_read_what_is_published(client, job):
     result = job(
         put_csv(client, "in/a.csv", [*rows[:3], ("3", "changed"), ("4", "new")]), incremental=True
     )
-    assert result.manifest["counts"]["skipped"] == 3
+    assert result.manifest.counts.skipped == 3
     assert views().sql("SELECT count(*) FROM latest_predictions").fetchone() == (5,)
 
 
@@ -269,7 +269,7 @@ def test_another_machine_knows_the_weeks_before(client, job, tmp_path, monkeypat
     first = job(before, **options)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))
     second = job(put_csv(client, "in/a.csv", rows, header), **options)
-    assert second.manifest["counts"]["predictions"] == 14 + 6
+    assert second.manifest.counts.predictions == 14 + 6
     assert [(alert.days, alert.tickets) for alert in second.summary.alerts] == [
         (("2026-11-04",), 8)
     ]
@@ -363,7 +363,7 @@ def test_sources(client, job, tmp_path):
     assert open_source(f"s3://{BUCKET}/in/p/").fingerprint() != before
     client.put_object(Bucket=BUCKET, Key="in/t/x.csv", Body=b"id,body\n1,fine\n2,too,many\n")
     result = job(f"s3://{BUCKET}/in/t/x.csv", out=tmp_path / "local", max_reject_ratio=0.5)
-    assert result.manifest["source"] == f"s3://{BUCKET}/in/t/x.csv"
+    assert result.manifest.source == f"s3://{BUCKET}/in/t/x.csv"
     assert pq.read_table(result.folder.rejects)["file"].to_pylist() == [f"s3://{BUCKET}/in/t/x.csv"]
 
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ecomintent_batch.runs.lifecycle import RunFolder
+from ecomintent_batch.runs.layout import RunFolder
+from ecomintent_batch.runs.records import (
+    Columns,
+    Counts,
+    Manifest,
+    PartRecord,
+    Performance,
+    RecordedSettings,
+)
 from ecomintent_batch.schema import REJECTS, prediction_schema
+from ecomintent_batch.storage.atomic import sha256_of
 from support.tickets import NINE
 
 # top_intent, confidence, status, channel, created_at
@@ -37,8 +45,8 @@ def write_run(
     time="created_at",
     first_id=0,
     **columns_of_job,
-) -> tuple[RunFolder, dict]:
-    """Write a committed run as the job does: parts, rejects, and what of the manifest the summaries need.
+) -> tuple[RunFolder, Manifest]:
+    """Write the files of a run as the job does, and return its manifest, which is not written yet.
 
     Columns of the predictions that the rows do not give are null, or as given by name.
     """
@@ -70,29 +78,60 @@ def write_run(
     )
     folder.rejects.parent.mkdir(exist_ok=True)
     pq.write_table(REJECTS.empty_table(), folder.rejects)
-    columns = {"kept": {name: name for name in columns}, "time": time}
-    manifest = {
-        "run_id": run_id,
-        "source": "s",
-        "columns": columns,
-        "settings": {"by": list(by)},
-        "parts": [{"file": "part-00000.parquet"}],
-    }
-    return folder, manifest
+    columns = Columns(id="id", text=("body",), time=time, kept={name: name for name in columns})
+    return folder, make_manifest(folder, columns, len(rows), by=tuple(by))
 
 
-def describe(folder: Any, manifest: dict[str, Any], rows: int, **settings: Any) -> dict[str, Any]:
-    """Return a whole manifest, written where the job writes it."""
-    whole = {
-        "run_id": folder.run_id, "source": "shop.csv", "started_at": "2026-11-02T04:00:00+00:00",
-        "finished_at": "2026-11-02T04:00:10+00:00", "model": "m", "engine": "e", "parts": [{"file": "part-00000.parquet"}],
-        "reject_reasons": {}, "performance": {"elapsed_s": 36.0, "tickets_per_s": 10.0},
-        "counts": {"source_rows": rows, "predictions": rows, "rejects": 0, "skipped": 0, "by_status": {"ok": rows}},
-        "columns": manifest["columns"],
-        "settings": {"threshold": 0.7, "keep_text": False, "hourly_price": 0.5, **manifest["settings"], **settings},
-    }  # fmt: skip
+def make_manifest(folder: RunFolder, columns: Columns, rows: int, **settings: Any) -> Manifest:
+    """Return the manifest of a run of one part that labelled every row."""
+    return Manifest(
+        run_id=folder.run_id,
+        version="0",
+        started_at=datetime(2026, 11, 2, 4, tzinfo=UTC),
+        finished_at=datetime(2026, 11, 2, 4, 0, 10, tzinfo=UTC),
+        source="shop.csv",
+        columns=columns,
+        settings=RecordedSettings.model_validate(
+            {"threshold": 0.7, "hourly_price": 0.5, **settings}
+        ),
+        read_from=None,
+        newest=None,
+        model="m",
+        engine="e",
+        resumed=False,
+        counts=Counts(
+            source_rows=rows,
+            predictions=rows,
+            rejects=0,
+            skipped=0,
+            below_threshold=0,
+            by_status={"ok": rows},
+        ),
+        reject_reasons={},
+        performance=Performance(
+            elapsed_s=36.0,
+            score_s=30.0,
+            tickets_per_s=10.0,
+            messages_scored=rows,
+            tokens=rows,
+            tokens_per_s=1.0,
+            padding_ratio=0.0,
+            stages_s={},
+        ),
+        parts=tuple(
+            PartRecord(file=path.name, rows=rows, sha256=sha256_of(path), engine="e")
+            for path in sorted(folder.predictions.iterdir())
+        ),
+        rejects_sha256=sha256_of(folder.rejects),
+    )
+
+
+def describe(folder: RunFolder, manifest: Manifest, rows: int, **settings: Any) -> Manifest:
+    """Write a manifest where the job writes it, with other settings, and return it."""
+    settings = {**manifest.settings.to_json(), **settings}
+    whole = make_manifest(folder, manifest.columns, rows, **settings)
     folder.manifest.parent.mkdir(exist_ok=True)
-    folder.manifest.write_text(json.dumps(whole))
+    whole.write(folder.manifest)
     return whole
 
 

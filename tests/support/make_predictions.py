@@ -1,6 +1,6 @@
 """Make an OUT with runs of any size without a model, to measure the queries and the report with.
 
-python tests/make_predictions.py OUT --tickets 5000000 --runs 2
+python tests/support/make_predictions.py OUT --tickets 5000000 --runs 2
 
 The tickets of each run have the same ids, spread evenly over a year, and the model of each run is another one; a tenth of the
 messages is repeated, a fiftieth is in another language.
@@ -8,15 +8,24 @@ messages is repeated, a fiftieth is in another language.
 
 from __future__ import annotations
 
-import json
 from argparse import ArgumentParser
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
 import pyarrow.parquet as pq
 
-from ecomintent_batch.runs.lifecycle import RunFolder
+from ecomintent_batch.runs.layout import RunFolder
+from ecomintent_batch.runs.records import (
+    Columns,
+    Counts,
+    Manifest,
+    PartRecord,
+    Performance,
+    RecordedSettings,
+)
 from ecomintent_batch.schema import REJECTS
+from ecomintent_batch.storage.atomic import sha256_of
 
 _PART_ROWS = 65_536
 _TICKETS = """
@@ -62,7 +71,8 @@ FROM labelled
 
 def make_run(out: Path, run: int, tickets: int) -> RunFolder:
     """Write the parts, the empty rejects and the manifest of one run."""
-    folder = RunFolder(out, f"2026110{2 + run}T040000000000Z-00000{run}")
+    started_at = datetime(2026, 11, 2, 4, tzinfo=UTC) + timedelta(days=run)
+    folder = RunFolder(out, f"{started_at:%Y%m%dT%H%M%S%fZ}-{run:06x}")
     folder.predictions.mkdir(parents=True)
     connection = duckdb.connect()
     for part, first in enumerate(range(0, tickets, _PART_ROWS)):
@@ -77,33 +87,64 @@ def make_run(out: Path, run: int, tickets: int) -> RunFolder:
     folder.rejects.parent.mkdir(exist_ok=True)
     pq.write_table(REJECTS.empty_table(), folder.rejects)
     folder.manifest.parent.mkdir(exist_ok=True)
-    parts = [
-        {"file": part.name, "rows": pq.read_metadata(part).num_rows}
-        for part in sorted(folder.predictions.iterdir())
-    ]
-    folder.manifest.write_text(
-        json.dumps({**describe_run(folder.run_id, run, tickets), "parts": parts})
-    )
+    describe_run(folder, run, tickets, started_at).write(folder.manifest)
     return folder
 
 
-def describe_run(run_id: str, run: int, tickets: int) -> dict[str, object]:
-    """Return what a manifest of such a run says."""
+def describe_run(folder: RunFolder, run: int, tickets: int, started_at: datetime) -> Manifest:
+    """Return the manifest of such a run."""
     elapsed_s = tickets / 1300
-    return {
-        "run_id": run_id, "version": "0", "started_at": f"2026-11-0{2 + run}T04:00:00+00:00",
-        "finished_at": f"2026-11-0{2 + run}T06:00:00+00:00", "source": "shop.duckdb, table tickets",
-        "columns": {
-            "id": "ticket_id", "text": ["body"], "time": "created_at",
-            "kept": {"created_at": "created_at", "channel": "channel", "customer_id": "customer_id"},
-        },
-        "model": f"model-{run}", "engine": "onnx int8 on cpu, 2 threads",
-        "settings": {"by": ["channel"], "threshold": 0.7, "keep_text": False},
-        "counts": {
-            "source_rows": tickets, "predictions": tickets, "rejects": 0, "skipped": 0, "by_status": {"ok": tickets},
-        },
-        "reject_reasons": {}, "performance": {"elapsed_s": elapsed_s, "score_s": elapsed_s, "tickets_per_s": 1300.0},
-    }  # fmt: skip
+    engine = "onnx int8 on cpu, 2 threads"
+    return Manifest(
+        run_id=folder.run_id,
+        version="0",
+        started_at=started_at,
+        finished_at=started_at + timedelta(hours=2),
+        source="shop.duckdb, table tickets",
+        columns=Columns(
+            id="ticket_id",
+            text=("body",),
+            time="created_at",
+            kept={name: name for name in ("created_at", "channel", "customer_id")},
+        ),
+        settings=RecordedSettings.model_validate(
+            {"by": ["channel"], "threshold": 0.7, "keep_text": False}
+        ),
+        read_from=None,
+        newest=None,
+        model=f"model-{run}",
+        engine=engine,
+        resumed=False,
+        counts=Counts(
+            source_rows=tickets,
+            predictions=tickets,
+            rejects=0,
+            skipped=0,
+            below_threshold=0,
+            by_status={"ok": tickets},
+        ),
+        reject_reasons={},
+        performance=Performance(
+            elapsed_s=elapsed_s,
+            score_s=elapsed_s,
+            tickets_per_s=1300.0,
+            messages_scored=tickets,
+            tokens=15 * tickets,
+            tokens_per_s=15 * 1300.0,
+            padding_ratio=0.0,
+            stages_s={},
+        ),
+        parts=tuple(
+            PartRecord(
+                file=part.name,
+                rows=pq.read_metadata(part).num_rows,
+                sha256=sha256_of(part),
+                engine=engine,
+            )
+            for part in sorted(folder.predictions.iterdir())
+        ),
+        rejects_sha256=sha256_of(folder.rejects),
+    )
 
 
 def main() -> None:

@@ -8,9 +8,12 @@ from tempfile import TemporaryDirectory
 
 from ecomintent_batch.analytics.summaries import Summary, summarise_run
 from ecomintent_batch.errors import EcomIntentError, without_text
-from ecomintent_batch.runs.lifecycle import LATEST, Manifest, RunFolder, find_run, read_manifest
+from ecomintent_batch.runs.catalog import find_run
+from ecomintent_batch.runs.layout import LATEST, RunFolder
+from ecomintent_batch.runs.publishing import fetch_run, publish_folder
+from ecomintent_batch.runs.records import Manifest, read_manifest
 from ecomintent_batch.storage.atomic import write_text
-from ecomintent_batch.storage.s3 import Store, as_url, fetch_run, note_store_url, publish_folder
+from ecomintent_batch.storage.s3 import Store, as_url, note_store_url
 
 
 def summarise_run_safely(
@@ -23,7 +26,7 @@ def summarise_run_safely(
     except Exception as error:
         found = error if isinstance(error, EcomIntentError) else without_text(error)
         warn(
-            f"{folder.summaries / 'report.html'}: expected to write the report, found: {found}; the run is committed, "
+            f"{folder.report}: expected to write the report, found: {found}; the run is committed, "
             f"ecomintent-batch report {folder.run_id} tries again"
         )
     return summary
@@ -57,6 +60,5 @@ def write_report(folder: RunFolder, manifest: Manifest, summary: Summary) -> Pat
     """Write the page beside the summaries, and return its path."""
     from ecomintent_batch.analytics.report.page import render_page
 
-    path = folder.summaries / "report.html"
-    write_text(render_page(folder, manifest, summary), path)
-    return path
+    write_text(render_page(folder, manifest, summary), folder.report)
+    return folder.report

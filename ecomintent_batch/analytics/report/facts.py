@@ -15,7 +15,8 @@ from ecomintent_batch.analytics.summaries import (
     open_views,
     read_sql,
 )
-from ecomintent_batch.runs.lifecycle import Manifest, RunFolder
+from ecomintent_batch.runs.layout import RunFolder
+from ecomintent_batch.runs.records import Manifest
 
 if TYPE_CHECKING:
     import polars as pl
@@ -44,7 +45,7 @@ class Facts:
     @property
     def tickets(self) -> int:
         """Rows of the predictions."""
-        return int(self.manifest["counts"]["predictions"])
+        return self.manifest.counts.predictions
 
     @property
     def labelled(self) -> int:
@@ -54,10 +55,8 @@ class Facts:
     @property
     def usd_per_1000(self) -> float | None:
         """Cost of a thousand tickets of this run at the price of the settings."""
-        elapsed_s, price = (
-            self.manifest["performance"]["elapsed_s"],
-            self.manifest["settings"].get("hourly_price", 0.10),
-        )
+        elapsed_s = self.manifest.performance.elapsed_s
+        price = self.manifest.settings.hourly_price
         return 1000 * price * elapsed_s / 3600 / self.tickets if self.tickets else None
 
 
@@ -68,7 +67,7 @@ def gather_facts(folder: RunFolder, manifest: Manifest, summary: Summary) -> Fac
     confidence = connection.sql(read_sql("confidence_histogram")).pl()
     pairs = connection.sql(read_sql("multi_intent_pairs")).pl()
     least_sure = connection.sql(read_sql("review_queue")).pl()
-    if manifest["settings"]["keep_text"]:
+    if manifest.settings.keep_text:
         least_sure = _add_messages(connection, least_sure)
     connection.close()
     before = find_run_before(folder, manifest)
@@ -114,8 +113,8 @@ def top_moves(moves: Sequence[dict[str, Any]], *, up: bool) -> list[dict[str, An
 
 def cost_rows(facts: Facts) -> list[dict[str, Any]]:
     """Return this run's cost of 1,000 tickets, then what the case study published."""
-    price = facts.manifest["settings"].get("hourly_price", 0.10)
-    note = f"measured: {facts.manifest['performance']['elapsed_s']:,.1f} s on a machine of {price:g} USD an hour"
+    price = facts.manifest.settings.hourly_price
+    note = f"measured: {facts.manifest.performance.elapsed_s:,.1f} s on a machine of {price:g} USD an hour"
     here = {"way": "this run", "usd": facts.usd_per_1000, "note": note}
     return [
         here,
@@ -146,7 +145,7 @@ def _days_to_show(folder: RunFolder, manifest: Manifest, summary: Summary) -> pl
     own = summary.tables.get("volume_by_intent_per_day")
     if own is None or not own["day"].drop_nulls().len():
         return None
-    if not manifest["settings"].get("incremental"):
+    if not manifest.settings.incremental:
         return own
     connection = open_history(folder, manifest)
     days = connection.sql(read_sql("volume_by_intent_per_day")).pl()
@@ -163,4 +162,4 @@ def _add_messages(connection: Any, least_sure: pl.DataFrame) -> pl.DataFrame:
 
 
 def _describe_before(before: Manifest) -> str:
-    return f"{before['run_id']} of {before['started_at'][:16].replace('T', ' ')} UTC"
+    return f"{before.run_id} of {before.started_at:%Y-%m-%d %H:%M} UTC"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import secrets
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ from ecomintent_batch.analytics.report.facts import (
     top_moves,
 )
 from ecomintent_batch.analytics.summaries import Summary
-from ecomintent_batch.runs.lifecycle import Manifest, RunFolder
+from ecomintent_batch.runs.layout import RunFolder
+from ecomintent_batch.runs.records import Manifest
 
 _MOST_TRENDS = 12
 _MOST_ROWS = 200
@@ -48,7 +50,7 @@ def render_page(folder: RunFolder, manifest: Manifest, summary: Summary) -> str:
         "clock": _clock,
         "usd": show_usd,
     }
-    facts = gather_facts(folder, manifest, summary) if manifest["counts"]["predictions"] else None
+    facts = gather_facts(folder, manifest, summary) if manifest.counts.predictions else None
     return environment.get_template("report.html").render(
         manifest=manifest,
         facts=facts,
@@ -62,9 +64,7 @@ def _to_show(facts: Facts) -> dict[str, Any]:
     intents = facts.volumes["intent"].to_list()
     colours = colours_of(intents)
     charts: dict[str, Any] = {"volumes": draw_volumes(facts.volumes, colours)}
-    charts["confidence"] = draw_confidence(
-        _all_intents(facts), facts.manifest["settings"]["threshold"]
-    )
+    charts["confidence"] = draw_confidence(_all_intents(facts), facts.manifest.settings.threshold)
     charts |= {
         f"mix-{i}": draw_mix(table, intents, colours)
         for i, table in enumerate(facts.mixes.values())
@@ -132,5 +132,5 @@ def show_usd(amount: float) -> str:
     )
 
 
-def _clock(value: str) -> str:
-    return value[:16].replace("T", " ") + " UTC"
+def _clock(value: datetime) -> str:
+    return f"{value:%Y-%m-%d %H:%M} UTC"

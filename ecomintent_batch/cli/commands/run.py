@@ -193,4 +193,4 @@ def run(
 def _print_json(result: RunResult) -> None:
     import json
 
-    typer.echo(json.dumps(result.manifest, indent=2, ensure_ascii=False))
+    typer.echo(json.dumps(result.manifest.to_json(), indent=2, ensure_ascii=False))

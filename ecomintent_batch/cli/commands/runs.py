@@ -21,7 +21,7 @@ def runs(
     if as_json:
         import json
 
-        typer.echo(json.dumps(manifests, indent=2))
+        typer.echo(json.dumps([manifest.to_json() for manifest in manifests], indent=2))
         return
     from ecomintent_batch.cli.printing import print_runs
 

@@ -17,21 +17,23 @@ def verify(
     """Read a committed run again, and prove that it is whole: files, checksums, rows, columns, sums."""
     from tempfile import TemporaryDirectory
 
-    from ecomintent_batch.runs.lifecycle import find_run, read_manifest
+    from ecomintent_batch.runs.catalog import find_run
+    from ecomintent_batch.runs.publishing import fetch_run
+    from ecomintent_batch.runs.records import read_manifest
     from ecomintent_batch.runs.verify import verify_run
-    from ecomintent_batch.storage.s3 import Store, as_url, fetch_run
+    from ecomintent_batch.storage.s3 import Store, as_url
 
     with TemporaryDirectory(prefix="ecomintent-verify-") as fetched:
         if url := as_url(str(out)):
             out, run_id = Path(fetched), fetch_run(Store(url), run_id, Path(fetched))
         folder = find_run(out, run_id)
         findings = [finding.replace(fetched, url or fetched) for finding in verify_run(folder)]
-        counts = {} if findings else read_manifest(folder.manifest)["counts"]
+        counts = None if findings else read_manifest(folder.manifest).counts
     for finding in findings:
         typer.echo(finding)
-    if findings:
+    if counts is None:
         raise typer.Exit(1)
     typer.echo(
-        f"run {folder.run_id} is whole: {counts['source_rows']:,} source rows = {counts['predictions']:,} predictions "
-        f"+ {counts['rejects']:,} rejects + {counts['skipped']:,} skipped"
+        f"run {folder.run_id} is whole: {counts.source_rows:,} source rows = {counts.predictions:,} predictions "
+        f"+ {counts.rejects:,} rejects + {counts.skipped:,} skipped"
     )
