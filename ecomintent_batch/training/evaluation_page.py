@@ -1,10 +1,9 @@
-"""An evaluation → evaluation.json, confusion.png and evaluation.html, a page that needs nothing beside itself."""
+"""An evaluation → evaluation.json, confusion.png and evaluation.html, a page that needs no other file."""
 
 from __future__ import annotations
 
 import base64
 import io
-import json
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,13 @@ from matplotlib.ticker import PercentFormatter
 
 from ecomintent_batch.errors import OutputError
 from ecomintent_batch.storage.atomic import whole_file
+from ecomintent_batch.training.evaluation_records import (
+    Confusion,
+    CoverageRow,
+    Evaluation,
+    ReliabilityBin,
+    SetResult,
+)
 
 _TEMPLATE = "evaluation.html"
 _DPI = 180
@@ -26,19 +32,18 @@ _TABLE_THRESHOLDS = {0, 30, 50, 60, 65, 70, 75, 80, 85, 90, 95, 99}  # hundredth
 _BLUE, _ORANGE, _GREY = "#1f5fa8", "#c2570c", "#6b7280"
 
 
-def write_evaluation(found: dict[str, Any], out: Path) -> list[Path]:
+def write_evaluation(evaluation: Evaluation, out: Path) -> list[Path]:
     """Write the three files into a folder, all of them or none, and return their paths.
 
+    `confusion.png` is of the first set.
+
     Raises:
-        OutputError: the folder cannot be written.
+        OutputError: The folder cannot be written.
     """
-    confusion = draw_confusion(found["confusion"]["labels"], np.array(found["confusion"]["counts"]))
     contents = {
-        "evaluation.json": (
-            json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        ).encode(),
-        "confusion.png": confusion,
-        "evaluation.html": render_page(found, confusion).encode(),
+        "evaluation.json": (evaluation.model_dump_json(indent=2) + "\n").encode(),
+        "confusion.png": draw_confusion(evaluation.sets[0].confusion),
+        "evaluation.html": render_page(evaluation).encode(),
     }
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -52,7 +57,7 @@ def write_evaluation(found: dict[str, Any], out: Path) -> list[Path]:
     return [out / name for name in contents]
 
 
-def render_page(found: dict[str, Any], confusion: bytes) -> str:
+def render_page(evaluation: Evaluation) -> str:
     """Return the page; every value from outside goes through the template's escaping."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -62,32 +67,44 @@ def render_page(found: dict[str, Any], confusion: bytes) -> str:
         lstrip_blocks=True,
     )
     return environment.get_template(_TEMPLATE).render(
-        found=found,
-        confusion=_inline(confusion),
-        reliability=_inline(draw_reliability(found["reliability"])),
-        coverage=_inline(draw_coverage(found["coverage"], found["threshold"])),
-        coverage_rows=[
-            row for row in found["coverage"] if round(100 * row["threshold"]) in _TABLE_THRESHOLDS
-        ],
-        confusions=list_confusions(found["confusion"])[:_MOST_CONFUSIONS],
-        most_labels=_LEGIBLE_LABELS,
+        evaluation=evaluation,
+        lead=evaluation.sets[0],
+        has_also=any(result.score_or_also for result in evaluation.sets),
+        details=[_detail(result, evaluation.threshold) for result in evaluation.sets],
     )
 
 
-def list_confusions(confusion: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return what was taken for what, the most frequent first."""
-    labels = confusion["labels"]
+def _detail(result: SetResult, threshold: float) -> dict[str, Any]:
+    """Return what the page shows of one set: its result, its plots and the rows of two tables."""
+    return {
+        "result": result,
+        "confusion": _inline(draw_confusion(result.confusion)),
+        "reliability": _inline(draw_reliability(result.reliability)),
+        "coverage": _inline(draw_coverage(result.coverage_by_threshold, threshold)),
+        "coverage_rows": [
+            row
+            for row in result.coverage_by_threshold
+            if round(100 * row.threshold) in _TABLE_THRESHOLDS
+        ],
+        "confusions": list_confusions(result.confusion)[:_MOST_CONFUSIONS],
+    }
+
+
+def list_confusions(confusion: Confusion) -> list[dict[str, Any]]:
+    """Return which intents were labelled as which others, the most frequent first."""
+    labels = confusion.labels
     wrong = [
         {"true": labels[i], "found": labels[j], "tickets": count, "share": count / sum(row)}
-        for i, row in enumerate(confusion["counts"])
+        for i, row in enumerate(confusion.counts)
         for j, count in enumerate(row)
         if i != j and count
     ]
     return sorted(wrong, key=lambda pair: -pair["tickets"])
 
 
-def draw_confusion(labels: list[str], counts: Any) -> bytes:
+def draw_confusion(confusion: Confusion) -> bytes:
     """Return a PNG: a row for each true intent, coloured by its shares, with the tickets in figures."""
+    labels, counts = confusion.labels, np.array(confusion.counts)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     size = min(max(4.2, 0.62 * len(labels) + 1.8), 16)
     figure = Figure(figsize=(size, size), layout="constrained")
@@ -107,13 +124,13 @@ def draw_confusion(labels: list[str], counts: Any) -> bytes:
     return _to_png(figure)
 
 
-def draw_reliability(rows: list[dict[str, float]]) -> bytes:
+def draw_reliability(rows: list[ReliabilityBin]) -> bytes:
     """Return a PNG of accuracy against confidence; the area of a point is its share of the tickets."""
     figure = Figure(figsize=(4.2, 3.8), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], "--", color=_GREY, linewidth=1, label="confidence = accuracy")
-    x, y = [row["confidence"] for row in rows], [row["accuracy"] for row in rows]
-    tickets = np.array([row["tickets"] for row in rows])
+    x, y = [row.confidence for row in rows], [row.accuracy for row in rows]
+    tickets = np.array([row.tickets for row in rows])
     axes.plot(x, y, color=_BLUE, linewidth=1)
     axes.scatter(
         x,
@@ -129,16 +146,16 @@ def draw_reliability(rows: list[dict[str, float]]) -> bytes:
     return _to_png(figure)
 
 
-def draw_coverage(rows: list[dict[str, Any]], threshold: float) -> bytes:
-    """Return a PNG of coverage and accuracy over thresholds, with the one chosen."""
+def draw_coverage(rows: list[CoverageRow], threshold: float) -> bytes:
+    """Return a PNG of coverage and accuracy over thresholds, with the chosen one."""
     figure = Figure(figsize=(4.2, 3.8), layout="constrained")
     axes = figure.subplots()
-    x = [row["threshold"] for row in rows]
-    accuracy = [np.nan if row["accuracy"] is None else row["accuracy"] for row in rows]
+    x = [row.threshold for row in rows]
+    accuracy = [np.nan if row.accuracy is None else row.accuracy for row in rows]
     axes.plot(x, accuracy, color=_BLUE, label="accuracy of the tickets kept")
     axes.plot(
         x,
-        [row["coverage"] for row in rows],
+        [row.coverage for row in rows],
         color=_ORANGE,
         linestyle="-.",
         label="share of tickets kept",
@@ -172,6 +189,6 @@ def _inline(png: bytes) -> str:
 
 
 def _shorten(label: str) -> str:
-    # A label is shown as it is: matplotlib would set what stands between two dollar signs as mathematics.
+    # matplotlib would set what is between two dollar signs as mathematics
     plain = label.replace("$", r"\$")
     return plain if len(plain) <= 24 else plain[:23] + "…"

@@ -24,12 +24,14 @@ from ecomintent_batch.storage.atomic import whole_folder, write_json, write_text
 from ecomintent_batch.text.message import clean_message
 from ecomintent_batch.training.corpus_files import CORPUS, INTENTS, read_jsonl
 from ecomintent_batch.training.evaluate import (
+    DEFAULT_THRESHOLD,
     Scored,
     expected_calibration_error,
     fit_temperature,
-    measure,
+    measure_set,
     score_labelled,
 )
+from ecomintent_batch.training.evaluation_records import SetResult
 from ecomintent_batch.training.evaluation_set import (
     EvaluationSet,
     match_labels,
@@ -39,7 +41,6 @@ from ecomintent_batch.training.model_card import render_card
 
 MIN_AGREEMENT = 0.995
 _OPSET = 18
-_THRESHOLD = 0.70
 _SMOOTHING = 0.85  # 0.7 and 0.85 did equally well, 0.5 worse, on models of the nine intents
 _SAMPLE_BATCH_TOKENS = 4096
 
@@ -341,14 +342,13 @@ def _read_set(name: str, model: ModelFolder) -> EvaluationSet:
     return match_labels(read_evaluation_set(name), model.labels)
 
 
-def _measure_sets(folder: Path, sets: dict[str, EvaluationSet]) -> dict[str, Any]:
+def _measure_sets(folder: Path, sets: dict[str, EvaluationSet]) -> dict[str, SetResult]:
     """Judge the folder as `run` would use it on a CPU."""
     model = open_model(str(folder))
     engine = load_engine(model, engine="onnx")
-    found = {}
-    for name, tickets in sets.items():
-        scored = score_labelled(model, engine, tickets.rows)
-        found[name] = measure(
-            model.to_probabilities(scored.logits), model.labels, scored.true, _THRESHOLD
+    return {
+        name: measure_set(
+            tickets, score_labelled(model, engine, tickets.rows), model, DEFAULT_THRESHOLD
         )
-    return found
+        for name, tickets in sets.items()
+    }

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import random
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import polars as pl
 
@@ -47,11 +48,12 @@ def read_file(
     *,
     text_column: str | None = None,
     intent_column: str | None = None,
-    by: str | None = None,
+    further: Mapping[str, str] = MappingProxyType({}),
 ) -> Labelled:
     """Read text and label of a CSV, Parquet or JSON lines file, which may be a glob or a folder.
 
-    A column `second_intent` becomes the second label; `by` names one more column to read, as `by`.
+    A column `second_intent` becomes the second label; `further` names columns to read where the file has them, as text,
+    by the name that they get.
 
     Raises:
         SourceError: the file cannot be read.
@@ -61,10 +63,8 @@ def read_file(
     text = _find_column(location, source.columns, text_column, _TEXTS, "the text")
     label = _find_column(location, source.columns, intent_column, _LABELS, "the intent")
     wanted = {"text": text, "label": label}
-    if by is not None:
-        wanted["by"] = _find_column(location, source.columns, by, (), "what to tell apart by")
-    if "second_intent" in source.columns:
-        wanted["second_label"] = "second_intent"
+    optional = {"second_label": "second_intent", **further}
+    wanted |= {name: column for name, column in optional.items() if column in source.columns}
     rejects: list[Reject] = []
     columns = list(dict.fromkeys(wanted.values()))
     tables = [batch.table for batch in source.read(columns, columns, rejects.append)]
@@ -76,7 +76,10 @@ def read_file(
         read.pop("text"), read.pop("label"), Path(location).name.partition(".")[0] or location
     )
     return Labelled(
-        rows.with_columns(pl.Series(name, values, pl.String) for name, values in read.items()),
+        rows.with_columns(
+            pl.Series(name, [None if value is None else str(value) for value in values], pl.String)
+            for name, values in read.items()
+        ),
         len(rejects),
     )
 

@@ -259,7 +259,7 @@ def test_export_ships_what_was_measured(trained, tmp_path):
     model = open_model(str(tmp_path / "ship"))
     assert model.calibration["temperature"] == pytest.approx(measured["temperature"], abs=1e-3)
     card = (tmp_path / "ship" / "README.md").read_text()
-    assert f"/{data.name} | 60 | 100.00 % |" in card
+    assert f"/{data.name} | 60 | 100.00 % | 94.0–100.0 |" in card
     with pytest.raises(OutputError, match="expected a new or empty folder"):
         export_model(
             ExportOptions(str(checkpoint), tmp_path / "ship", calibrate_on=str(data)),

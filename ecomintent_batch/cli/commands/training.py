@@ -184,11 +184,12 @@ def train(
 
 
 def evaluate(
-    file: Annotated[
-        str,
+    sets: Annotated[
+        list[str],
         typer.Argument(
-            help="Labelled tickets (CSV, Parquet, JSON lines), corpus:dev or corpus:test.",
+            help="Labelled tickets: CSV, Parquet or JSON lines files, folders of them, corpus:dev, corpus:test.",
             show_default=False,
+            metavar="SET...",
         ),
     ],
     text_column: Annotated[
@@ -200,7 +201,7 @@ def evaluate(
     ] = None,
     by: Annotated[
         str | None,
-        typer.Option(help="Column whose values are judged apart, too.", show_default=False),
+        typer.Option(help="Column, each value of which gets a row of its own.", show_default=False),
     ] = None,
     model: Annotated[
         str | None,
@@ -213,7 +214,7 @@ def evaluate(
         EngineChoice, typer.Option(help="What computes the probabilities.")
     ] = EngineChoice.auto,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    threshold: Annotated[float, typer.Option(help="Confidence under which run says OTHER.")] = 0.70,
+    threshold: Annotated[float, typer.Option(help="Confidence below which run says OTHER.")] = 0.70,
     hourly_price: Annotated[
         float, typer.Option(help="USD an hour of the machine, for the cost of 1,000 tickets.")
     ] = 0.10,
@@ -229,24 +230,26 @@ def evaluate(
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """Judge a model by labelled tickets: accuracy, calibration, speed and cost."""
+    """Judge a model by labelled tickets, one row a set: accuracy, calibration, speed and cost."""
     with needs_extra("train"):
-        from ecomintent_batch.training.evaluate import evaluate_model, print_evaluation
+        from ecomintent_batch.training.evaluate import evaluate_model
         from ecomintent_batch.training.evaluation_page import write_evaluation
-        from ecomintent_batch.training.evaluation_set import read_evaluation_set
-    found = evaluate_model(
-        read_evaluation_set(file, text_column=text_column, intent_column=intent_column, by=by),
-        model=model, engine=engine.value, device=device, threshold=threshold, hourly_price=hourly_price,
+        from ecomintent_batch.training.evaluation_set import read_evaluation_sets
+    read = read_evaluation_sets(
+        sets, text_column=text_column, intent_column=intent_column, by=by,
+        note=lambda line: typer.echo(line, err=True),
     )  # fmt: skip
-    written = write_evaluation(found, out) if out else []
+    evaluation = evaluate_model(
+        read, model=model, engine=engine.value, device=device, threshold=threshold, hourly_price=hourly_price,
+    )  # fmt: skip
+    written = write_evaluation(evaluation, out) if out else []
     if as_json:
-        import json
-
-        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        typer.echo(evaluation.model_dump_json(indent=2))
         return
-    print_evaluation(found)
-    for path in written:
-        typer.echo(f"  {path}")
+    from ecomintent_batch.cli.evaluation import print_evaluation, print_written
+
+    print_evaluation(evaluation)
+    print_written(written)
 
 
 def export(
@@ -292,6 +295,7 @@ def export(
     measured = export_model(options, lambda text: typer.echo(text))
     for name, found in measured["sets"].items():
         typer.echo(
-            f"{name}: {found['accuracy']:.2%} of {found['tickets']:,} tickets right, calibration error {found['ece']:.3f}"
+            f"{name}: {found.score} of {found.score.tickets:,} tickets right, "
+            f"calibration error {found.calibration_error:.3f}"
         )
     typer.echo(f"Model  {out}")
