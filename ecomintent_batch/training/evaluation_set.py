@@ -84,8 +84,7 @@ def read_evaluation_sets(
         files = _list_files(name)
         for file in files:
             try:
-                columns = (text_column, intent_column)
-                tickets, lacks_by = _read_one(file, columns, by)
+                tickets, lacks_by = _read_one(file, (text_column, intent_column), by)
             except ColumnError:
                 if files == [name]:
                     raise
