@@ -37,10 +37,11 @@ from ecomintent_batch.inference.model_cache import (
     limit_malloc_arenas,
     load_model,
 )
+from ecomintent_batch.ingest.base import Source
 from ecomintent_batch.ingest.columns import pick_columns
 from ecomintent_batch.ingest.extract import ReadPlan, check_rejects, extract_shards, plan_reading
 from ecomintent_batch.ingest.incremental import PreviousPredictions, newest_watermark
-from ecomintent_batch.ingest.sources import Source, open_source
+from ecomintent_batch.ingest.sources import open_source
 from ecomintent_batch.prefetch import prefetch
 from ecomintent_batch.progress import Progress
 from ecomintent_batch.runs.catalog import find_interrupted, list_runs, list_unsummarised
@@ -236,7 +237,7 @@ def extract(
         return
     for stale in folder.iterdir():
         stale.unlink()
-    earlier, read_from = (
+    previous, read_from = (
         _find_previous(job, progress, loaded) if settings.incremental else (None, None)
     )
     shards = extract_shards(
@@ -245,7 +246,7 @@ def extract(
         folder,
         shard_rows=settings.shard_rows,
         max_reject_ratio=settings.max_reject_ratio,
-        earlier=earlier,
+        previous=previous,
         read_from=read_from,
     )
     for path, rows in shards:

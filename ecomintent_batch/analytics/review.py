@@ -229,7 +229,7 @@ def _read_source(
             f"{source.name}: expected the columns of the run, found no {', '.join(missing)}; give the run's source"
         )
     messages = {}
-    for batch in source.read(names, names, lambda reject: None):
+    for batch in source.read(names, names):
         numbers = batch.row_numbers.to_pylist()
         for place in [i for i, number in enumerate(numbers) if number in wanted]:
             values = {name: batch.table[name][place].as_py() for name in names}
@@ -263,7 +263,7 @@ def _read_sheet(sheet: Path) -> pl.DataFrame:
             ) from None
     else:
         source = open_source(str(sheet))
-        batches = list(source.read(source.columns, source.columns, lambda reject: None))
+        batches = list(source.read(source.columns, source.columns))
         frames = [
             pl.DataFrame(batch.table).with_columns(line=pl.Series(batch.lines or batch.row_numbers))
             for batch in batches

@@ -19,7 +19,7 @@ from ecomintent_batch.runs.layout import RunFolder
 from ecomintent_batch.runs.publishing import list_manifests, list_parts
 from ecomintent_batch.runs.records import Manifest
 from ecomintent_batch.storage.atomic import write_json
-from ecomintent_batch.storage.duck import escape_glob
+from ecomintent_batch.storage.duck import connect, escape_glob
 from ecomintent_batch.storage.packaged import packaged_path
 from ecomintent_batch.storage.s3 import Store, as_url, open_for_reading, url_of
 
@@ -75,13 +75,7 @@ def open_views(
     out: Path, variables: Mapping[str, str | list[str] | None] | None = None
 ) -> duckdb.DuckDBPyConnection:
     """Return a connection with the variables set and the views of `sql/views.sql` that have data."""
-    connection = duckdb.connect()
-    connection.execute(
-        "SET enable_external_file_cache = false"
-    )  # it would hold whatever was read of the parts
-    connection.execute(
-        "SET TimeZone = 'UTC'"
-    )  # days of times with a zone must not depend on the machine
+    connection = connect()
     url = as_url(str(out))
     if url:
         open_for_reading(connection)

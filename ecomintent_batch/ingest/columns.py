@@ -138,3 +138,14 @@ def list_names(columns: Sequence[str]) -> str:
     return ", ".join(short) + (
         f" and {len(columns) - _MOST_NAMES} more" if len(columns) > _MOST_NAMES else ""
     )
+
+
+def check_unique(name: str, columns: Sequence[str]) -> None:
+    """Raise ColumnError where two columns share a name, case aside, as they would in SQL."""
+    seen: set[str] = set()
+    for column in columns:
+        if column and column.lower() in seen:
+            raise ColumnError(
+                f"{name}: expected column names that differ, found {list_names([column])} twice; rename one"
+            )
+        seen.add(column.lower())

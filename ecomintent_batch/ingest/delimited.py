@@ -1,4 +1,4 @@
-"""Delimited text and JSON lines → rows, with a reason for every row that cannot be read.
+"""Delimited text → rows, with a reason for every row that cannot be read.
 
 Python's `csv` reads here, not DuckDB: measured on DuckDB 1.5.5, its strict reader drops everything
 behind an unclosed quote without a reject and stops at mixed line ends, and its lenient reader cuts long rows
@@ -7,13 +7,9 @@ silently. `csv` in strict mode errs on each of them, which is what makes the sum
 
 from __future__ import annotations
 
-import codecs
 import csv
-import gzip
 import io
-import json
 import re
-import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,28 +18,15 @@ from pathlib import Path
 from typing import IO, Any
 
 from ecomintent_batch.errors import SourceError
+from ecomintent_batch.ingest.base import Reject, Row
+from ecomintent_batch.ingest.encoding import detect_encoding, find_undecodable, open_text
 
 MAX_FIELD_CHARS = 4_000_000
 MAX_RECORD_LINES = 50_000
 _SAMPLE_CHARS = 256 * 1024
 _SAMPLE_RECORDS = 500
-_SAMPLE_OBJECTS = 1000
 _DELIMITERS = (",", ";", "\t", "|")
-# What reading a file can raise that is the file's fault: gone or torn, a broken .gz, an encoding that it is not in.
-READ_ERRORS = (OSError, EOFError, LookupError, UnicodeError, zlib.error)
-_OTHER_KINDS = (
-    (b"PAR1", "a Parquet file"),
-    (b"PK\x03\x04", "an Excel workbook or a zip archive"),
-    (b"\xd0\xcf\x11\xe0", "an old Excel workbook"),
-    (b"%PDF", "a PDF"),
-    (b"SQLite format 3", "a SQLite database"),
-    (b"\x28\xb5\x2f\xfd", "a zstd archive"),
-    (b"BZh", "a bzip2 archive"),
-    (b"\xfd7zXZ", "an xz archive"),
-)
 UNCLOSED = f"a quote that is never closed, or a field over {MAX_FIELD_CHARS:,} characters"
-_TORN = re.compile("[\ud800-\udfff]")
-_TORN_WIDE = re.compile("[\ud800-\udfff\ufffd]")
 
 
 @dataclass(frozen=True)
@@ -61,87 +44,6 @@ class Dialect:
         return f"{self.encoding}, delimiter {delimiter}"
 
 
-@dataclass(frozen=True)
-class Reject:
-    """One source row that could not be read: where, and why, never what it says."""
-
-    file: str
-    line: int | None
-    row_number: int
-    column: str | None
-    error: str
-
-
-@dataclass(frozen=True)
-class Row:
-    """One source row: its fields in header order (empty ones null), and the line it starts on."""
-
-    values: list[str | None]
-    line: int
-
-
-def open_binary(path: Path) -> IO[bytes]:
-    """Open a file for reading, unpacking gzip by its first bytes, whatever its name is."""
-    with path.open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    return gzip.open(path, "rb") if packed else path.open("rb")  # type: ignore[return-value]
-
-
-def detect_encoding(path: Path) -> str:
-    """Tell UTF-8, UTF-16, UTF-32, cp1252 and latin-1 apart from the bytes of a whole file.
-
-    UTF-8 is proven by decoding everything (about 1 GB/s), so a lone accent on the last line counts. What is not
-    UTF-8 is cp1252 where it uses only bytes that cp1252 defines, latin-1 otherwise.
-
-    Raises:
-        SourceError: the file is a workbook, an archive or another thing that is no text.
-    """
-    with open_binary(path) as file:
-        head = file.read(64 * 1024)
-        for bom, name in (
-            (codecs.BOM_UTF8, "utf-8-sig"),
-            (codecs.BOM_UTF32_LE, "utf-32"),
-            (codecs.BOM_UTF32_BE, "utf-32"),
-            (codecs.BOM_UTF16_LE, "utf-16"),
-            (codecs.BOM_UTF16_BE, "utf-16"),
-        ):
-            if head.startswith(bom):
-                return name
-        for magic, what in _OTHER_KINDS:
-            if head.startswith(magic):
-                raise SourceError(f"{path}: expected text, found {what}; export the tickets as CSV")
-        # Column names are ASCII mostly, whatever language the tickets are in: in UTF-16 a NUL stands in most pairs of
-        # bytes of the first line, always on one side.
-        first_line = re.split(b"[\r\n]", head, maxsplit=1)[0]
-        even, odd = first_line[0::2].count(0), first_line[1::2].count(0)
-        if max(even, odd) * 4 > len(first_line) and min(even, odd) == 0:
-            return "utf-16-be" if even else "utf-16-le"
-        file.seek(0)
-        invalid, multibyte, unprintable = _survey_utf8(file)
-    # Text in another encoding looks like a multi-byte character next to never: where those prevail, it is UTF-8 with
-    # torn characters, whose rows are rejected.
-    if invalid == 0 or multibyte > invalid:
-        return "utf-8"
-    return "latin-1" if unprintable else "cp1252"
-
-
-def _survey_utf8(file: IO[bytes]) -> tuple[int, int, bool]:
-    """Count invalid and multi-byte sequences of UTF-8, and see whether cp1252 lacks a byte that is used."""
-    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
-    invalid = multibyte = 0
-    unprintable = False
-    while True:
-        block = file.read(1 << 20)
-        text = decoder.decode(block, final=not block)
-        if not text.isascii():
-            torn = len(re.findall("[\udc80-\udcff]", text))
-            invalid += torn
-            multibyte += len(re.findall("[^\x00-\x7f]", text)) - torn
-            unprintable = unprintable or any(byte in block for byte in b"\x81\x8d\x8f\x90\x9d")
-        if not block:
-            return invalid, multibyte, unprintable
-
-
 def detect_dialect(path: Path, encoding: str | None, delimiter: str | None) -> Dialect:
     """Tell how a delimited file is written; what is given is taken as it is.
 
@@ -152,18 +54,18 @@ def detect_dialect(path: Path, encoding: str | None, delimiter: str | None) -> D
     """
     encoding = encoding or detect_encoding(path)
     try:
-        with _open_text(path, encoding) as file:
+        with open_text(path, encoding) as file:
             sample = file.read(_SAMPLE_CHARS)
     except (LookupError, UnicodeError) as error:
         raise SourceError(
-            f"{path}: cannot be read as {encoding} ({type(error).__name__}); try another --encoding"
+            f"cannot be read as {encoding} ({type(error).__name__}); try another --encoding"
         ) from None
     skip = 0
     sample = sample.removeprefix("\ufeff")
     if match := re.match(r"sep=(.)(?:\r\n|\r|\n)", sample):  # Excel's own hint
         skip, delimiter, sample = 1, delimiter or match[1], sample[match.end() :]
     if not sample.strip("\x00 \t\r\n\ufeff"):
-        raise SourceError(f"{path}: expected a header and tickets, found an empty file")
+        raise SourceError("expected a header and tickets, found an empty file")
     quote = "'" if sample.lstrip().startswith("'") else '"'
     marks = (delimiter,) if delimiter else _DELIMITERS
     candidates = [Dialect(encoding, mark, quote, skip_lines=skip) for mark in marks]
@@ -185,12 +87,6 @@ def _fit(sample: str, dialect: Dialect) -> tuple[float, int]:
     if len(sample) == _SAMPLE_CHARS and 1 < len(fits) < _SAMPLE_RECORDS:
         fits.pop()  # cut in the middle
     return (1.0 if all(fits) else fits.count(True) / len(fits), len(header))
-
-
-def _open_text(path: Path, encoding: str) -> IO[str]:
-    # Torn bytes arrive as lone surrogates (U+FFFD in UTF-16 and 32), so that only the row they stand in is rejected.
-    errors = "replace" if encoding.lower().startswith(("utf-16", "utf-32")) else "surrogateescape"
-    return io.TextIOWrapper(open_binary(path), encoding=encoding, errors=errors, newline="")
 
 
 class _Lines:
@@ -296,27 +192,28 @@ def _are_rows(lines: Sequence[str], dialect: Dialect, width: int, *, last_too: b
 class DelimitedFile:
     """One CSV or TSV file: its header, then its rows and rejects in their order."""
 
-    def __init__(self, path: Path, dialect: Dialect) -> None:
-        self.path, self.dialect = path, dialect
-        with _open_text(path, dialect.encoding) as file:
+    def __init__(self, path: Path, dialect: Dialect, name: str | None = None) -> None:
+        self.path, self.dialect, self.name = path, dialect, name or str(path)
+        self.description = str(dialect)
+        with open_text(path, dialect.encoding) as file:
             _, header = next(
                 _read_records(_Lines(file, dialect.skip_lines), dialect), (0, "nothing")
             )
         if isinstance(header, str):
-            raise SourceError(f"{path}: expected a header line, found {header}")
+            raise SourceError(f"expected a header line, found {header}")
         self.columns = [name.strip() for name in header]
 
     def rows(self) -> Iterator[Row | Reject]:
-        """Yield every row behind the header; `row_number` of a reject counts within this file."""
-        with _open_text(self.path, self.dialect.encoding) as file:
+        """Yield every row after the header; `row_number` of a reject counts within this file."""
+        with open_text(self.path, self.dialect.encoding) as file:
             records = _read_records(_Lines(file, self.dialect.skip_lines), self.dialect)
             next(records, None)  # the header
-            for place, (line, record) in enumerate(records):
+            for row_number, (line, record) in enumerate(records):
                 if isinstance(record, str):
-                    yield Reject(str(self.path), line, place, None, record)
-                elif (column := _undecodable(record, self.dialect.encoding)) is not None:
+                    yield Reject(self.name, line, row_number, None, record)
+                elif (column := find_undecodable(record, self.dialect.encoding)) is not None:
                     error = f"bytes that are not {self.dialect.encoding}"
-                    yield Reject(str(self.path), line, place, self.columns[column], error)
+                    yield Reject(self.name, line, row_number, self.columns[column], error)
                 else:
                     yield Row([value or None for value in record], line)
 
@@ -328,90 +225,3 @@ def _reason(error: csv.Error) -> str:
     if "expected after" in text:
         return "text behind a closing quote"
     return text
-
-
-def _undecodable(values: Sequence[str | None], encoding: str) -> int | None:
-    """Return the index of the first field with a torn byte, or with half of a JSON escape."""
-    torn = _TORN_WIDE if encoding.lower().startswith(("utf-16", "utf-32")) else _TORN
-    for index, value in enumerate(values):
-        if value is not None and not value.isascii() and torn.search(value):
-            return index
-    return None
-
-
-class JsonLinesFile:
-    """One file of JSON objects, one a line; columns are the keys of its first 1,000 objects.
-
-    Raises:
-        SourceError: there is no object in it.
-    """
-
-    def __init__(self, path: Path, encoding: str | None) -> None:
-        self.path = path
-        self.dialect = Dialect(encoding or detect_encoding(path))
-        keys: dict[str, None] = {}
-        problem = "an empty file"
-        for _, found in islice(self._objects(), _SAMPLE_OBJECTS):
-            if isinstance(found, dict):
-                keys.update(dict.fromkeys(found))
-            else:
-                problem = f"none ({found})"
-        self.columns = list(keys)
-        if not keys:
-            raise SourceError(f"{path}: expected a JSON object on each line, found {problem}")
-
-    def _objects(self) -> Iterator[tuple[int, dict[str, Any] | str]]:
-        """Yield each line's number with its object, or with the reason why it has none."""
-        decoder = json.JSONDecoder(
-            parse_float=str, parse_int=str
-        )  # as written: ids and prices keep their digits
-        with _open_text(self.path, self.dialect.encoding) as file:
-            for number, line in enumerate(file, start=1):
-                text = line.strip("\ufeff \t\r\n")
-                if not text:
-                    continue
-                try:
-                    found = decoder.decode(text)
-                except ValueError as error:
-                    message = (
-                        error.msg
-                        if isinstance(error, json.JSONDecodeError)
-                        else type(error).__name__
-                    )
-                    yield number, f"not JSON: {message}"
-                    continue
-                except RecursionError:
-                    yield number, "not JSON: nested too deep"
-                    continue
-                yield (
-                    number,
-                    found
-                    if isinstance(found, dict)
-                    else f"expected an object, found {type(found).__name__}",
-                )
-
-    def rows(self) -> Iterator[Row | Reject]:
-        """Yield every object; `row_number` of a reject counts within this file."""
-        for place, (number, found) in enumerate(self._objects()):
-            if isinstance(found, str):
-                yield Reject(str(self.path), number, place, None, found)
-                continue
-            values = [_as_text(found.get(key)) for key in self.columns]
-            if (column := _undecodable(values, self.dialect.encoding)) is not None:
-                yield Reject(
-                    str(self.path),
-                    number,
-                    place,
-                    self.columns[column],
-                    "characters that are not Unicode text",
-                )
-            else:
-                yield Row(values, number)
-
-
-def _as_text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value or None
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return json.dumps(value, ensure_ascii=False)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,10 +16,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ecomintent_batch.errors import ColumnError, RejectedRowsError, SourceError
+from ecomintent_batch.ingest.base import Batch, Reject, Source
 from ecomintent_batch.ingest.columns import PickedColumns
-from ecomintent_batch.ingest.delimited import Reject
 from ecomintent_batch.ingest.incremental import PreviousPredictions, skip_classified
-from ecomintent_batch.ingest.sources import Batch, Source
 from ecomintent_batch.ingest.times import cast_times, choose_time_sql
 from ecomintent_batch.runs.layout import shard_name
 from ecomintent_batch.runs.records import Extraction
@@ -50,8 +50,7 @@ def plan_reading(
         ColumnError: the time column that was named does not hold times.
     """
     column = picked.time or picked.ticket_id
-    rejects: list[Reject] = []
-    first = _first_values(source, column, rejects)
+    first, rejects = _first_values(source, column)
     if first is None:
         if rejects:
             worst = Counter(reject.error for reject in rejects).most_common(1)[0][0]
@@ -75,15 +74,22 @@ def plan_reading(
     return ReadPlan(picked, names, time_sql, (note,) if note else ())
 
 
-def _first_values(source: Source, column: str, rejects: list[Reject]) -> pa.ChunkedArray | None:
-    """Return the first values of a column that are there, none where the first rows have none; None without a row."""
-    found = None
-    batches = (batch.table.column(0) for batch in source.read([column], [], rejects.append))
-    for values in islice(filter(len, batches), _SAMPLE_BATCHES):
-        found = values.drop_null().slice(0, _SAMPLE_ROWS)
-        if len(found):
+def _first_values(source: Source, column: str) -> tuple[pa.ChunkedArray | None, list[Reject]]:
+    """Return the first values of a column that are not null, none if the first rows have none; None without a row."""
+    values: pa.ChunkedArray | None = None
+    rejects: list[Reject] = []
+    batches = source.read([column], [])
+    for batch in batches:
+        rejects += batch.rejects
+        if batch.table.num_rows:
             break
-    return found
+    else:
+        return None, rejects
+    for later in islice(chain([batch], batches), _SAMPLE_BATCHES):
+        values = later.table.column(0).drop_null().slice(0, _SAMPLE_ROWS)
+        if len(values):
+            break
+    return values, rejects
 
 
 def extract_shards(
@@ -93,16 +99,21 @@ def extract_shards(
     *,
     shard_rows: int,
     max_reject_ratio: float,
-    earlier: PreviousPredictions | None = None,
+    previous: PreviousPredictions | None = None,
     read_from: datetime | None = None,
 ) -> Iterator[tuple[Path, int]]:
-    """Write the shards into a folder, yielding each with its rows as soon as it is whole.
+    """Write the shards into a folder, yielding each with its rows as soon as it is complete.
 
     `extraction.json` and `rejects.parquet` are written last: with them the extraction is complete.
 
     Args:
-        earlier: predictions whose tickets are left out; then the first shard comes when the source was read to its end.
-        read_from: tickets of before are not read, where the source can tell them.
+        source: What to read.
+        plan: How its columns become those of the shards.
+        folder: Where to write.
+        shard_rows: Tickets in one shard.
+        max_reject_ratio: Share of rows that may be rejected.
+        previous: Predictions whose tickets are skipped; then the first shard comes after the source was read to its end.
+        read_from: Tickets before this time are not read, if the source can filter by time.
 
     Raises:
         SourceError: the source broke off.
@@ -111,54 +122,71 @@ def extract_shards(
     started = time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
     done = Extraction(read_from=read_from.isoformat() if read_from else None)
-    rejects: list[Reject] = []
-    tables = _read_tables(source, plan, read_from, rejects, done)
-    if earlier is not None:
-        tables = _skip_classified(tables, plan, earlier, folder, done)
-    for path, rows in _write_shards(tables, folder, shard_rows):
-        done.shards.append(path.name)
-        done.shard_rows.append(rows)
-        done.sha256.append(sha256_of(path))
-        yield path, rows
-    rejects.sort(key=lambda reject: reject.row_number)
+    tally = _Tally()
+    with ExitStack() as stack:
+        tables = tally.count(_read_tables(source, plan, read_from))
+        if previous is not None:
+            time_column = plan.names[plan.picked.time] if plan.picked.time else None
+            candidates = folder / "candidates.tmp"
+            tables, done.skipped = stack.enter_context(
+                skip_classified(tables, previous, time_column, candidates)
+            )
+        for path, rows in _write_shards(tables, folder, shard_rows):
+            done.shards.append(path.name)
+            done.shard_rows.append(rows)
+            done.sha256.append(sha256_of(path))
+            yield path, rows
+    rejects = sorted(tally.rejects, key=lambda reject: reject.row_number)
+    done.source_rows = tally.source_rows
+    done.newest = tally.newest.isoformat() if tally.newest else None
     done.rejected = len(rejects)
     done.reasons = dict(Counter(reject.error for reject in rejects).most_common())
     check_rejects(source.name, done, max_reject_ratio)
-    columns = [[getattr(reject, name) for reject in rejects] for name in REJECTS.names]
     file = folder / "rejects.parquet"
-    write_parquet(
-        pa.Table.from_arrays(
-            [pa.array(c, t) for c, t in zip(columns, REJECTS.types, strict=True)], schema=REJECTS
-        ),
-        file,
-    )
+    write_parquet(pa.Table.from_pylist([asdict(reject) for reject in rejects], REJECTS), file)
     done.sha256.append(sha256_of(file))
     done.extract_s = time.perf_counter() - started
     done.write(folder / "extraction.json")
 
 
+@dataclass(frozen=True)
+class _ShardBatch:
+    """What one batch of a source gives to the shards."""
+
+    table: pa.Table
+    source_rows: int
+    rejects: Sequence[Reject]
+    newest: date | None
+
+
+@dataclass
+class _Tally:
+    """Sums over the batches that passed through."""
+
+    source_rows: int = 0
+    rejects: list[Reject] = field(default_factory=list)
+    newest: date | None = None
+
+    def count(self, batches: Iterable[_ShardBatch]) -> Iterator[pa.Table]:
+        """Yield the tables of the batches, and add up the rest."""
+        for batch in batches:
+            self.source_rows += batch.source_rows
+            self.rejects += batch.rejects
+            if batch.newest:
+                self.newest = max(self.newest or batch.newest, batch.newest)
+            yield batch.table
+
+
 def _read_tables(
-    source: Source,
-    plan: ReadPlan,
-    read_from: datetime | None,
-    rejects: list[Reject],
-    done: Extraction,
-) -> Iterator[pa.Table]:
-    """Yield the rows as shards have them, and keep account of places and times."""
+    source: Source, plan: ReadPlan, read_from: datetime | None
+) -> Iterator[_ShardBatch]:
+    """Yield the rows as shards have them."""
     picked = plan.picked
     since = (picked.time, read_from) if picked.time and read_from else None
-    newest: date | None = None
-    for batch in source.read(
-        picked.needed(), [picked.ticket_id, *picked.texts], rejects.append, since
-    ):
-        table = _to_shard_columns(batch, plan, rejects)
-        if len(batch.row_numbers):
-            done.source_rows = max(done.source_rows, batch.row_numbers[-1].as_py() + 1)
-        if picked.time and (time := _newest(table.column(plan.names[picked.time]))):
-            newest = max(newest or time, time)
-        yield table
-    done.source_rows = max([done.source_rows, *(reject.row_number + 1 for reject in rejects)])
-    done.newest = newest.isoformat() if newest else None
+    for batch in source.read(picked.needed(), [picked.ticket_id, *picked.texts], since):
+        table, bad_times = _to_shard_columns(batch, plan)
+        newest = _newest(table.column(plan.names[picked.time])) if picked.time else None
+        yield _ShardBatch(table, batch.source_rows, [*batch.rejects, *bad_times], newest)
 
 
 def _newest(times: pa.ChunkedArray) -> date | None:
@@ -166,23 +194,8 @@ def _newest(times: pa.ChunkedArray) -> date | None:
     largest = pc.max(times)
     if pa.types.is_timestamp(times.type):
         largest = largest.cast(pa.timestamp("us", times.type.tz), safe=False)
-    found: date | None = largest.as_py()
-    return found
-
-
-def _skip_classified(
-    tables: Iterator[pa.Table],
-    plan: ReadPlan,
-    earlier: PreviousPredictions,
-    folder: Path,
-    done: Extraction,
-) -> Iterator[pa.Table]:
-    time_column = plan.names[plan.picked.time] if plan.picked.time else None
-    for found in skip_classified(tables, earlier, time_column, folder / "candidates.tmp"):
-        if isinstance(found, int):
-            done.skipped = found
-        else:
-            yield found
+    newest: date | None = largest.as_py()
+    return newest
 
 
 def _write_shards(
@@ -229,27 +242,21 @@ def _finish(writer: pq.ParquetWriter, path: Path) -> Path:
     return path
 
 
-def _to_shard_columns(batch: Batch, plan: ReadPlan, rejects: list[Reject]) -> pa.Table:
-    """Order, rename and cast the columns of a batch; rows whose time is no time become rejects."""
+def _to_shard_columns(batch: Batch, plan: ReadPlan) -> tuple[pa.Table, list[Reject]]:
+    """Order, rename and cast the columns of a batch; rows whose time is not a time become rejects."""
     picked, table = plan.picked, batch.table
     kept = [table.column(name) for name in picked.kept]
     row_numbers = pa.chunked_array([batch.row_numbers])
     keep_mask: pa.ChunkedArray | None = None
+    rejects: list[Reject] = []
     if picked.time and plan.time_sql:
         at = picked.kept.index(picked.time)
         kept[at], broken = cast_times(kept[at], plan.time_sql)
         if pc.any(broken).as_py():
             for index in pc.indices_nonzero(broken).to_pylist():
                 line = batch.lines[index].as_py() if batch.lines is not None else None
-                rejects.append(
-                    Reject(
-                        batch.file,
-                        line,
-                        batch.row_numbers[index].as_py(),
-                        picked.time,
-                        "not a time",
-                    )
-                )
+                row_number = batch.row_numbers[index].as_py()
+                rejects.append(Reject(batch.file, line, row_number, picked.time, "not a time"))
             keep_mask = pc.invert(broken)
     fields = [
         pa.field(plan.names[name], column.type)
@@ -260,4 +267,4 @@ def _to_shard_columns(batch: Batch, plan: ReadPlan, rejects: list[Reject]) -> pa
     shard = pa.Table.from_arrays(
         [table.column(picked.ticket_id), row_numbers, *kept, *texts], schema=schema
     )
-    return shard if keep_mask is None else shard.filter(keep_mask)
+    return (shard if keep_mask is None else shard.filter(keep_mask)), rejects

@@ -1,14 +1,15 @@
-"""What committed runs have classified already is left out: an anti-join of a source with their predictions.
+"""Skip what committed runs have classified already: an anti-join of a source with their predictions.
 
-A ticket is left out where its newest prediction has the hash of the message that it has now: text that changed, and
-changed back, is classified again. Of several rows of one ticket the newest counts, by its time or else by its place.
-The rows wait in one file, with the hashes of their messages, until DuckDB has said which of them stay: it reads the
-earlier predictions as a stream and keeps only those of the source's tickets, so memory grows with neither.
+A ticket is skipped if its newest prediction has the hash of the message that it has now: text that changed, and
+changed back, is classified again. Of several rows of one ticket the newest counts, by its time or else by its row number.
+The rows wait in one file, with the hashes of their messages, until DuckDB has found which of them to classify: it streams
+the previous predictions and keeps only those of the source's tickets, so memory grows with neither.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,10 +21,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ecomintent_batch.errors import RunStateError
-from ecomintent_batch.ingest.sources import first_line
 from ecomintent_batch.runs.records import Manifest, Reading
 from ecomintent_batch.schema import TEXT_PREFIX
-from ecomintent_batch.storage.duck import escape_glob
+from ecomintent_batch.storage.duck import connect, escape_glob, first_line
 from ecomintent_batch.storage.s3 import SCHEME, open_for_reading
 from ecomintent_batch.text.message import clean_messages, hash_message
 
@@ -35,17 +35,17 @@ SELECT ticket_id, row_number, message_hash FROM read_parquet($candidates)
 QUALIFY ticket_id IS NULL
     OR row_number() OVER (PARTITION BY ticket_id ORDER BY ticket_time DESC NULLS LAST, row_number DESC) = 1
 """
-# Runs sort by their id, which is by time; a prediction that failed is none.
-_STAYS = f"""
+# Ids of runs sort by time. A prediction that failed does not count.
+_TO_CLASSIFY = f"""
 WITH newest AS MATERIALIZED ({_NEWEST}),
-earlier AS (
+previous AS (
     SELECT ticket_id, arg_max({{'hash': message_hash, 'model': model, 'status': status::VARCHAR}}, (run_id, row_number)) AS latest
     FROM read_parquet($files, hive_partitioning = true, hive_types = {{'run_id': VARCHAR}})
     WHERE ticket_id IN (SELECT ticket_id FROM newest)
     GROUP BY ticket_id
 )
-SELECT row_number FROM newest ANTI JOIN earlier
-ON newest.ticket_id = earlier.ticket_id AND newest.message_hash = latest.hash
+SELECT row_number FROM newest ANTI JOIN previous
+ON newest.ticket_id = previous.ticket_id AND newest.message_hash = latest.hash
     AND latest.model = coalesce($model, latest.model) AND latest.status <> 'error'
 ORDER BY row_number
 """  # noqa: S608 - two statements of this file
@@ -57,7 +57,7 @@ class PreviousPredictions:
 
     Attributes:
         files: their parts.
-        model: where it is given, predictions of other models do not count.
+        model: if given, predictions of other models do not count.
         raw: how the messages of the source are cleaned.
     """
 
@@ -66,40 +66,43 @@ class PreviousPredictions:
     raw: bool = False
 
 
+@contextmanager
 def skip_classified(
     tables: Iterable[pa.Table],
-    earlier: PreviousPredictions,
+    previous: PreviousPredictions,
     time_column: str | None,
     candidates: Path,
-) -> Iterator[pa.Table | int]:
-    """Yield tables of the same columns with the rows that stay, behind the number of rows that do not.
+) -> Iterator[tuple[Iterator[pa.Table], int]]:
+    """Read the tables to their end; yield tables of the rows to classify, and how many rows are not.
 
     Args:
         tables: rows as shards have them, in source order.
-        time_column: which of their columns tells the newest row of a ticket.
+        previous: what is classified already.
+        time_column: which of their columns says which row of a ticket is the newest.
         candidates: a file for the rows in the meantime; it is removed.
     """
     try:
-        rows = _write_candidates(tables, earlier.raw, time_column, candidates)
-        stays = _rows_to_classify(earlier, candidates) if rows else np.zeros(0, np.int64)
-        yield rows - len(stays)
-        if not len(stays):
-            return
-        with pq.ParquetFile(candidates) as file:
-            columns = [
-                name
-                for name in file.schema_arrow.names
-                if name not in ("message_hash", "ticket_time")
-            ]
-            for batch in file.iter_batches(_SLICE_ROWS, columns=columns):
-                places = batch.column("row_number").to_numpy()
-                first, last = np.searchsorted(stays, (places[0], places[-1] + 1))
-                if first < last:
-                    yield pa.Table.from_batches(
-                        [batch.filter(pa.array(np.isin(places, stays[first:last])))]
-                    )
+        rows = _write_candidates(tables, previous.raw, time_column, candidates)
+        remaining = _rows_to_classify(previous, candidates) if rows else np.zeros(0, np.int64)
+        yield _read_rows(candidates, remaining), rows - len(remaining)
     finally:
         candidates.unlink(missing_ok=True)
+
+
+def _read_rows(candidates: Path, remaining: Any) -> Iterator[pa.Table]:
+    """Yield the candidates with some row numbers, which are sorted."""
+    if not len(remaining):
+        return
+    with pq.ParquetFile(candidates) as file:
+        columns = [
+            name for name in file.schema_arrow.names if name not in ("message_hash", "ticket_time")
+        ]
+        for batch in file.iter_batches(_SLICE_ROWS, columns=columns):
+            numbers = batch.column("row_number").to_numpy()
+            first, last = np.searchsorted(remaining, (numbers[0], numbers[-1] + 1))
+            if first < last:
+                mask = pa.array(np.isin(numbers, remaining[first:last]))
+                yield pa.Table.from_batches([batch.filter(mask)])
 
 
 def _write_candidates(
@@ -136,23 +139,20 @@ def _write_candidates(
     return rows
 
 
-def _rows_to_classify(earlier: PreviousPredictions, candidates: Path) -> Any:
-    """Return the places of the rows that are to be classified, in their order."""
+def _rows_to_classify(previous: PreviousPredictions, candidates: Path) -> Any:
+    """Return the row numbers of the rows to classify, sorted."""
     values: dict[str, Any] = {"candidates": escape_glob(str(candidates))}
-    if earlier.files:
-        values |= {"files": list(map(escape_glob, earlier.files)), "model": earlier.model}
-    with duckdb.connect(
-        config={
-            "memory_limit": _MEMORY_LIMIT,
-            "temp_directory": str(candidates.with_suffix(".spill")),
-        }
-    ) as connection:
-        connection.execute("SET enable_external_file_cache = false")
+    if previous.files:
+        values |= {"files": list(map(escape_glob, previous.files)), "model": previous.model}
+    spill = str(candidates.with_suffix(".spill"))
+    with connect(config={"memory_limit": _MEMORY_LIMIT, "temp_directory": spill}) as connection:
         connection.execute("SET preserve_insertion_order = false")
-        if any(file.startswith(SCHEME) for file in earlier.files):
+        if any(file.startswith(SCHEME) for file in previous.files):
             open_for_reading(connection)
         query = (
-            _STAYS if earlier.files else f"SELECT row_number FROM ({_NEWEST}) ORDER BY row_number"  # noqa: S608
+            _TO_CLASSIFY
+            if previous.files
+            else f"SELECT row_number FROM ({_NEWEST}) ORDER BY row_number"  # noqa: S608
         )
         try:
             return connection.execute(query, values).fetchnumpy()["row_number"]

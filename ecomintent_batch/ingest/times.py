@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ecomintent_batch.errors import ColumnError, UsageError
+from ecomintent_batch.storage.duck import connect
 
 _CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 # Two digits of a year come first: %Y would take 26 for the year 26.
@@ -84,8 +85,7 @@ def choose_time_sql(
 
 def cast_times(values: pa.ChunkedArray, sql: str) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
     """Return the times, and a mask of the values that are none; empty texts are no time and not broken."""
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
+    with connect() as connection:
         connection.register("batch", pa.table({"value": values}))
         table = connection.sql(_CAST.format(sql=sql)).to_arrow_table()
     return table.column("found"), table.column("broken")

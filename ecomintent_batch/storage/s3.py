@@ -22,26 +22,14 @@ _URL_FILE = "url"
 _EXTRA = "pip install 'ecomintent-batch[s3]'"
 
 
-def load_extension(connection: Any, name: str) -> None:
-    """Load a DuckDB extension from its wheel, from DuckDB's own folder where there is none."""
-    from importlib.metadata import version
-    from importlib.util import find_spec
-
-    spec = find_spec(f"duckdb_extension_{name}")
-    found = None
-    if spec is not None and spec.origin is not None:
-        found = next(
-            Path(spec.origin).parent.rglob(f"v{version('duckdb')}/{name}.duckdb_extension"), None
-        )
-    connection.load_extension(str(found) if found else name)
-
-
 def open_for_reading(connection: Any) -> None:
     """Let a DuckDB connection read s3:// paths.
 
     Raises:
         SourceError: the extension or boto3 is not installed, or there are no credentials.
     """
+    from ecomintent_batch.storage.duck import load_extension
+
     try:
         load_extension(connection, "httpfs")
     except Exception as error:  # duckdb's errors; it is not imported for a check of its kind

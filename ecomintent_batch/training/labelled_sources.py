@@ -14,7 +14,6 @@ import polars as pl
 
 from ecomintent_batch.errors import ColumnError, SourceError
 from ecomintent_batch.ingest.columns import list_names
-from ecomintent_batch.ingest.delimited import Reject
 from ecomintent_batch.ingest.sources import open_source
 from ecomintent_batch.training.corpus_files import CORPUS, read_corpus, read_two_asks
 
@@ -65,11 +64,10 @@ def read_file(
     wanted = {"text": text, "label": label}
     optional = {"second_label": "second_intent", **further}
     wanted |= {name: column for name, column in optional.items() if column in source.columns}
-    rejects: list[Reject] = []
     columns = list(dict.fromkeys(wanted.values()))
-    tables = [batch.table for batch in source.read(columns, columns, rejects.append)]
+    batches = list(source.read(columns, columns))
     read = {
-        name: [value for table in tables for value in table[column].to_pylist()]
+        name: [value for batch in batches for value in batch.table[column].to_pylist()]
         for name, column in wanted.items()
     }
     rows = _frame(
@@ -80,7 +78,7 @@ def read_file(
             pl.Series(name, [None if value is None else str(value) for value in values], pl.String)
             for name, values in read.items()
         ),
-        len(rejects),
+        sum(len(batch.rejects) for batch in batches),
     )
 
 

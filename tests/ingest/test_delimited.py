@@ -12,16 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ecomintent_batch.errors import SourceError
-from ecomintent_batch.ingest.delimited import (
-    UNCLOSED,
-    DelimitedFile,
-    Dialect,
-    JsonLinesFile,
-    Reject,
-    Row,
-    detect_dialect,
-    detect_encoding,
-)
+from ecomintent_batch.ingest.base import Reject, Row
+from ecomintent_batch.ingest.delimited import UNCLOSED, DelimitedFile, Dialect, detect_dialect
+from ecomintent_batch.ingest.encoding import detect_encoding
+from ecomintent_batch.ingest.json_lines import JsonLinesFile
 
 HEADER = "ticket_id,body\n"
 

@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from ecomintent_batch.errors import ColumnError, RejectedRowsError, SourceError
+from ecomintent_batch.ingest.base import Source
 from ecomintent_batch.ingest.columns import pick_columns
 from ecomintent_batch.ingest.extract import ReadPlan, extract_shards, plan_reading
-from ecomintent_batch.ingest.sources import Source, open_source
+from ecomintent_batch.ingest.sources import open_source
 from ecomintent_batch.runs.records import Extraction, read_extraction
 from ecomintent_batch.schema import output_names
 

@@ -27,9 +27,9 @@ import typer.testing
 
 from ecomintent_batch.cli.app import app
 from ecomintent_batch.errors import ColumnError, EcomIntentError, SourceError, UsageError
-from ecomintent_batch.ingest.delimited import Reject
-from ecomintent_batch.ingest.sources import Source, open_source
-from ecomintent_batch.storage.s3 import load_extension
+from ecomintent_batch.ingest.base import Reject, Source
+from ecomintent_batch.ingest.sources import open_source
+from ecomintent_batch.storage.duck import load_extension
 
 TICKETS = pa.table({"ticket_id": ["001", "002", "003"], "body": ["where is it", None, "thanks"]})
 
@@ -38,10 +38,11 @@ def read(
     source: Source, columns: list[str], as_text: tuple[str, ...] = ()
 ) -> tuple[list[dict[str, Any]], list[Reject]]:
     """Return the rows, each with its `row_number`, and the rejects of a source."""
-    rejects: list[Reject] = []
+    batches = list(source.read(columns, as_text))
+    rejects = [reject for batch in batches for reject in batch.rejects]
     rows = [
         {**row, "row_number": number}
-        for batch in source.read(columns, as_text, rejects.append)
+        for batch in batches
         for row, number in zip(batch.table.to_pylist(), batch.row_numbers.to_pylist(), strict=True)
     ]
     return rows, rejects
@@ -110,9 +111,7 @@ def test_parquet_files_of_different_ages(tmp_path: Path) -> None:
 def test_parquet_streams_its_row_groups(tmp_path: Path) -> None:
     """Batches are a few thousand rows, and their order is that of the file."""
     pq.write_table(pa.table({"id": range(50_000)}), tmp_path / "t.parquet", row_group_size=7_000)
-    batches = list(
-        open_source(str(tmp_path / "t.parquet")).read(["id"], ["id"], lambda reject: None)
-    )
+    batches = list(open_source(str(tmp_path / "t.parquet")).read(["id"], ["id"]))
     assert max(batch.table.num_rows for batch in batches) <= 8192
     assert [value for batch in batches for value in batch.table["id"].to_pylist()] == [
         str(i) for i in range(50_000)
@@ -304,7 +303,7 @@ def test_duckdb(database: Path, what: dict[str, str], expected: list[tuple[Any, 
 def test_every_type_has_its_place_in_a_shard(database: Path, tmp_path: Path) -> None:
     """Types that Parquet does not know come as text, and times in UTC wherever the machine is."""
     source = open_source(str(database), table='o";dd')
-    batch = next(source.read(source.columns, ['i"d;'], lambda reject: None))
+    batch = next(source.read(source.columns, ['i"d;']))
     pq.write_table(batch.table, tmp_path / "t.parquet")
     row = batch.table.to_pylist()[0]
     assert (row['i"d;'], row["took"], row["kind"]) == ("1", "01:30:00", "a")

@@ -21,7 +21,7 @@ from support.tickets import RecordingProgress, write_tickets
 from ecomintent_batch import pipeline
 from ecomintent_batch.errors import OutputError, RunStateError
 from ecomintent_batch.inference.engines.stub import StubEngine
-from ecomintent_batch.ingest.sources import TextSource
+from ecomintent_batch.ingest.text_source import TextSource
 from ecomintent_batch.pipeline import run_job
 from ecomintent_batch.runs import lifecycle as runs
 from ecomintent_batch.runs.catalog import list_runs, new_run_id
