@@ -16,8 +16,14 @@ It never holds ticket text, and never a password: the two functions at the end s
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from pathlib import Path
+from typing import TypeVar
+
+E = TypeVar("E", bound="EcomIntentError")
+
 
 # To the last @, not to the first / or #: a password that should have been percent-encoded is hidden whole too.
 _CREDENTIALS = re.compile(r"(?<=://)([^:@/]*):(?!\d+(?:[/?#]|$)).*@")
@@ -25,9 +31,14 @@ _SECRET_OPTIONS = re.compile(r"(?i)([?&][^=&]*(?:pass|secret|key|token)[^=&]*)=[
 
 
 class EcomIntentError(Exception):
-    """Base of the tree above; `str()` of it is the one line that users see."""
+    """Base of the tree above; `str()` of it is the one line that users see.
+
+    Attributes:
+        transient: the same step may succeed if it is tried again (a lost connection, a full disk); set per instance.
+    """
 
     exit_code = 1
+    transient: bool = False
 
 
 class UsageError(EcomIntentError):
@@ -62,6 +73,22 @@ class RejectedRowsError(EcomIntentError):
 
 class RunStateError(EcomIntentError):
     """What is on disk contradicts the plan of the run."""
+
+
+def mark_transient(error: E) -> E:
+    """Say of an error that trying again may help, and return it."""
+    error.transient = True
+    return error
+
+
+def describe_write_error(out: Path, error: OSError) -> OutputError:
+    """Return the line about a file of OUT that could not be written; transient where room, or a mount, may come back."""
+    found = os.strerror(error.errno) if error.errno else type(error).__name__
+    described = OutputError(
+        f"{out}: expected room to write, found: {found}; make room, and run the same command"
+    )
+    described.transient = error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS)
+    return described
 
 
 def hide_password(location: str) -> str:

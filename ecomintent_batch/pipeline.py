@@ -6,7 +6,6 @@ next is tokenised and the previous one is written. `flows/` calls them as Prefec
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,7 +18,12 @@ from ecomintent_batch import __version__
 from ecomintent_batch.analytics.alerts import check_intents, parse_alert
 from ecomintent_batch.analytics.report import summarise_run_safely
 from ecomintent_batch.analytics.summaries import Summary
-from ecomintent_batch.errors import OutputError, RunStateError
+from ecomintent_batch.errors import (
+    EcomIntentError,
+    RunStateError,
+    describe_write_error,
+    without_text,
+)
 from ecomintent_batch.inference.classify import (
     ClassifyOptions,
     PreparedShard,
@@ -82,6 +86,7 @@ from ecomintent_batch.storage.s3 import Store, note_store_url
 _NOT_IN_PARTS = (
     "out",
     "resume",
+    "on_stale",
     "lock_timeout",
     "threads",
     "device",
@@ -134,12 +139,8 @@ def run_job(settings: RunSettings, progress: Progress | None = None) -> RunResul
             return finish_job(job, _classify_overlapped(job, loaded, progress), progress)
     except BrokenPipeError:  # nobody reads the progress any more
         raise
-    except OSError as error:
-        # Sources and models raise EcomIntentErrors, so it is about a file of OUT.
-        reason = os.strerror(error.errno) if error.errno else type(error).__name__
-        raise OutputError(
-            f"{settings.out}: expected room to write, found: {reason}; make room, and run the same command"
-        ) from error
+    except OSError as error:  # errors of sources and models are ours by now: a file of OUT remains
+        raise describe_write_error(settings.out, error) from error
 
 
 def plan_job(settings: RunSettings, progress: Progress) -> Job:
@@ -153,13 +154,7 @@ def plan_job(settings: RunSettings, progress: Progress) -> Job:
         note_store_url(settings.out, settings.publish_to)
     model = open_model(settings.model)
     check_intents([parse_alert(text) for text in settings.alert], model.labels)
-    source = open_source(
-        settings.source,
-        table=settings.table,
-        query=settings.query,
-        encoding=settings.encoding,
-        delimiter=settings.delimiter,
-    )
+    source = _open_source(settings)
     picked = pick_columns(
         source.name,
         source.columns,
@@ -196,27 +191,39 @@ def _resume_or_start(
         others = others if folder.predictions.exists() else [(folder, plan), *others]
         folder = None
     for manifest in finish_published(out, but=folder):
-        summarise_run_safely(RunFolder(out, manifest.run_id), manifest, progress.warn)
         progress.note(
             f"run {manifest.run_id} was published before a crash: its manifest is in place now"
         )
     for manifest in list_unsummarised(out):
-        summarise_run_safely(RunFolder(out, manifest.run_id), manifest, progress.warn)
+        _summarise_previous(RunFolder(out, manifest.run_id), manifest, progress)
     publish(settings, progress)
     if folder is not None:
         progress.note(f"resuming run {folder.run_id}")
         return folder, True
     for other, other_plan in others:
-        if settings.resume:
+        if settings.resume and settings.on_stale == "refuse":
             check_no_conflicting_run(other, other_plan, plan)
+        reason = "; ".join(plan.differences(other_plan))
         discard_run(other)
-        progress.note(f"discarded run {other.run_id}, which was interrupted")
+        progress.note(
+            f"discarded run {other.run_id}, which was interrupted{f': {reason}' if reason else ''}"
+        )
     try:
         return start_run(out, plan), False
     except OSError as error:
-        raise OutputError(
-            f"{out}: expected a folder that can be written, found: {error.strerror}; choose another --out"
-        ) from None
+        raise describe_write_error(out, error) from None
+
+
+def _summarise_previous(folder: RunFolder, manifest: Manifest, progress: Progress) -> None:
+    """Write the summaries that a crash has left out; where that fails, the new run goes on without them."""
+    try:
+        summarise_run_safely(folder, manifest, progress.warn)
+    except Exception as error:
+        found = error if isinstance(error, EcomIntentError) else without_text(error)
+        progress.warn(
+            f"{folder.summaries}: expected to write the summaries of an earlier run, found: {found}; "
+            f"that run is committed, ecomintent-batch report {folder.run_id} tries again"
+        )
 
 
 def extract(
@@ -254,6 +261,21 @@ def extract(
         progress.extracted(tickets, complete=False)
         yield path, rows
     progress.extracted(tickets, complete=True)
+
+
+def reopen_source(job: Job) -> Job:
+    """Return the job with its source opened again: a database connection that broke does not come back by itself."""
+    return replace(job, source=_open_source(job.settings))
+
+
+def _open_source(settings: RunSettings) -> Source:
+    return open_source(
+        settings.source,
+        table=settings.table,
+        query=settings.query,
+        encoding=settings.encoding,
+        delimiter=settings.delimiter,
+    )
 
 
 def _find_previous(

@@ -126,6 +126,10 @@ class RunSettings(BaseSettings):
     resume: bool = Field(
         True, description="Pick up an interrupted run of the same settings and source."
     )
+    on_stale: Literal["refuse", "discard"] = Field(
+        "refuse",
+        description="What to do with an interrupted run that no longer fits source or settings; a flow discards it.",
+    )
     lock_timeout: float = Field(
         0, ge=0, description="Seconds to wait for another job to leave OUT."
     )

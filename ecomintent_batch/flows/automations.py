@@ -1,9 +1,10 @@
-"""What the Prefect server does by itself about runs of the flow: end those that died unseen, and tell who has to know."""
+"""What the Prefect server does on its own about runs of the flow: end those that died unseen, and notify people of failures."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import StateType
@@ -15,7 +16,9 @@ from prefect.exceptions import ObjectNotFound
 from ecomintent_batch.errors import UsageError
 from ecomintent_batch.flows.classify_tickets import classify_tickets
 
-_DIED = "Its heartbeats stopped: worker or machine died; the next run of the same parameters goes on from there."
+HEARTBEAT_S = 30
+SILENCE = timedelta(seconds=3 * HEARTBEAT_S)  # two heartbeats may get lost
+CRASHED_MESSAGE = "No heartbeat: the process or its machine died. The next run with the same parameters resumes it."
 _ENDS = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")}
 _RUNS = ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"})
 _OF_THE_FLOW = ResourceSpecification(
@@ -23,10 +26,10 @@ _OF_THE_FLOW = ResourceSpecification(
 )
 
 
-def end_zombies(after: timedelta = timedelta(seconds=90)) -> AutomationCore:
-    """Return the automation that marks a run Crashed when its heartbeats stop: a killed worker cannot say that it died.
+def end_zombies(after: timedelta = SILENCE) -> AutomationCore:
+    """Return the automation that marks a run Crashed when its heartbeats stop: a killed process cannot report its own end.
 
-    Three heartbeats of 30 s may be lost on the way. Until then the run holds the slot of its deployment.
+    Until then the run occupies the one slot of its deployment.
     """
     return AutomationCore(
         name="ecomintent: end runs that died",
@@ -42,35 +45,51 @@ def end_zombies(after: timedelta = timedelta(seconds=90)) -> AutomationCore:
             within=after,
         ),
         actions=[
-            ChangeFlowRunState(name=None, state=StateType.CRASHED, message=_DIED, force=False)
+            ChangeFlowRunState(
+                name=None, state=StateType.CRASHED, message=CRASHED_MESSAGE, force=False
+            )
         ],
     )
 
 
-def notify_failures(client: SyncPrefectClient, block: str) -> AutomationCore:
-    """Return the automation that sends a notice of each failed or crashed run through a notification block.
+def notify_name(name: str) -> str:
+    """Return the name of the automation that notifies of failures of one pair of deployments."""
+    return f"ecomintent: notify of failures of {name}"
+
+
+def notify_failures(
+    client: SyncPrefectClient, block: str, name: str, deployments: Sequence[str]
+) -> AutomationCore:
+    """Return the automation that sends a notification of each failed or crashed run through a notification block.
 
     Args:
-        client: Of the server that has the block.
+        client: A client of the server that has the block.
         block: Type and name of the block, as in `slack-webhook/ops`.
+        name: Of the pair of deployments.
+        deployments: Names of the deployments whose runs count.
 
     Raises:
         UsageError: there is no such block.
     """
-    kind, _, name = block.partition("/")
+    kind, _, block_name = block.partition("/")
     try:
-        document = client.read_block_document_by_name(name, kind)
+        document = client.read_block_document_by_name(block_name, kind)
     except ObjectNotFound:
         raise UsageError(
             f"--notify {block}: expected a notification block of this type and name, found none; make it in Prefect first"
         ) from None
     return AutomationCore(
-        name="ecomintent: tell of failures",
-        description="Each run that failed or crashed is told, with its reason.",
+        name=notify_name(name),
+        description="Sends a notification of each run that failed or crashed, with its reason.",
         trigger=EventTrigger(
             expect={"prefect.flow-run.Failed", "prefect.flow-run.Crashed"},
             match=_RUNS,
-            match_related=_OF_THE_FLOW,
+            match_related=ResourceSpecification(
+                {
+                    "prefect.resource.role": "deployment",
+                    "prefect.resource.name": list(deployments),
+                }
+            ),
             for_each={"prefect.resource.id"},
             posture=Posture.Reactive,
             threshold=1,
@@ -85,11 +104,43 @@ def notify_failures(client: SyncPrefectClient, block: str) -> AutomationCore:
     )
 
 
-def put_automations(client: SyncPrefectClient, automations: Iterable[AutomationCore]) -> None:
-    """Make the automations, or bring those of the same names up to date."""
-    for automation in automations:
-        there = client.read_automations_by_name(automation.name)
-        if there:
-            client.update_automation(there[0].id, automation)
-        else:
-            client.create_automation(automation)
+def put_automation(client: SyncPrefectClient, automation: AutomationCore) -> None:
+    """Create an automation, or update the one of its name where it differs.
+
+    An update gives triggers new ids, and with them Prefect forgets the runs whose heartbeats it is waiting for.
+    """
+    same_name = client.read_automations_by_name(automation.name)
+    for duplicate in same_name[1:]:
+        client.delete_automation(duplicate.id)
+    if not same_name:
+        client.create_automation(automation)
+    elif _content(same_name[0]) != _content(automation):
+        client.update_automation(same_name[0].id, automation)
+
+
+def remove_automation(client: SyncPrefectClient, name: str) -> bool:
+    """Delete the automations of a name; return whether there was one."""
+    same_name = client.read_automations_by_name(name)
+    for automation in same_name:
+        client.delete_automation(automation.id)
+    return bool(same_name)
+
+
+def _content(automation: AutomationCore) -> Any:
+    """Return what an automation does, without the ids that the server adds."""
+    return _without_ids(
+        automation.model_dump(mode="json", include={"description", "enabled", "trigger", "actions"})
+    )
+
+
+def _without_ids(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: _without_ids(item)
+            for key, item in value.items()
+            if key != "id" and item not in (None, [], {})
+        }
+    if isinstance(value, list):
+        items = [_without_ids(item) for item in value]
+        return sorted(items, key=str)
+    return value

@@ -1,8 +1,8 @@
 """The job as a Prefect flow: plan → extract → classify (a task run for each shard) → commit → summarise.
 
-The steps are those of `ecomintent_batch/pipeline.py`. Prefect schedules, retries and shows them; what was done is read
-from the plan and the parts on disk, never from its states. Prefect stores parameters, logs and artifacts, so no ticket
-text and no password gets into them.
+The steps are those of `ecomintent_batch/pipeline.py`. Prefect schedules, retries and shows them; what is done already is
+read from the plan and the parts on disk, never from Prefect's states. Prefect stores parameters, logs and artifacts, so
+they hold no ticket text and no password.
 
     python -m flows.classify_tickets sample_data/tickets.csv --out ecomintent-out
 """
@@ -10,7 +10,7 @@ text and no password gets into them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import wraps
 from pathlib import Path
@@ -21,13 +21,16 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.exceptions import MissingContextError
 from prefect.futures import PrefectFuture, as_completed
+from prefect.runtime import task_run as this_task_run
 from prefect.tasks import exponential_backoff
 
 from ecomintent_batch import pipeline
 from ecomintent_batch.errors import (
     EcomIntentError,
+    OutputError,
     RunStateError,
     UsageError,
+    describe_write_error,
     hide_password,
     without_text,
 )
@@ -37,7 +40,12 @@ from ecomintent_batch.flows.page import (
     show_progress,
     show_summary,
 )
-from ecomintent_batch.flows.runners import Runner, adapt_to_runner, open_runner
+from ecomintent_batch.flows.runners import (
+    Runner,
+    adapt_to_runner,
+    check_ray_answers,
+    open_runner,
+)
 from ecomintent_batch.pipeline import Job
 from ecomintent_batch.progress import Progress
 from ecomintent_batch.runs.describe import PartStats
@@ -49,8 +57,17 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+# 10, 20, 40, 80 seconds: a database server restarts, a writer closes its file, somebody makes room.
+_RETRY_READING: dict[str, Any] = {
+    "retries": 4,
+    "retry_delay_seconds": exponential_backoff(10),
+    "retry_jitter_factor": 0.5,
+}
+_SHARD_RETRIES = 3
+
+
 class _Log(Progress):
-    """Writes to the log of the run; where Prefect runs nothing there is none."""
+    """Writes to the log of the flow run; where Prefect runs nothing there is none."""
 
     def note(self, text: str) -> None:
         with suppress(MissingContextError):
@@ -61,8 +78,8 @@ class _Log(Progress):
             get_run_logger().warning(text)
 
 
-def _no_ticket_text(step: Callable[P, R]) -> Callable[P, R]:
-    """Let errors of ours pass, and tell only kind and place of others: Prefect stores all that an error says."""
+def _one_line_errors(step: Callable[P, R]) -> Callable[P, R]:
+    """Re-raise EcomIntentErrors; reduce any other error to its type and location, because Prefect stores messages."""
 
     @wraps(step)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -70,28 +87,57 @@ def _no_ticket_text(step: Callable[P, R]) -> Callable[P, R]:
             return step(*args, **kwargs)
         except EcomIntentError:
             raise
+        except (
+            OSError
+        ) as error:  # errors of sources and models are ours by now: a file of OUT remains
+            raise describe_write_error(_find_out((*args, *kwargs.values())), error) from None
         except Exception as error:
             raise without_text(error).with_traceback(error.__traceback__) from None
 
     return run
 
 
-def _is_worth_a_retry(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001
-    """A full disk or a lost connection may pass; an error of ours says what somebody has to do first."""
-    return not isinstance(state.data, EcomIntentError)
+def _find_out(arguments: Iterable[object]) -> Path:
+    """Return OUT from the arguments of a step."""
+    for argument in arguments:
+        if isinstance(argument, Job):
+            return argument.settings.out
+        if isinstance(argument, RunSettings):
+            return argument.out
+    return Path("out")
 
 
-@task(task_run_name="plan", cache_policy=NO_CACHE, persist_result=False)
-@_no_ticket_text
+def is_transient(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001
+    """Decide on a retry: an EcomIntentError says whether it helps; of what is unexpected nobody knows, so it is tried."""
+    return getattr(state.data, "transient", True)
+
+
+@task(
+    task_run_name="plan",
+    **_RETRY_READING,
+    retry_condition_fn=is_transient,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+@_one_line_errors
 def plan(settings: RunSettings) -> Job:
-    """Open source and model, and make, or pick up, the folder of the run."""
+    """Open source and model, and create or resume the folder of the run."""
     return pipeline.plan_job(settings, _Log())
 
 
-@task(task_run_name="extract", cache_policy=NO_CACHE, persist_result=False)
-@_no_ticket_text
+@task(
+    task_run_name="extract",
+    **_RETRY_READING,
+    retry_condition_fn=is_transient,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+@_one_line_errors
 def extract(job: Job) -> list[Path]:
-    """Read the source into shards."""
+    """Read the source into shards; a retry opens the source again, because its connection may be lost."""
+    if (this_task_run.run_count or 0) > 1:
+        job = pipeline.reopen_source(job)
+        _Log().note(f"source {job.source.name}: reading it again from its start")
     shards = list(pipeline.extract(job, _Log()))
     _Log().note(
         f"run {job.folder.run_id}: {sum(rows for _, rows in shards):,} tickets, shards: {len(shards)}"
@@ -101,30 +147,40 @@ def extract(job: Job) -> list[Path]:
 
 @task(
     task_run_name="classify-{shard.stem}",
-    retries=3,
+    retries=_SHARD_RETRIES,
     retry_delay_seconds=exponential_backoff(5),
     retry_jitter_factor=0.5,
-    retry_condition_fn=_is_worth_a_retry,
+    retry_condition_fn=is_transient,
     cache_policy=NO_CACHE,
     persist_result=False,
 )
-@_no_ticket_text
 def classify_shard(shard: Path, settings: RunSettings, folder: RunFolder) -> PartStats | None:
-    """Label the tickets of one shard, unless its part is there."""
-    stats = pipeline.classify_one(settings, folder, shard)
+    """Label the tickets of one shard, unless its part is complete."""
+    if folder.run_id in _unwritable:
+        raise OutputError(_unwritable[folder.run_id])
+    try:
+        stats = _one_line_errors(pipeline.classify_one)(settings, folder, shard)
+    except OutputError as error:
+        if error.transient and (this_task_run.run_count or 0) > _SHARD_RETRIES:
+            _unwritable[folder.run_id] = str(error)
+        raise
     done = (
         f"{stats.rows:,} tickets, {stats.score_s:.1f} s on {stats.engine}"
         if stats
-        else "has its part already"
+        else "its part is complete already"
     )
     _Log().note(f"{shard.stem}: {done}")
     return stats
 
 
+# Runs for which writing a part failed after all retries: their other shards would wait in vain, one after another.
+_unwritable: dict[str, str] = {}
+
+
 @task(task_run_name="commit", cache_policy=NO_CACHE, persist_result=False)
-@_no_ticket_text
+@_one_line_errors
 def commit(job: Job, stats: Sequence[PartStats]) -> None:
-    """Publish the parts all at once, with their manifest."""
+    """Publish all parts at once, with their manifest."""
     pipeline.commit(job, stats)
     _Log().note(f"run {job.folder.run_id} is committed: {job.folder.predictions}")
 
@@ -133,13 +189,13 @@ def commit(job: Job, stats: Sequence[PartStats]) -> None:
     task_run_name="summarise",
     retries=2,
     retry_delay_seconds=5,
-    retry_condition_fn=_is_worth_a_retry,
+    retry_condition_fn=is_transient,
     cache_policy=NO_CACHE,
     persist_result=False,
 )
-@_no_ticket_text
+@_one_line_errors
 def summarise(job: Job) -> None:
-    """Sum up the volumes by intent, on disk and as artifacts."""
+    """Summarise the volumes by intent, in OUT and as artifacts."""
     summary = pipeline.summarise(job, _Log())
     show_summary(job.folder, summary)
     for alert in summary.alerts:
@@ -158,7 +214,7 @@ def summarise(job: Job) -> None:
 def classify_tickets(
     settings: RunSettings, runner: Runner = "inline", ray_address: str | None = None
 ) -> RunFolder:
-    """Label every ticket of a source, publish the labels all at once, and sum up the volumes by intent.
+    """Label every ticket of a source, publish the labels all at once, and summarise the volumes by intent.
 
     Args:
         settings: What to read, with which model, where to.
@@ -166,6 +222,10 @@ def classify_tickets(
         ray_address: Of the cluster, host:6379 or ray://host:10001; RAY_ADDRESS, or the one on this machine, when unset.
     """
     reject_password(settings)
+    if "on_stale" not in settings.model_fields_set:  # nobody is there to choose
+        settings = settings.model_copy(update={"on_stale": "discard"})
+    if runner == "ray":
+        check_ray_answers(ray_address)
     with lock_out(settings.out, settings.lock_timeout, _Log().note):
         job = plan(settings)
         shards = extract(job)
@@ -177,14 +237,12 @@ def classify_tickets(
 def classify(
     job: Job, shards: Sequence[Path], runner: Runner, ray_address: str | None
 ) -> list[PartStats]:
-    """Map the shards over the runner, and wait for all of them: OUT stays locked while one is at work."""
+    """Map the shards over the runner, and wait for all of them: OUT stays locked until the last one has ended."""
     settings, folder = adapt_to_runner(runner, job.settings, job.folder)
     shards = [folder.shards / shard.name for shard in shards]
-    if not isinstance(
-        classify_shard, Task
-    ):  # without its decorator it is a function like any other
-        found = [classify_shard(shard, settings, folder) for shard in shards]
-        return [stats for stats in found if stats is not None]
+    if not isinstance(classify_shard, Task):  # without its decorator it is a plain function
+        costs = [classify_shard(shard, settings, folder) for shard in shards]
+        return [stats for stats in costs if stats is not None]
     if not shards:
         return []
     with open_runner(runner, settings, ray_address) as task_runner:
@@ -197,7 +255,11 @@ def classify(
 def gather_parts(
     futures: dict[PrefectFuture[PartStats | None], Path], show_done: Callable[[int], None]
 ) -> list[PartStats]:
-    """Return what the parts have cost, once all shards have ended; those without a part fail the run with their reason."""
+    """Return the statistics of the parts once all shards have ended.
+
+    Raises:
+        RunStateError: at least one shard has no part; it names the first one and its reason.
+    """
     costs: list[PartStats | None] = []
     failed: dict[str, Exception] = {}
     for future in as_completed(list(futures)):
@@ -230,7 +292,7 @@ def reject_password(settings: RunSettings) -> None:
 
 
 def _drop_traceback(record: logging.LogRecord) -> bool:
-    """Leave an error of ours at its one line."""
+    """Log an EcomIntentError as its one line."""
     if record.exc_info and isinstance(record.exc_info[1], EcomIntentError):
         record.exc_info = None
     return True

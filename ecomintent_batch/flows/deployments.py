@@ -21,7 +21,7 @@ from prefect.types.entrypoint import EntrypointType
 from prefect.workers.process import ProcessWorker
 
 from ecomintent_batch.errors import EcomIntentError, UsageError, hide_password
-from ecomintent_batch.flows.automations import end_zombies, notify_failures, put_automations
+from ecomintent_batch.flows.automations import end_zombies, notify_failures, put_automation
 from ecomintent_batch.flows.classify_tickets import classify_tickets, reject_password
 from ecomintent_batch.flows.runners import Runner
 from ecomintent_batch.settings import RunSettings
@@ -184,4 +184,7 @@ def _put_work_pool(client: SyncPrefectClient, name: str) -> None:
 
 
 def _put_automations(client: SyncPrefectClient, notify: str | None) -> None:
-    put_automations(client, [end_zombies(), *([notify_failures(client, notify)] if notify else [])])
+    put_automation(client, end_zombies())
+    if notify:
+        names = [str(declared["name"]) for declared in _read_declared()]
+        put_automation(client, notify_failures(client, notify, "classify", names))

@@ -16,7 +16,7 @@ import pytest
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.schedules import IntervalSchedule
-from support.prefect_server import Server, prefect_server, stop, wait_until
+from support.prefect_server import Server, stop, wait_until
 from support.tickets import ROOT, write_tickets
 
 from ecomintent_batch.errors import UsageError
@@ -84,13 +84,6 @@ def test_a_million_tickets_make_few_tasks() -> None:
         + len(("plan", "extract", "commit", "summarise"))
         <= 50
     )
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One server for this file."""
-    with prefect_server(tmp_path_factory.mktemp("prefect")) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

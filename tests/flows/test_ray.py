@@ -12,8 +12,7 @@ from typing import Any
 import psutil
 import pyarrow.parquet as pq
 import pytest
-from prefect.settings import PREFECT_API_URL, temporary_settings
-from support.prefect_server import Server, prefect_server, ray_cluster, wait_until
+from support.prefect_server import Server, ray_cluster, wait_until
 from support.tickets import write_tickets
 
 from ecomintent_batch.errors import UsageError
@@ -53,16 +52,6 @@ def test_a_missing_extra_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         open_runner("ray", RunSettings(source="x"), None),
     ):
         pass
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One server for this file."""
-    with (
-        prefect_server(tmp_path_factory.mktemp("prefect")) as server,
-        temporary_settings({PREFECT_API_URL: server.url}),
-    ):
-        yield server
 
 
 @pytest.fixture(scope="module")
