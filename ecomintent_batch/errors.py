@@ -81,7 +81,7 @@ def mark_transient(error: E) -> E:
     return error
 
 
-def describe_write_error(out: Path, error: OSError) -> OutputError:
+def describe_write_error(out: Path | str, error: OSError) -> OutputError:
     """Return the line about a file of OUT that could not be written; transient where room, or a mount, may come back."""
     found = os.strerror(error.errno) if error.errno else type(error).__name__
     described = OutputError(

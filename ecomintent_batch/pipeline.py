@@ -22,6 +22,7 @@ from ecomintent_batch.errors import (
     EcomIntentError,
     RunStateError,
     describe_write_error,
+    hide_password,
     without_text,
 )
 from ecomintent_batch.inference.classify import (
@@ -48,7 +49,7 @@ from ecomintent_batch.ingest.incremental import PreviousPredictions, newest_wate
 from ecomintent_batch.ingest.sources import open_source
 from ecomintent_batch.prefetch import prefetch
 from ecomintent_batch.progress import Progress
-from ecomintent_batch.runs.catalog import find_interrupted, list_runs, list_unsummarised
+from ecomintent_batch.runs.catalog import find_interrupted
 from ecomintent_batch.runs.describe import PartStats, describe_run
 from ecomintent_batch.runs.layout import RunFolder
 from ecomintent_batch.runs.lifecycle import (
@@ -59,15 +60,8 @@ from ecomintent_batch.runs.lifecycle import (
     finish_published,
     finish_run,
     is_part_complete,
-    lock_out,
     start_run,
     write_receipt,
-)
-from ecomintent_batch.runs.publishing import (
-    list_manifests,
-    list_parts,
-    publish_run,
-    remove_local_copy,
 )
 from ecomintent_batch.runs.records import (
     Columns,
@@ -76,11 +70,10 @@ from ecomintent_batch.runs.records import (
     Reading,
     RecordedSettings,
     read_extraction,
-    read_manifest,
 )
+from ecomintent_batch.runs.store import RunStore, open_store
 from ecomintent_batch.schema import output_names
 from ecomintent_batch.settings import RunSettings
-from ecomintent_batch.storage.s3 import Store, note_store_url
 
 # Settings that a run may be resumed with, whatever they were when it was interrupted.
 _NOT_IN_PARTS = (
@@ -108,6 +101,7 @@ class Job:
     source: Source
     plan: ReadPlan
     model: ModelFolder
+    store: RunStore
     folder: RunFolder
     resumed: bool
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -120,6 +114,7 @@ class RunResult:
     manifest: Manifest
     summary: Summary
     folder: RunFolder
+    store: RunStore
 
 
 def run_job(settings: RunSettings, progress: Progress | None = None) -> RunResult:
@@ -128,10 +123,10 @@ def run_job(settings: RunSettings, progress: Progress | None = None) -> RunResul
     Raises:
         EcomIntentError: the job failed; nothing of this run is visible in OUT/predictions then.
     """
-    progress = progress or Progress()
+    progress, store = progress or Progress(), open_store(settings.out)
     try:
-        with lock_out(settings.out, settings.lock_timeout, progress.note):
-            job = plan_job(settings, progress)
+        with store.hold(source_of(settings), settings.lock_timeout, progress.note):
+            job = plan_job(settings, store, progress)
             loaded = load_model(_engine_options(settings), job.model)
             progress.note(
                 f"model {job.model.name}, {len(job.model.labels)} intents; {loaded.engine.description}"
@@ -140,18 +135,21 @@ def run_job(settings: RunSettings, progress: Progress | None = None) -> RunResul
     except BrokenPipeError:  # nobody reads the progress any more
         raise
     except OSError as error:  # errors of sources and models are ours by now: a file of OUT remains
-        raise describe_write_error(settings.out, error) from error
+        raise describe_write_error(store.location, error) from error
 
 
-def plan_job(settings: RunSettings, progress: Progress) -> Job:
-    """Open source and model, pick the columns, and make (or pick up) the folder of the run. OUT must be locked.
+def source_of(settings: RunSettings) -> list[str | None]:
+    """Return what a run is of: location, table and query."""
+    return [hide_password(settings.source), settings.table, settings.query]
+
+
+def plan_job(settings: RunSettings, store: RunStore, progress: Progress) -> Job:
+    """Open source and model, pick the columns, and make (or pick up) the folder of the run. OUT must be held.
 
     Raises:
         RunStateError: an interrupted run of this source has parts already, and was planned differently.
     """
     limit_malloc_arenas()
-    if settings.publish_to:
-        note_store_url(settings.out, settings.publish_to)
     model = open_model(settings.model)
     check_intents([parse_alert(text) for text in settings.alert], model.labels)
     source = _open_source(settings)
@@ -175,33 +173,44 @@ def plan_job(settings: RunSettings, progress: Progress) -> Job:
             )
     for note in plan.notes:
         progress.note(note)
-    folder, resumed = _resume_or_start(settings, _plan_of(settings, source, model), progress)
+    run_plan = _plan_of(settings, source, model)
+    folder, resumed = _resume_or_start(
+        store,
+        run_plan,
+        progress,
+        resume=settings.resume,
+        discard_stale=settings.on_stale == "discard",
+    )
     return Job(
-        settings=settings, source=source, plan=plan, model=model, folder=folder, resumed=resumed
+        settings=settings,
+        source=source,
+        plan=plan,
+        model=model,
+        store=store,
+        folder=folder,
+        resumed=resumed,
     )
 
 
 def _resume_or_start(
-    settings: RunSettings, plan: Plan, progress: Progress
+    store: RunStore, plan: Plan, progress: Progress, *, resume: bool, discard_stale: bool
 ) -> tuple[RunFolder, bool]:
     """Finish what crashes have left; return the folder to work in, and whether its run was interrupted before."""
-    out = settings.out
-    folder, others = find_interrupted(out, plan)
-    if folder is not None and not settings.resume:
+    folder, others = find_interrupted(store.folder, plan)
+    if folder is not None and not resume:
         others = others if folder.predictions.exists() else [(folder, plan), *others]
         folder = None
-    for manifest in finish_published(out, but=folder):
+    for manifest in finish_published(store, but=folder):
         progress.note(
             f"run {manifest.run_id} was published before a crash: its manifest is in place now"
         )
-    for manifest in list_unsummarised(out):
-        _summarise_previous(RunFolder(out, manifest.run_id), manifest, progress)
-    publish(settings, progress)
+    for manifest in store.unsettled():
+        _summarise_late(store, manifest, progress)
     if folder is not None:
         progress.note(f"resuming run {folder.run_id}")
         return folder, True
     for other, other_plan in others:
-        if settings.resume and settings.on_stale == "refuse":
+        if resume and not discard_stale:
             check_no_conflicting_run(other, other_plan, plan)
         reason = "; ".join(plan.differences(other_plan))
         discard_run(other)
@@ -209,20 +218,21 @@ def _resume_or_start(
             f"discarded run {other.run_id}, which was interrupted{f': {reason}' if reason else ''}"
         )
     try:
-        return start_run(out, plan), False
+        return start_run(store, plan), False
     except OSError as error:
-        raise describe_write_error(out, error) from None
+        raise describe_write_error(store.location, error) from None
 
 
-def _summarise_previous(folder: RunFolder, manifest: Manifest, progress: Progress) -> None:
-    """Write the summaries that a crash has left out; where that fails, the new run goes on without them."""
+def _summarise_late(store: RunStore, manifest: Manifest, progress: Progress) -> None:
+    """Write the summaries of a run that crashed after its commit; what fails here is no reason not to start the next run."""
     try:
-        summarise_run_safely(folder, manifest, progress.warn)
+        summarise_run_safely(store, manifest, progress.warn)
+        store.settle(RunFolder(store.folder, manifest.run_id))
     except Exception as error:
-        found = error if isinstance(error, EcomIntentError) else without_text(error)
+        reason = error if isinstance(error, EcomIntentError) else without_text(error)
         progress.warn(
-            f"{folder.summaries}: expected to write the summaries of an earlier run, found: {found}; "
-            f"that run is committed, ecomintent-batch report {folder.run_id} tries again"
+            f"run {manifest.run_id}: expected to write its summaries, found: {reason}; the run is committed, "
+            f"ecomintent-batch report {manifest.run_id} tries again"
         )
 
 
@@ -283,8 +293,7 @@ def _find_previous(
 ) -> tuple[PreviousPredictions, datetime | None]:
     """Return the predictions that committed runs have made, and the time of the first ticket to read."""
     settings, model, read_from = job.settings, None, None
-    place = settings.publish_to or str(settings.out)
-    manifests = list_manifests(Store(place)) if settings.publish_to else list_runs(settings.out)
+    manifests = job.store.manifests()
     if settings.backfill:  # then every ticket may be one to label again, however old
         model = (loaded or _models.load(_engine_options(settings), job.folder.run_id)).fingerprint
     elif (
@@ -296,7 +305,7 @@ def _find_previous(
         read_from = newest - timedelta(days=settings.lag_days) if newest else None
         if read_from:
             progress.note(f"reading tickets from {read_from:%Y-%m-%d %H:%M} on")
-    files = list_parts(place, manifests)
+    files = [part for manifest in manifests for part in job.store.part_locations(manifest)]
     progress.note(f"skipping what {len(manifests):,} committed runs have classified")
     return PreviousPredictions(files, model, settings.raw_text), read_from
 
@@ -318,21 +327,9 @@ def classify_one(settings: RunSettings, folder: RunFolder, shard: Path) -> PartS
 def finish_job(job: Job, stats: Sequence[PartStats], progress: Progress) -> RunResult:
     """Commit the parts, and write the summaries."""
     manifest = commit(job, stats)
-    summary = summarise(job, progress)
-    publish(job.settings, progress)
-    return RunResult(manifest=manifest, summary=summary, folder=job.folder)
-
-
-def publish(settings: RunSettings, progress: Progress) -> None:
-    """Publish the runs that are committed in the local folder of an object store, and keep no parts of them there."""
-    if settings.publish_to is None:
-        return
-    store = Store(settings.publish_to)
-    for manifest in list_runs(settings.out):
-        folder = RunFolder(settings.out, manifest.run_id)
-        publish_run(store, folder.out, folder.run_id)
-        progress.note(f"run {folder.run_id} is published to {store.url}")
-        remove_local_copy(folder)
+    summary = summarise(job, manifest, progress)
+    settle(job)
+    return RunResult(manifest=manifest, summary=summary, folder=job.folder, store=job.store)
 
 
 def commit(job: Job, stats: Sequence[PartStats]) -> Manifest:
@@ -341,7 +338,7 @@ def commit(job: Job, stats: Sequence[PartStats]) -> Manifest:
     Raises:
         RunStateError: shards or parts are missing, or the sums do not hold.
     """
-    if manifest := finish_run(job.folder):
+    if manifest := finish_run(job.store, job.folder):
         return manifest
     started = time.perf_counter()
     extraction = read_extraction(job.folder.shards)
@@ -360,13 +357,18 @@ def commit(job: Job, stats: Sequence[PartStats]) -> Manifest:
         resumed=job.resumed,
         commit_s=time.perf_counter() - started,
     )
-    commit_run(job.folder, manifest)
+    commit_run(job.store, job.folder, manifest)
     return manifest
 
 
-def summarise(job: Job, progress: Progress) -> Summary:
+def summarise(job: Job, manifest: Manifest, progress: Progress) -> Summary:
     """Write the volume tables and the report of a committed run; return them with the alerts that fired."""
-    return summarise_run_safely(job.folder, read_manifest(job.folder.manifest), progress.warn)
+    return summarise_run_safely(job.store, manifest, progress.warn)
+
+
+def settle(job: Job) -> None:
+    """Finish a run whose summaries are written."""
+    job.store.settle(job.folder)
 
 
 def _classify_overlapped(job: Job, loaded: LoadedModel, progress: Progress) -> list[PartStats]:

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
+    BeforeValidator,
     Field,
     JsonValue,
     ValidationError,
+    WithJsonSchema,
     field_serializer,
     field_validator,
     model_validator,
@@ -23,9 +25,10 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ecomintent_batch.analytics.alerts import parse_alert
 from ecomintent_batch.errors import UsageError, hide_password
-from ecomintent_batch.storage.s3 import as_url, work_folder
+from ecomintent_batch.storage.location import Location, parse_location
 
 Columns = Annotated[tuple[str, ...], NoDecode]  # in the environment `channel,brand`, not JSON
+_AS_PATH = WithJsonSchema({"type": "string", "format": "path"})  # one field in a form
 EngineName = Literal["auto", "torch", "onnx", "stub"]
 # For forms and stored parameters only: a command line may hold the password of its user.
 _NO_PASSWORD: dict[str, JsonValue] = {
@@ -45,12 +48,9 @@ class RunSettings(BaseSettings):
         description="File, glob, folder, .duckdb file, or postgresql:// URL without its password.",
         json_schema_extra=_NO_PASSWORD,
     )
-    out: Path = Field(
+    out: Annotated[Location, _AS_PATH, BeforeValidator(parse_location)] = Field(
         Path("ecomintent-out"),
         description="Folder, or s3:// URL, that holds the outputs of all runs.",
-    )
-    publish_to: str | None = Field(
-        None, description="Where the runs of out are published; an s3:// URL as out sets it."
     )
     table: str | None = Field(None, description="Table of a database source.")
     query: str | None = Field(None, description="One SELECT over a database source.")
@@ -165,12 +165,6 @@ class RunSettings(BaseSettings):
     @field_serializer("source", when_used="json")
     def _hide_password(self, value: str) -> str:
         return hide_password(value)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _make_runs_of_a_url_locally(cls, values: Any) -> Any:
-        url = as_url(str(values.get("out", ""))) if isinstance(values, dict) else None
-        return {**values, "out": work_folder(url), "publish_to": url} if url else values
 
     @model_validator(mode="after")
     def _table_or_query(self) -> Self:

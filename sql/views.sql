@@ -3,32 +3,43 @@
 --   latest = true to let the queries count each ticket once, as its newest run has it
 --   D SET VARIABLE out = 'ecomintent-out';
 --   D .read sql/views.sql
+--   The command line sets parts, reject_files and manifest_files instead of out: lists of the files to read.
 -- Grain: predictions one row per ticket and run; latest_predictions one per ticket; tickets what the queries count: the
 --   one or the other, by latest; rejects one per source row that could not be read; runs one per run
 -- Columns: predictions and latest_predictions as in the README, with `run_id` from the folder's name; rejects run_id, file,
 --   line, row_number, column, error; runs run_id, started_at, finished_at, source, model, engine, counts, settings, performance
 
--- The parts that manifests list as this file is read: a run committed while a query looks at OUT twice would be in one half of
--- it only. Read this file again to see later runs. One run's folder appears whole, so that alone it needs no list; on an
--- object store parts appear one by one, and the list is all there is.
-SET VARIABLE listed_parts = (
-    SELECT list(getvariable('out') || '/predictions/run_id=' || run_id || '/' || part.file ORDER BY run_id, part.file)
-    FROM (
-        SELECT run_id, unnest(parts) AS part
-        FROM read_json(
-            getvariable('out') || '/runs/' || coalesce(getvariable('run_id')::VARCHAR, '*') || '.json',
-            columns = {'run_id': 'VARCHAR', 'parts': 'STRUCT(file VARCHAR)[]'}, maximum_object_size = 67108864
-        )
-        WHERE getvariable('run_id') IS NULL OR starts_with(getvariable('out'), 's3://')
+-- The runs whose manifests are there as this file is read: a run committed while a query reads OUT twice would be in one half
+-- of it only. Read this file again to see later runs. The folder of one run appears whole, so that alone it needs no list. On
+-- an object store parts appear one by one, and only those that a manifest lists are committed.
+SET VARIABLE listed_runs = (
+    SELECT list({'run_id': run_id, 'files': list_transform(parts, lambda part: part.file)} ORDER BY run_id)
+    FROM read_json(
+        getvariable('out') || '/runs/' || coalesce(getvariable('run_id')::VARCHAR, '*') || '.json',
+        columns = {'run_id': 'VARCHAR', 'parts': 'STRUCT(file VARCHAR)[]'}, maximum_object_size = 67108864
     )
+    WHERE getvariable('run_id') IS NULL OR starts_with(getvariable('out'), 's3://')
+);
+SET VARIABLE listed_parts = flatten(
+    list_transform(
+        getvariable('listed_runs'),
+        lambda run: list_transform(
+            run.files, lambda file: getvariable('out') || '/predictions/run_id=' || run.run_id || '/' || file
+        )
+    )
+);
+SET VARIABLE listed_rejects = list_transform(
+    getvariable('listed_runs'), lambda run: getvariable('out') || '/rejects/run_id=' || run.run_id || '.parquet'
 );
 
 -- A run_id narrows the files that are read, so that a query of one run costs the same among thousands, and columns of
--- other runs, whose types may differ, are left out of it. Files of another OUT than the list's are what is there.
+-- other runs, whose types may differ, are left out of it. Of an OUT that is not the list's, a folder is read as it is, and a
+-- store not at all.
 CREATE OR REPLACE VIEW predictions AS
 SELECT *
 FROM read_parquet(
     coalesce(
+        getvariable('parts')::VARCHAR[],
         nullif(
             list_filter(
                 getvariable('listed_parts'),
@@ -39,7 +50,11 @@ FROM read_parquet(
             ),
             []
         ),
-        [getvariable('out') || '/predictions/run_id=' || coalesce(getvariable('run_id')::VARCHAR, '*') || '/part-*.parquet']
+        CASE
+            WHEN starts_with(getvariable('out'), 's3://') THEN []
+            ELSE
+                [getvariable('out') || '/predictions/run_id=' || coalesce(getvariable('run_id')::VARCHAR, '*') || '/part-*.parquet']
+        END
     ),
     union_by_name = true, hive_partitioning = true, hive_types = {'run_id': VARCHAR}
 );
@@ -74,13 +89,23 @@ SELECT * FROM latest_predictions WHERE coalesce(getvariable('latest')::BOOLEAN, 
 CREATE OR REPLACE VIEW rejects AS
 SELECT regexp_extract(filename, 'run_id=([^/\\]*)\.parquet$', 1) AS run_id, * EXCLUDE (filename)
 FROM read_parquet(
-    getvariable('out') || '/rejects/run_id=' || coalesce(getvariable('run_id')::VARCHAR, '*') || '.parquet',
+    coalesce(
+        getvariable('reject_files')::VARCHAR[],
+        CASE
+            WHEN starts_with(getvariable('out'), 's3://')
+                THEN list_filter(getvariable('listed_rejects'), lambda file: starts_with(file, getvariable('out') || '/rejects/'))
+            ELSE [getvariable('out') || '/rejects/run_id=' || coalesce(getvariable('run_id')::VARCHAR, '*') || '.parquet']
+        END
+    ),
     union_by_name = true, filename = true
 );
 
 CREATE OR REPLACE VIEW runs AS
 SELECT run_id, started_at, finished_at, source, model, engine, counts, settings, performance
 FROM read_json(
-    getvariable('out') || '/runs/' || coalesce(getvariable('run_id')::VARCHAR, '*') || '.json',
+    coalesce(
+        getvariable('manifest_files')::VARCHAR[],
+        [getvariable('out') || '/runs/' || coalesce(getvariable('run_id')::VARCHAR, '*') || '.json']
+    ),
     format = 'unstructured', union_by_name = true, maximum_object_size = 67108864
 );

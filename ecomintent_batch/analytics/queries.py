@@ -9,7 +9,6 @@ from pathlib import Path
 import duckdb
 
 from ecomintent_batch.analytics.summaries import (
-    list_committed,
     open_views,
     read_sql,
     sql_folder,
@@ -17,9 +16,11 @@ from ecomintent_batch.analytics.summaries import (
 from ecomintent_batch.errors import UsageError
 from ecomintent_batch.runs.catalog import pick_run
 from ecomintent_batch.runs.records import Manifest
-from ecomintent_batch.storage.s3 import as_url
+from ecomintent_batch.runs.store import open_store
+from ecomintent_batch.storage.location import Location
 
 _PARAMETER = re.compile(r"getvariable\('(\w+)'\)")
+_WORD = re.compile(r"\w+")
 _OF_VIEWS = ("out", "run_id", "latest")
 
 
@@ -31,7 +32,7 @@ def list_queries() -> dict[str, str]:
 
 def run_query(
     name: str,
-    out: Path,
+    out: Location,
     *,
     sets: Sequence[str] = (),
     run_id: str | None = None,
@@ -50,11 +51,13 @@ def run_query(
             raise UsageError(
                 f"--set {parameter}: expected a parameter of {name}, which has {', '.join(known) or 'none'}"
             )
-    manifests = list_committed(out)
+    store = open_store(out)
+    manifests = store.manifests()
     if run_id is not None:
-        run_id = pick_run(as_url(str(out)) or str(out), [run.run_id for run in manifests], run_id)
+        run_id = pick_run(store.location, [run.run_id for run in manifests], run_id)
     latest = run_id is None and not every_run and len(manifests) > 1
-    usual = _usual_columns([run for run in manifests if run_id in (None, run.run_id)])
+    manifests = [run for run in manifests if run_id in (None, run.run_id)]
+    usual = _usual_columns(manifests)
     variables = {parameter: given.get(parameter, usual.get(parameter)) for parameter in known}
     for column in ("time_column", "by_column", "customer_column"):
         if column in known and variables[column] is None:
@@ -62,7 +65,15 @@ def run_query(
                 f"{name}: expected the column to look at, found no --set {column}=...; give a kept column"
             )
     connection = open_views(
-        out, {**variables, "run_id": run_id, "latest": "true" if latest else None}
+        store,
+        manifests,
+        {
+            **variables,
+            "out": store.location,
+            "run_id": run_id,
+            "latest": "true" if latest else None,
+        },
+        views=set(_WORD.findall(text)) & {"rejects", "runs"},
     )
     try:
         rows = connection.sql(text)

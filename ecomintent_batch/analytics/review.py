@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecomintent_batch.analytics.summaries import (
-    find_committed,
     neutralise_formulas,
     open_views,
     read_sql,
@@ -21,9 +20,12 @@ from ecomintent_batch.analytics.summaries import (
 )
 from ecomintent_batch.errors import SourceError, UsageError
 from ecomintent_batch.ingest.sources import open_source
+from ecomintent_batch.runs.layout import UNUSUAL_DAYS
 from ecomintent_batch.runs.records import Manifest
+from ecomintent_batch.runs.store import RunStore, open_store
 from ecomintent_batch.schema import probability_column
 from ecomintent_batch.storage.atomic import whole_file, write_json
+from ecomintent_batch.storage.location import Location
 from ecomintent_batch.text.message import clean_message
 
 if TYPE_CHECKING:
@@ -84,7 +86,7 @@ class Review:
 
 
 def export_review(
-    out: Path,
+    out: Location,
     sheet: Path,
     *,
     run_id: str | None = None,
@@ -110,8 +112,9 @@ def export_review(
         raise UsageError(
             f"{sheet}: expected a new file, found one that may hold labels; give another name"
         )
-    manifest = find_committed(out, run_id)
-    rows = _add_messages(_choose(out, manifest, sizes, seed), out, manifest, source)
+    store = open_store(out)
+    manifest = store.find(run_id)
+    rows = _add_messages(_choose(store, manifest, sizes, seed), store, manifest, source)
     rows = neutralise_formulas(_arrange(rows))
     with whole_file(sheet) as temporary:
         if sheet.suffix.lower() == ".csv":
@@ -124,7 +127,7 @@ def export_review(
     return rows
 
 
-def import_review(out: Path, sheet: Path, into: Path) -> Review:
+def import_review(out: Location, sheet: Path, into: Path) -> Review:
     """Read a corrected sheet, and write `labelled.parquet`, `control.parquet` and `accuracy.json` into a folder.
 
     Raises:
@@ -139,7 +142,7 @@ def import_review(out: Path, sheet: Path, into: Path) -> Review:
         raise SourceError(
             f"{sheet}: expected labels in the column {LABEL!r}, found none; fill it in"
         )
-    rows = _join_predictions(out, sheet, rows)
+    rows = _join_predictions(open_store(out), sheet, rows)
     slices = {
         str(reason): _score(group)
         for (reason,), group in rows.group_by("reason", maintain_order=True)
@@ -170,9 +173,11 @@ def import_review(out: Path, sheet: Path, into: Path) -> Review:
     return Review(slices, by_intent, len(blank), labelled, files)
 
 
-def _choose(out: Path, manifest: Manifest, sizes: Mapping[str, int], seed: int) -> pl.DataFrame:
+def _choose(
+    store: RunStore, manifest: Manifest, sizes: Mapping[str, int], seed: int
+) -> pl.DataFrame:
     """Return the tickets of the four slices."""
-    unusual = read_summary(out, manifest.run_id, "unusual_days")
+    unusual = read_summary(store, manifest.run_id, UNUSUAL_DAYS)
     days = [] if unusual is None else unusual.select("day", "intent").rows()
     variables: dict[str, str | list[str] | None] = {name: str(size) for name, size in sizes.items()}
     variables |= {
@@ -181,20 +186,21 @@ def _choose(out: Path, manifest: Manifest, sizes: Mapping[str, int], seed: int) 
         "seed": str(seed),
     }
     variables["unusual"] = [f"{day} {intent}" for day, intent in days]
-    connection = open_views(out, variables)
+    # Other models' answers are in other runs.
+    connection = open_views(store, store.manifests(), variables)
     rows = connection.sql(read_sql("review_slices")).pl()
     connection.close()
     return rows
 
 
 def _add_messages(
-    rows: pl.DataFrame, out: Path, manifest: Manifest, source: str | None
+    rows: pl.DataFrame, store: RunStore, manifest: Manifest, source: str | None
 ) -> pl.DataFrame:
     """Add what people need to read: from the predictions where they hold it, else from the source."""
     import polars as pl
 
     if manifest.settings.keep_text:
-        messages = _read_messages(out, manifest.run_id, rows["row_number"].to_list())
+        messages = _read_messages(store, manifest, rows["row_number"].to_list())
     elif source is not None:
         messages = _read_source(
             source, manifest, dict(rows.select("row_number", "ticket_id").iter_rows())
@@ -205,8 +211,8 @@ def _add_messages(
     return rows.with_columns(pl.Series("message", texts, dtype=pl.String))
 
 
-def _read_messages(out: Path, run_id: str, row_numbers: list[int]) -> dict[int, str]:
-    connection = open_views(out, {"run_id": run_id})
+def _read_messages(store: RunStore, manifest: Manifest, row_numbers: list[int]) -> dict[int, str]:
+    connection = open_views(store, [manifest])
     query = "SELECT row_number, message FROM predictions WHERE row_number IN (SELECT unnest(?))"
     found = connection.execute(query, [row_numbers]).fetchall()
     connection.close()
@@ -285,7 +291,7 @@ def _read_sheet(sheet: Path) -> pl.DataFrame:
     return rows.with_columns(text).with_columns(pl.col("message").str.replace(_GUARDED, "$1"))
 
 
-def _join_predictions(out: Path, sheet: Path, rows: pl.DataFrame) -> pl.DataFrame:
+def _join_predictions(store: RunStore, sheet: Path, rows: pl.DataFrame) -> pl.DataFrame:
     """Add what the model said, and spell the labels as it does."""
     import polars as pl
 
@@ -294,7 +300,7 @@ def _join_predictions(out: Path, sheet: Path, rows: pl.DataFrame) -> pl.DataFram
         raise SourceError(
             f"{sheet}: expected tickets of one run, found {len(run_ids)}; import each sheet by itself"
         )
-    connection = open_views(out, {"run_id": find_committed(out, run_ids[0]).run_id})
+    connection = open_views(store, [store.find(run_ids[0])])
     columns = connection.sql("SELECT * FROM predictions LIMIT 0").columns
     numbers = [int(value) for value in rows["row_number"] if re.fullmatch(r"\d+", value)]
     query = "SELECT row_number::VARCHAR AS row_number, top_intent AS said FROM predictions WHERE row_number IN (SELECT unnest(?))"

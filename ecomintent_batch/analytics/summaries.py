@@ -8,30 +8,39 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import duckdb
 
 from ecomintent_batch.analytics.alerts import Alert, check_alerts, lowest_z, parse_alert
 from ecomintent_batch.errors import OutputError
-from ecomintent_batch.runs.catalog import list_runs, pick_run
-from ecomintent_batch.runs.layout import RunFolder
-from ecomintent_batch.runs.publishing import list_manifests, list_parts
+from ecomintent_batch.runs.layout import (
+    ALERTS,
+    LANGUAGES,
+    SUMMARY_PAGE,
+    UNUSUAL_DAYS,
+    VOLUMES,
+    VOLUMES_PER_DAY,
+    RunFolder,
+)
 from ecomintent_batch.runs.records import Manifest
+from ecomintent_batch.runs.store import RunStore
 from ecomintent_batch.storage.atomic import write_json
 from ecomintent_batch.storage.duck import connect, escape_glob
 from ecomintent_batch.storage.packaged import packaged_path
-from ecomintent_batch.storage.s3 import Store, as_url, open_for_reading, url_of
+from ecomintent_batch.storage.s3 import let_read
 
 if TYPE_CHECKING:
     import polars as pl
 
+_VIEW = re.compile(r"VIEW (\w+) AS")
 _FORMULA = r"^[=+\-@\t\r]"
 _WEEKS_BACK = 8  # of sql/unusual_days.sql
 _SHOWN_ROWS = 200
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Summary:
     """The volume tables of one run, by name, and the page that shows them."""
 
@@ -50,150 +59,148 @@ def read_sql(name: str) -> str:
     return (sql_folder() / f"{name}.sql").read_text(encoding="utf-8")
 
 
-def list_committed(out: Path) -> list[Manifest]:
-    """Return the manifests of the committed runs of a folder or an s3:// URL, oldest first.
+def open_views(
+    store: RunStore,
+    manifests: Sequence[Manifest],
+    variables: Mapping[str, str | list[str] | None] | None = None,
+    *,
+    views: Collection[str] = (),
+) -> duckdb.DuckDBPyConnection:
+    """Return a connection with the variables set and the views of `sql/views.sql` over some committed runs.
 
-    Of a local folder that stands for a URL: those there, and those not yet published.
-    """
-    url = url_of(out)
-    published = list_manifests(Store(url)) if url else []
-    here = [] if as_url(str(out)) else list_runs(out)
-    return list({manifest.run_id: manifest for manifest in [*published, *here]}.values())
-
-
-def find_committed(out: Path, run_id: str | None = None) -> Manifest:
-    """Return the manifest of a committed run of a folder or an s3:// URL, of the newest for None and `latest`.
+    Args:
+        store: Where the runs are.
+        manifests: The runs. What they list is read, and nothing else: no file is looked for by a pattern.
+        variables: The parameters of a query.
+        views: Those of `rejects` and `runs` that are needed; they read a file for each run.
 
     Raises:
-        RunStateError: there is no such run.
+        OutputError: no run has predictions.
     """
-    manifests = {manifest.run_id: manifest for manifest in list_committed(out)}
-    return manifests[pick_run(as_url(str(out)) or str(out), list(manifests), run_id)]
-
-
-def open_views(
-    out: Path, variables: Mapping[str, str | list[str] | None] | None = None
-) -> duckdb.DuckDBPyConnection:
-    """Return a connection with the variables set and the views of `sql/views.sql` that have data."""
+    parts = [part for manifest in manifests for part in store.part_locations(manifest)]
+    if not parts:
+        raise OutputError(f"{store.location}: expected committed runs, found none")
     connection = connect()
-    url = as_url(str(out))
-    if url:
-        open_for_reading(connection)
-    for name, value in {
-        "out": url or escape_glob(str(out)),
-        "run_id": None,
-        **(variables or {}),
-    }.items():
+    let_read(connection, parts)
+    rejects = [store.reject_location(manifest) for manifest in manifests]
+    lists = {"parts": parts, "reject_files": rejects}
+    for name, files in lists.items():
+        connection.execute(f"SET VARIABLE {name} = ?", [list(map(escape_glob, files))])
+    for name, value in {"run_id": None, **(variables or {})}.items():
         connection.execute(f"SET VARIABLE {name} = ?", [value])
+    skipped = {"rejects", "runs"}.difference(views)
     for statement in connection.extract_statements(read_sql("views")):
-        try:
+        view = _VIEW.search(statement.query)
+        if view and view[1] == "runs" and "runs" in views:
+            _create_runs(connection, manifests, statement)
+        elif view and view[1] not in skipped:
             connection.execute(statement)
-        except duckdb.IOException:
-            if "VIEW predictions" in statement.query:
-                raise OutputError(f"{out}: expected committed runs, found none") from None
     return connection
 
 
-def summarise_run(folder: RunFolder, manifest: Manifest) -> Summary:
+def _create_runs(
+    connection: duckdb.DuckDBPyConnection,
+    manifests: Sequence[Manifest],
+    statement: duckdb.Statement,
+) -> None:
+    """Create the view `runs` over manifests that are in memory."""
+    with TemporaryDirectory(prefix="ecomintent-runs-") as folder:
+        file = Path(folder) / "runs.json"
+        file.write_text(
+            "\n".join(manifest.model_dump_json() for manifest in manifests), encoding="utf-8"
+        )
+        connection.execute("SET VARIABLE manifest_files = ?", [[str(file)]])
+        connection.execute(statement)
+        connection.execute("CREATE TABLE runs_read AS FROM runs")
+    connection.execute("CREATE OR REPLACE VIEW runs AS FROM runs_read")
+
+
+def summarise_run(store: RunStore, manifest: Manifest) -> Summary:
     """Write the volume tables of a committed run as Parquet and CSV, and `summary.md`, into a folder that appears whole.
 
-    Where alerts were asked for, `alerts.json` says which conditions hold.
+    The folder is in the local folder of the store. Where alerts were asked for, `alerts.json` says which conditions hold.
     """
     if not manifest.parts:  # nothing was new
-        return _write(folder, {"volume_by_intent": _no_volumes()}, manifest)
+        return _write(store, {VOLUMES: _no_volumes()}, manifest)
     columns, time_column = manifest.columns.kept, manifest.columns.kept_time
-    connection = open_views(folder.out, {"run_id": folder.run_id, "time_column": time_column})
-    tables = {"volume_by_intent": connection.sql(read_sql("volume_by_intent")).pl()}
+    variables = {"run_id": manifest.run_id, "time_column": time_column}
+    connection = open_views(store, [manifest], variables)
+    tables = {VOLUMES: connection.sql(read_sql(VOLUMES)).pl()}
     if time_column is not None:
-        tables["volume_by_intent_per_day"] = connection.sql(
-            read_sql("volume_by_intent_per_day")
-        ).pl()
+        tables[VOLUMES_PER_DAY] = connection.sql(read_sql(VOLUMES_PER_DAY)).pl()
     for by in manifest.settings.by:
         connection.execute("SET VARIABLE by_column = ?", [columns[by]])
         tables[_free_name(by, tables)] = connection.sql(read_sql("volume_by_intent_by_column")).pl()
-    tables["unsupported_languages"] = connection.sql(read_sql("unsupported_languages")).pl()
+    tables[LANGUAGES] = connection.sql(read_sql(LANGUAGES)).pl()
     connection.close()
     if time_column is not None:
-        tables["unusual_days"] = find_unusual_days(folder, manifest)
-    return _write(folder, tables, manifest)
+        tables[UNUSUAL_DAYS] = find_unusual_days(store, manifest)
+    return _write(store, tables, manifest)
 
 
-def find_unusual_days(folder: RunFolder, manifest: Manifest) -> pl.DataFrame:
-    """Return the unusual days among those that are new since the run before."""
-    connection = open_history(folder, manifest)
-    days = connection.sql(read_sql("unusual_days")).pl()
+def find_unusual_days(store: RunStore, manifest: Manifest) -> pl.DataFrame:
+    """Return the unusual days among those that are new since the previous run."""
+    connection = open_history(store, manifest)
+    days = connection.sql(read_sql(UNUSUAL_DAYS)).pl()
     connection.close()
     return days
 
 
-def open_history(folder: RunFolder, manifest: Manifest) -> duckdb.DuckDBPyConnection:
-    """Return a connection with the days that a run is to be seen beside: its own, and of an incremental one those before.
+def open_history(store: RunStore, manifest: Manifest) -> duckdb.DuckDBPyConnection:
+    """Return a connection with the days that a run is compared with: its own, and of an incremental run those before.
 
-    The variable `since` is the newest day of the run before it of the same source, NULL for the first.
+    The variable `since` is the newest day of the previous run of the same source, NULL for the first.
     """
-    runs, time_column = _same_source(folder.out, manifest), manifest.columns.kept_time
-    before = _find_before(folder, runs)
-    since = newest_day(RunFolder(folder.out, before.run_id)) if before else None
+    runs, time_column = _list_same_source(store, manifest), manifest.columns.kept_time
+    previous = _find_previous(store, manifest, runs)
+    since = _newest_day(store, previous) if previous else None
     variables: dict[str, str | list[str] | None] = {
-        "run_id": folder.run_id,
+        "run_id": manifest.run_id,
         "time_column": time_column,
         "since": None if since is None else since.isoformat(),
         "min_z": str(lowest_z(parse_alert(text) for text in manifest.settings.alert)),
     }
-    connection = open_views(folder.out, variables)
+    connection = open_views(store, [manifest], variables)
     if since is None or time_column is None or not manifest.settings.incremental:
         return connection
     first_day = since - timedelta(weeks=_WEEKS_BACK)
-    # A run before that day has no ticket from behind it.
-    runs = [run for run in runs if run.started_at.date() >= first_day]
-    places = [_place_of(folder.out, run) for run in runs]
-    if any(map(as_url, places)):
-        open_for_reading(connection)
-    parts = [
-        part for place, run in zip(places, runs, strict=True) for part in list_parts(place, [run])
-    ]
+    # A run that was started before that day has no ticket of a later one.
+    recent_runs = [run for run in runs if run.started_at.date() >= first_day]
+    parts = [part for run in recent_runs for part in store.part_locations(run)]
+    let_read(connection, parts)
     recent = duckdb.ColumnExpression(time_column) >= duckdb.ConstantExpression(first_day)
     try:
         relation = connection.read_parquet(
-            parts, union_by_name=True, hive_partitioning=True
+            list(map(escape_glob, parts)), union_by_name=True, hive_partitioning=True
         ).filter(recent)
         relation.create_view("predictions", replace=True)
         connection.execute("SET VARIABLE latest = true")
     except duckdb.Error:  # the columns of earlier runs are of other types
-        return open_views(folder.out, variables)
+        return open_views(store, [manifest], variables)
     return connection
 
 
-def find_run_before(folder: RunFolder, manifest: Manifest) -> Manifest | None:
-    """Return the newest earlier run of the same source that has its summaries still; they are in the folder then."""
-    return _find_before(folder, _same_source(folder.out, manifest))
+def find_previous_run(store: RunStore, manifest: Manifest) -> Manifest | None:
+    """Return the newest earlier run of the same source that still has its summaries."""
+    return _find_previous(store, manifest, _list_same_source(store, manifest))
 
 
-def _find_before(folder: RunFolder, runs: Sequence[Manifest]) -> Manifest | None:
+def _find_previous(
+    store: RunStore, manifest: Manifest, runs: Sequence[Manifest]
+) -> Manifest | None:
     for run in reversed(runs):
-        if run.run_id != folder.run_id and _has_volumes(RunFolder(folder.out, run.run_id)):
+        if run.run_id != manifest.run_id and store.read_summary(run.run_id, VOLUMES) is not None:
             return run
     return None
 
 
-def _has_volumes(run: RunFolder) -> bool:
-    """Tell whether the volumes of a run are here, or come from where it is published."""
-    volumes, url = run.summaries / "volume_by_intent.parquet", url_of(run.out)
-    if url and not volumes.exists():
-        store, place = Store(url), run.summaries.relative_to(run.out).as_posix()
-        names = {f"{place}/volume_by_intent_per_day.parquet", f"{place}/volume_by_intent.parquet"}
-        for name in sorted(
-            names.intersection(store.list_names(f"{place}/")), reverse=True
-        ):  # what tells comes last
-            store.download(name, run.out / name)
-    return volumes.exists()
-
-
-def add_change(volumes: pl.DataFrame, out: Path, before: Manifest) -> pl.DataFrame:
+def add_change(volumes: pl.DataFrame, store: RunStore, previous: Manifest) -> pl.DataFrame:
     """Add the tickets and the share that each intent had in an earlier run, and by how much its share has changed."""
     import polars as pl
 
-    earlier = pl.read_parquet(RunFolder(out, before.run_id).summaries / "volume_by_intent.parquet")
+    earlier = read_summary(store, previous.run_id, VOLUMES)
+    if earlier is None:
+        return volumes.head(0)
     earlier = earlier.select("intent", tickets_before="tickets", share_before="share")
     both = volumes.join(
         earlier, on="intent", how="full", coalesce=True, maintain_order="left_right"
@@ -204,43 +211,29 @@ def add_change(volumes: pl.DataFrame, out: Path, before: Manifest) -> pl.DataFra
     return counted.with_columns(share_change=pl.col("share") - pl.col("share_before"))
 
 
-def read_summary(out: Path, run_id: str, name: str) -> pl.DataFrame | None:
-    """Return one summary table of a run of a folder or an s3:// URL; None where the run has none of that name."""
+def read_summary(store: RunStore, run_id: str, name: str) -> pl.DataFrame | None:
+    """Return one summary table of a run; None where the run has none of that name."""
     import polars as pl
 
-    file = f"summaries/run_id={run_id}/{name}.parquet"
-    if url := as_url(str(out)):
-        store = Store(url)
-        return pl.read_parquet(store.read(file)) if file in store.list_names(file) else None
-    return pl.read_parquet(out / file) if (out / file).exists() else None
+    table = store.read_summary(run_id, name)
+    return None if table is None else pl.read_parquet(table)
 
 
-def newest_day(folder: RunFolder) -> date | None:
+def _newest_day(store: RunStore, manifest: Manifest) -> date | None:
     """Return the last day that the summaries of a run know."""
-    table = read_summary(folder.out, folder.run_id, "volume_by_intent_per_day")
+    table = read_summary(store, manifest.run_id, VOLUMES_PER_DAY)
     newest = None if table is None else table["day"].max()
     return newest if isinstance(newest, date) else None
 
 
-def _same_source(out: Path, manifest: Manifest) -> list[Manifest]:
+def _list_same_source(store: RunStore, manifest: Manifest) -> list[Manifest]:
     """Return the runs of a source up to one of them, oldest first, without those that found nothing new."""
-    return [
+    earlier = [
         run
-        for run in list_committed(out)
-        if run.source == manifest.source
-        and run.run_id <= manifest.run_id
-        and run.counts.predictions
+        for run in store.manifests()
+        if run.source == manifest.source and run.run_id < manifest.run_id and run.counts.predictions
     ]
-
-
-def _place_of(out: Path, run: Manifest) -> str:
-    """Return where the parts of a run are: here, or else where it is published."""
-    url = url_of(out)
-    return (
-        url
-        if url and not RunFolder(out, run.run_id).predictions.exists()
-        else escape_glob(str(out))
-    )
+    return [*earlier, manifest]
 
 
 def _no_volumes() -> pl.DataFrame:
@@ -263,19 +256,23 @@ def _no_volumes() -> pl.DataFrame:
     )
 
 
-def _write(folder: RunFolder, tables: dict[str, pl.DataFrame], manifest: Manifest) -> Summary:
+def _write(store: RunStore, tables: dict[str, pl.DataFrame], manifest: Manifest) -> Summary:
     """Write tables, page and alerts into a folder that appears whole."""
-    target = folder.summaries
-    summary = Summary(tables, _to_markdown(folder.run_id, tables), _find_alerts(tables, manifest))
+    target = RunFolder(store.folder, manifest.run_id).summaries
+    summary = Summary(
+        tables=tables,
+        markdown=_to_markdown(manifest.run_id, tables),
+        alerts=_find_alerts(tables, manifest),
+    )
     building = target.with_name(f"{target.name}.tmp")
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
     for name, table in tables.items():
         table.write_parquet(building / f"{name}.parquet")
         neutralise_formulas(table).write_csv(building / f"{name}.csv")
-    (building / "summary.md").write_text(summary.markdown, encoding="utf-8")
+    (building / SUMMARY_PAGE).write_text(summary.markdown, encoding="utf-8")
     if manifest.settings.alert:
-        write_json([alert.to_dict() for alert in summary.alerts], building / "alerts.json")
+        write_json([alert.to_dict() for alert in summary.alerts], building / ALERTS)
     shutil.rmtree(target, ignore_errors=True)
     building.rename(target)
     return summary
@@ -283,13 +280,11 @@ def _write(folder: RunFolder, tables: dict[str, pl.DataFrame], manifest: Manifes
 
 def _find_alerts(tables: Mapping[str, pl.DataFrame], manifest: Manifest) -> tuple[Alert, ...]:
     conditions = [parse_alert(text) for text in manifest.settings.alert]
-    unusual = tables["unusual_days"].to_dicts() if "unusual_days" in tables else []
+    unusual = tables[UNUSUAL_DAYS].to_dicts() if UNUSUAL_DAYS in tables else []
     span: list[str] = []
-    if "volume_by_intent_per_day" in tables and len(
-        days := tables["volume_by_intent_per_day"]["day"].drop_nulls()
-    ):
+    if VOLUMES_PER_DAY in tables and len(days := tables[VOLUMES_PER_DAY]["day"].drop_nulls()):
         span = [str(days.min()), str(days.max())]
-    return tuple(check_alerts(conditions, tables["volume_by_intent"].to_dicts(), unusual, span))
+    return tuple(check_alerts(conditions, tables[VOLUMES].to_dicts(), unusual, span))
 
 
 def neutralise_formulas(table: pl.DataFrame) -> pl.DataFrame:
@@ -312,7 +307,7 @@ def neutralise_formulas(table: pl.DataFrame) -> pl.DataFrame:
 
 def _to_markdown(run_id: str, tables: Mapping[str, pl.DataFrame]) -> str:
     lines = [f"# Tickets by intent, run {run_id}", ""]
-    overall = tables["volume_by_intent"]
+    overall = tables[VOLUMES]
     lines += [
         "| intent | tickets | share | first choice | of them unsure | as second ask |",
         "|---|---:|---:|---:|---:|---:|",
@@ -341,8 +336,8 @@ def _to_markdown(run_id: str, tables: Mapping[str, pl.DataFrame]) -> str:
                     "",
                     f"The first {_SHOWN_ROWS} of {len(table):,} rows; all are in `{name}.csv`.",
                 ]
-    if "volume_by_intent_per_day" in tables:
-        per_day = tables["volume_by_intent_per_day"]
+    if VOLUMES_PER_DAY in tables:
+        per_day = tables[VOLUMES_PER_DAY]
         days = per_day["day"].drop_nulls()
         span = (
             f"{days.min()!s} to {days.max()!s}, {days.n_unique()} days" if len(days) else "no times"
@@ -353,14 +348,14 @@ def _to_markdown(run_id: str, tables: Mapping[str, pl.DataFrame]) -> str:
 
 def _describe_counting(tables: Mapping[str, pl.DataFrame]) -> list[str]:
     """Say how tickets with two asks, and those in other languages, were counted."""
-    lines, seconds = [], int(tables["volume_by_intent"]["as_second"].sum())
+    lines, seconds = [], int(tables[VOLUMES]["as_second"].sum())
     if seconds:
         lines += [
             "",
             f"{seconds:,} tickets have two asks: each counts once, under the first one, and again in the last column under the "
             "second; add the columns to count both ways.",
         ]
-    languages = tables.get("unsupported_languages")
+    languages = tables.get(LANGUAGES)
     if languages is not None and len(languages):
         listed = ", ".join(
             f"{_cell(row['language'])} {row['tickets']:,}"

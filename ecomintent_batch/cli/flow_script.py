@@ -9,6 +9,8 @@ from prefect.settings import PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, t
 
 from ecomintent_batch.cli.errors import one_line_errors
 from ecomintent_batch.flows.classify_tickets import classify_tickets
+from ecomintent_batch.runs.layout import SUMMARY_PAGE
+from ecomintent_batch.runs.store import open_store
 from ecomintent_batch.settings import load_settings
 
 
@@ -40,8 +42,8 @@ def main() -> None:
     ):
         settings = load_settings(given.config, source=given.source, out=given.out)
         folder = classify_tickets(settings)
-        print((folder.summaries / "summary.md").read_text(encoding="utf-8"))
-        place, run_id = settings.publish_to or folder.out, folder.run_id
-        print(f"Predictions  {place}/predictions/run_id={run_id}")
-        print(f"Summaries    {place}/summaries/run_id={run_id}")
-        print(f"Manifest     {place}/runs/{run_id}.json")
+        print((folder.summaries / SUMMARY_PAGE).read_text(encoding="utf-8"))
+        locate, keys = open_store(settings.out).locate, folder.keys
+        print(f"Predictions  {locate(keys.predictions)}")
+        print(f"Summaries    {locate(keys.summaries)}")
+        print(f"Manifest     {locate(keys.manifest)}")

@@ -161,27 +161,22 @@ def print_result(result: RunResult) -> None:
             f"{performance.elapsed_s:.1f} s, {performance.tickets_per_s:,.0f} tickets/s, "
             f"{performance.padding_ratio:.1%} padding, {result.manifest.engine}."
         )
-    place, run_id = (
-        (result.manifest.settings.model_extra or {}).get("publish_to") or result.folder.out,
-        result.folder.run_id,
-    )
+    keys, locate = result.folder.keys, result.store.locate
     if counts.rejects:
-        console.print(f"Rejects      {place}/rejects/run_id={run_id}.parquet", soft_wrap=True)
-    console.print(f"Predictions  {place}/predictions/run_id={run_id}", soft_wrap=True)
-    console.print(f"Summaries    {place}/summaries/run_id={run_id}", soft_wrap=True)
+        console.print(f"Rejects      {locate(keys.rejects)}", soft_wrap=True)
+    console.print(f"Predictions  {locate(keys.predictions)}", soft_wrap=True)
+    console.print(f"Summaries    {locate(keys.summaries)}", soft_wrap=True)
     report = result.folder.report
     if report.exists():
         console.print(f"Report       {report}", soft_wrap=True)
-    glob = f"{place}/predictions/*/*.parquet".replace("'", "''")
-    query = f"SELECT intent, count(*) FROM '{glob}' GROUP BY ALL"  # noqa: S608 - shown, not run
-    console.print(f'Query        duckdb -c "{query}"', soft_wrap=True)
+    console.print(f"Query        {result.store.example_query()}", soft_wrap=True)
 
 
-def print_runs(out: Path, manifests: Sequence[Manifest]) -> None:
+def print_runs(location: str, manifests: Sequence[Manifest]) -> None:
     """Print a line for each committed run."""
     console = _open_console()
     if not manifests:
-        console.print(f"No committed runs in {out}.", soft_wrap=True)
+        console.print(f"No committed runs in {location}.", soft_wrap=True)
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("run", no_wrap=True)

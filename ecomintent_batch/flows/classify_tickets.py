@@ -50,7 +50,8 @@ from ecomintent_batch.pipeline import Job
 from ecomintent_batch.progress import Progress
 from ecomintent_batch.runs.describe import PartStats
 from ecomintent_batch.runs.layout import RunFolder
-from ecomintent_batch.runs.lifecycle import lock_out
+from ecomintent_batch.runs.records import Manifest
+from ecomintent_batch.runs.store import RunStore, open_store
 from ecomintent_batch.settings import RunSettings
 
 P = ParamSpec("P")
@@ -87,9 +88,8 @@ def _one_line_errors(step: Callable[P, R]) -> Callable[P, R]:
             return step(*args, **kwargs)
         except EcomIntentError:
             raise
-        except (
-            OSError
-        ) as error:  # errors of sources and models are ours by now: a file of OUT remains
+        except OSError as error:
+            # Errors of sources and models are ours by now: a file of OUT remains.
             raise describe_write_error(_find_out((*args, *kwargs.values())), error) from None
         except Exception as error:
             raise without_text(error).with_traceback(error.__traceback__) from None
@@ -97,14 +97,14 @@ def _one_line_errors(step: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
-def _find_out(arguments: Iterable[object]) -> Path:
+def _find_out(arguments: Iterable[object]) -> str:
     """Return OUT from the arguments of a step."""
     for argument in arguments:
         if isinstance(argument, Job):
-            return argument.settings.out
+            return argument.store.location
         if isinstance(argument, RunSettings):
-            return argument.out
-    return Path("out")
+            return str(argument.out)
+    return "out"
 
 
 def is_transient(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001
@@ -120,9 +120,9 @@ def is_transient(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
     persist_result=False,
 )
 @_one_line_errors
-def plan(settings: RunSettings) -> Job:
+def plan(settings: RunSettings, store: RunStore) -> Job:
     """Open source and model, and create or resume the folder of the run."""
-    return pipeline.plan_job(settings, _Log())
+    return pipeline.plan_job(settings, store, _Log())
 
 
 @task(
@@ -179,10 +179,12 @@ _unwritable: dict[str, str] = {}
 
 @task(task_run_name="commit", cache_policy=NO_CACHE, persist_result=False)
 @_one_line_errors
-def commit(job: Job, stats: Sequence[PartStats]) -> None:
+def commit(job: Job, stats: Sequence[PartStats]) -> Manifest:
     """Publish all parts at once, with their manifest."""
-    pipeline.commit(job, stats)
-    _Log().note(f"run {job.folder.run_id} is committed: {job.folder.predictions}")
+    manifest = pipeline.commit(job, stats)
+    where = job.store.locate(job.folder.keys.predictions)
+    _Log().note(f"run {job.folder.run_id} is committed: {where}")
+    return manifest
 
 
 @task(
@@ -194,14 +196,14 @@ def commit(job: Job, stats: Sequence[PartStats]) -> None:
     persist_result=False,
 )
 @_one_line_errors
-def summarise(job: Job) -> None:
+def summarise(job: Job, manifest: Manifest) -> None:
     """Summarise the volumes by intent, in OUT and as artifacts."""
-    summary = pipeline.summarise(job, _Log())
-    show_summary(job.folder, summary)
+    summary = pipeline.summarise(job, manifest, _Log())
+    show_summary(job.store, manifest, summary)
     for alert in summary.alerts:
         _Log().warn(f"alert: {alert.message}")
     publish_alerts(job.folder, summary)
-    pipeline.publish(job.settings, _Log())
+    pipeline.settle(job)
 
 
 @flow(
@@ -226,11 +228,12 @@ def classify_tickets(
         settings = settings.model_copy(update={"on_stale": "discard"})
     if runner == "ray":
         check_ray_answers(ray_address)
-    with lock_out(settings.out, settings.lock_timeout, _Log().note):
-        job = plan(settings)
+    store = open_store(settings.out)
+    with store.hold(pipeline.source_of(settings), settings.lock_timeout, _Log().note):
+        job = plan(settings, store)
         shards = extract(job)
-        commit(job, classify(job, shards, runner, ray_address))
-        summarise(job)
+        manifest = commit(job, classify(job, shards, runner, ray_address))
+        summarise(job, manifest)
     return job.folder
 
 

@@ -25,6 +25,7 @@ from ecomintent_batch.flows.automations import end_zombies, notify_failures, put
 from ecomintent_batch.flows.classify_tickets import classify_tickets, reject_password
 from ecomintent_batch.flows.runners import Runner
 from ecomintent_batch.settings import RunSettings
+from ecomintent_batch.storage.location import absolute_location
 from ecomintent_batch.storage.packaged import packaged_path
 
 DECLARED = packaged_path("flows/prefect.yaml")
@@ -146,7 +147,7 @@ def _to_schedule(declared: dict[str, Any], request: DeploymentRequest) -> Schedu
 
 def _absolute_paths(settings: RunSettings) -> dict[str, str]:
     """Return the settings that are paths as absolute ones: a worker starts in a folder of its own."""
-    paths = {"out": str(settings.out.absolute())}
+    paths = {"out": absolute_location(settings.out)}
     if "://" not in settings.source:
         paths["source"] = str(Path(settings.source).absolute())
     if settings.model and Path(settings.model).exists():

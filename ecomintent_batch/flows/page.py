@@ -19,9 +19,10 @@ from prefect.events import emit_event
 from prefect.logging.loggers import flow_run_logger
 from prefect.runtime import flow_run as this_flow_run
 
-from ecomintent_batch.analytics.summaries import Summary, add_change, find_run_before
-from ecomintent_batch.runs.layout import STAGING, RunFolder
-from ecomintent_batch.runs.records import Manifest, read_manifest
+from ecomintent_batch.analytics.summaries import Summary, add_change, find_previous_run
+from ecomintent_batch.runs.layout import STAGING, VOLUMES, RunFolder
+from ecomintent_batch.runs.records import Manifest
+from ecomintent_batch.runs.store import RunStore, open_store
 
 if TYPE_CHECKING:
     import polars as pl
@@ -40,24 +41,22 @@ def show_progress(shards: int, run_id: str) -> Callable[[int], None]:
     return show
 
 
-def show_summary(folder: RunFolder, summary: Summary) -> None:
-    """Show the volumes as a table, the summary with the change against the run before, and where the report is."""
+def show_summary(store: RunStore, manifest: Manifest, summary: Summary) -> None:
+    """Show the volumes as a table, the summary with the change against the previous run, and where the report is."""
     if this_flow_run.id is None:
         return
     # Not at the top: once polars is loaded, no Ctrl-C gets through to a thread that waits (2.1.0).
     from polars import selectors
 
+    folder = RunFolder(store.folder, manifest.run_id)
     of_run = f"Run {folder.run_id}"
-    volumes, before = (
-        summary.tables["volume_by_intent"],
-        find_run_before(folder, read_manifest(folder.manifest)),
-    )
-    if before is not None:
-        volumes = add_change(volumes, folder.out, before)
+    volumes, previous = summary.tables[VOLUMES], find_previous_run(store, manifest)
+    if previous is not None:
+        volumes = add_change(volumes, store, previous)
     rounded = volumes.with_columns(selectors.float().round(4))
     create_table_artifact(key="volume-by-intent", table=rounded.to_dicts(), description=of_run)
     report = folder.report
-    page = summary.markdown + _describe_change(volumes, before) + _list_files(folder, report)
+    page = summary.markdown + _describe_change(volumes, previous) + _list_files(folder, report)
     create_markdown_artifact(key="run-summary", markdown=page, description=of_run)
     if report.exists():
         create_link_artifact(
@@ -84,7 +83,9 @@ def publish_alerts(folder: RunFolder, summary: Summary) -> None:
 def log_how_to_resume(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Say in the log of a run that ended early what is kept of it, and that the next one goes on from there."""
     log = flow_run_logger(flow_run, flow)
-    kept = describe_kept(Path(dict(flow_run.parameters["settings"]).get("out", "ecomintent-out")))
+    kept = describe_kept(
+        open_store(dict(flow_run.parameters["settings"]).get("out", "ecomintent-out")).folder
+    )
     again = "the next run of the same parameters goes on from there (`resume`)"
     log.warning("%s: %s; %s", state.name, kept, again)
 
@@ -103,10 +104,10 @@ def describe_kept(out: Path) -> str:
     return f"run {folder.run_id} keeps {parts} parts in {folder.staging}, of {shards} shards{extracted}"
 
 
-def _describe_change(volumes: pl.DataFrame, before: Manifest | None) -> str:
-    if before is None:
+def _describe_change(volumes: pl.DataFrame, previous: Manifest | None) -> str:
+    if previous is None:
         return "\n## Change\n\nNo earlier run of this source to compare with.\n"
-    lines = [f"\n## Change against run {before.run_id}\n"]
+    lines = [f"\n## Change against run {previous.run_id}\n"]
     lines += [
         "| intent | tickets | before | share | before | change |",
         "|---|---:|---:|---:|---:|---:|",

@@ -24,7 +24,7 @@ from ecomintent_batch.errors import RunStateError
 from ecomintent_batch.runs.records import Manifest, Reading
 from ecomintent_batch.schema import TEXT_PREFIX
 from ecomintent_batch.storage.duck import connect, escape_glob, first_line
-from ecomintent_batch.storage.s3 import SCHEME, open_for_reading
+from ecomintent_batch.storage.s3 import let_read
 from ecomintent_batch.text.message import clean_messages, hash_message
 
 _SLICE_ROWS = 8192
@@ -147,8 +147,7 @@ def _rows_to_classify(previous: PreviousPredictions, candidates: Path) -> Any:
     spill = str(candidates.with_suffix(".spill"))
     with connect(config={"memory_limit": _MEMORY_LIMIT, "temp_directory": spill}) as connection:
         connection.execute("SET preserve_insertion_order = false")
-        if any(file.startswith(SCHEME) for file in previous.files):
-            open_for_reading(connection)
+        let_read(connection, previous.files)
         query = (
             _TO_CLASSIFY
             if previous.files

@@ -18,7 +18,8 @@ from ecomintent_batch.ingest.delimited import DelimitedFile, detect_dialect
 from ecomintent_batch.ingest.encoding import READ_ERRORS
 from ecomintent_batch.ingest.files import InputFile, fingerprint_of
 from ecomintent_batch.ingest.json_lines import JsonLinesFile
-from ecomintent_batch.storage.s3 import SCHEME, Store
+from ecomintent_batch.storage.location import SCHEME
+from ecomintent_batch.storage.s3 import Store
 
 StoredFile = tuple[str, int, str]  # URL, bytes, time of its last change
 

@@ -81,16 +81,6 @@ def list_runs(out: Path) -> list[Manifest]:
     return [read_manifest(file) for file in list_manifest_files(out)]
 
 
-def find_run(out: Path, run_id: str | None = None) -> RunFolder:
-    """Return the folder of a committed run, of the newest for None and `latest`.
-
-    Raises:
-        RunStateError: there is no such run.
-    """
-    committed = [file.stem for file in list_manifest_files(out)]
-    return RunFolder(out, pick_run(str(out), committed, run_id))
-
-
 def pick_run(out: str, committed: Sequence[str], run_id: str | None = None) -> str:
     """Return the id of one of the committed runs, which come oldest first; of the newest for None and `latest`.
 

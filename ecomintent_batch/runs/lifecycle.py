@@ -1,4 +1,4 @@
-"""The life of a run in a local folder: started, resumed, and made visible all at once.
+"""The life of a run in its local folder: started, resumed, and made visible all at once.
 
     OUT/staging/<id>/{plan.json, shards/, parts/, receipts/, manifest.json}    nobody reads here
     OUT/predictions/run_id=<id>/part-00000.parquet                             one rename publishes all parts
@@ -7,22 +7,19 @@
 A receipt holds the SHA-256 of a part and of its shard: a part whose receipt is missing or differs is made again.
 
 A crash before the rename leaves an interrupted run. A crash after it leaves a run that lacks only its manifest, which the
-next start moves into place from the staging folder: `commit_run` where it resumes that run, `finish_published` otherwise.
+next start publishes from the staging folder: `commit_run` where it resumes that run, `finish_published` otherwise. How a
+manifest is published is up to the store: it is moved into its place, or uploaded after the parts.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 
-from ecomintent_batch.errors import OutputError, RunStateError
-from ecomintent_batch.runs.catalog import list_names, new_run_id
-from ecomintent_batch.runs.layout import FOLDERS, LOCK, STAGING, RunFolder
+from ecomintent_batch.errors import RunStateError
+from ecomintent_batch.runs.layout import STAGING, RunFolder
 from ecomintent_batch.runs.records import (
     Extraction,
     Manifest,
@@ -32,42 +29,8 @@ from ecomintent_batch.runs.records import (
     read_manifest,
     read_record,
 )
+from ecomintent_batch.runs.store import RunStore
 from ecomintent_batch.storage.atomic import flush_to_disk, sha256_of
-
-
-@contextmanager
-def lock_out(
-    out: Path, timeout_s: float, note: Callable[[str], None] = lambda text: None
-) -> Iterator[None]:
-    """Hold OUT for one job; the kernel releases it when the process dies. `note` receives that the job has to wait.
-
-    Raises:
-        OutputError: OUT cannot be written, or another job still holds it after `timeout_s`.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name in FOLDERS:
-            (out / name).mkdir(exist_ok=True)
-        lock = FileLock(out / LOCK, timeout=timeout_s)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            if not timeout_s:
-                raise
-            note(f"another job is at work in {out}: waiting up to {timeout_s:g} s for it to leave")
-            lock.acquire()
-    except Timeout:
-        raise OutputError(
-            f"{out}: expected to be free, found another job at work in it; wait with --lock-timeout, or use another --out"
-        ) from None
-    except OSError as error:
-        raise OutputError(
-            f"{out}: expected a folder that can be written, found: {error.strerror or error}; choose another --out"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def check_no_conflicting_run(folder: RunFolder, other_plan: Plan, plan: Plan) -> None:
@@ -79,9 +42,9 @@ def check_no_conflicting_run(folder: RunFolder, other_plan: Plan, plan: Plan) ->
         )
 
 
-def start_run(out: Path, plan: Plan) -> RunFolder:
+def start_run(store: RunStore, plan: Plan) -> RunFolder:
     """Make the staging folder of a new run."""
-    folder = RunFolder(out, new_run_id(list_names(out)))
+    folder = RunFolder(store.folder, store.new_run_id())
     folder.parts.mkdir(parents=True)
     folder.shards.mkdir()
     folder.receipts.mkdir()
@@ -144,8 +107,8 @@ def _check_part(folder: RunFolder, shard: Path, expected: int) -> PartRecord:
     return PartRecord(file=part.name, rows=rows, sha256=sha256, engine=receipt.engine)
 
 
-def commit_run(folder: RunFolder, manifest: Manifest) -> None:
-    """Check the sums, publish the parts by one rename, and put the manifest in its place.
+def commit_run(store: RunStore, folder: RunFolder, manifest: Manifest) -> None:
+    """Check the sums, publish the parts by one rename, and publish the manifest.
 
     Raises:
         RunStateError: the rows of the source are not those of predictions, rejects and skipped rows.
@@ -167,10 +130,10 @@ def commit_run(folder: RunFolder, manifest: Manifest) -> None:
             (folder.parts / stray).unlink()
         folder.parts.rename(folder.predictions)
         flush_to_disk(folder.predictions.parent)
-    _finish(folder)
+    store.publish(folder)
 
 
-def finish_run(folder: RunFolder) -> Manifest | None:
+def finish_run(store: RunStore, folder: RunFolder) -> Manifest | None:
     """Commit a run that a crash left published, with its staged manifest; None where there is none that can be read."""
     if not folder.predictions.exists():
         return None
@@ -178,32 +141,23 @@ def finish_run(folder: RunFolder) -> Manifest | None:
         manifest = read_manifest(folder.staged_manifest)
     except RunStateError:
         return None
-    _finish(folder)
+    store.publish(folder)
     return manifest
 
 
-def finish_published(out: Path, but: RunFolder | None = None) -> list[Manifest]:
+def finish_published(store: RunStore, but: RunFolder | None = None) -> list[Manifest]:
     """Commit the runs that a crash left published without a manifest, all but one, and return their manifests.
 
     One whose staged manifest cannot be read is left to its own command, which can write it again.
     """
     finished = []
-    for staging in sorted((out / STAGING).iterdir()):
-        folder = RunFolder(out, staging.name)
+    for staging in sorted((store.folder / STAGING).iterdir()):
+        folder = RunFolder(store.folder, staging.name)
         if folder.manifest.exists():
             shutil.rmtree(staging, ignore_errors=True)  # committed: the crash came while tidying up
         elif not folder.predictions.exists() and not folder.plan.exists():
             # The crash came before there was a plan, or after it was discarded.
             shutil.rmtree(staging, ignore_errors=True)
-        elif folder != but and (manifest := finish_run(folder)):
+        elif folder != but and (manifest := finish_run(store, folder)):
             finished.append(manifest)
     return finished
-
-
-def _finish(folder: RunFolder) -> None:
-    """Move rejects and manifest into their places, the manifest last, and remove the staging folder."""
-    if folder.staged_rejects.exists():
-        folder.staged_rejects.replace(folder.rejects)
-    folder.staged_manifest.replace(folder.manifest)
-    flush_to_disk(folder.manifest.parent)
-    shutil.rmtree(folder.staging, ignore_errors=True)

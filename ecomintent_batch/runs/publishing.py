@@ -1,90 +1,60 @@
-"""A committed run goes from a local folder to an object store, and back to be read."""
+"""How a run that is complete in its local folder becomes visible: by a move, or by uploads.
+
+An object store has no rename: parts and rejects go to keys that hold the id of the run, then the manifest, put only where
+there is none. Until then no reader of manifests sees the run, and a crash in between costs another upload of the same bytes.
+"""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ecomintent_batch.errors import OutputError, RunStateError
-from ecomintent_batch.runs.layout import LATEST, RUNS, RunFolder, RunKeys
-from ecomintent_batch.runs.records import Manifest, parse_record
-from ecomintent_batch.storage.s3 import Store
-
-_REQUESTS_AT_ONCE = 16
+from ecomintent_batch.errors import OutputError
+from ecomintent_batch.runs.layout import RunFolder
+from ecomintent_batch.storage.atomic import flush_to_disk
+from ecomintent_batch.storage.s3 import REQUESTS_AT_ONCE, Store
 
 
-def publish_run(store: Store, out: Path, run_id: str) -> None:
-    """Publish a run that is committed in a local folder; its manifest comes last, and only where there is none.
+def move_into_place(folder: RunFolder) -> None:
+    """Move rejects and manifest of a local run into their places, the manifest last, and remove the staging folder."""
+    if folder.staged_rejects.exists():
+        folder.staged_rejects.replace(folder.rejects)
+    folder.staged_manifest.replace(folder.manifest)
+    flush_to_disk(folder.manifest.parent)
+    shutil.rmtree(folder.staging, ignore_errors=True)
+
+
+def upload_run(store: Store, folder: RunFolder) -> None:
+    """Upload parts and rejects of a run, and its staged manifest last, only where there is none.
 
     Raises:
         OutputError: the bucket cannot be written, or another run of this id is there.
     """
-    folder = RunFolder(out, run_id)
-    # Where a crash has removed some of them already, the store has them.
-    publish_folder(store, out, folder.keys.predictions)
-    publish_folder(store, out, folder.keys.summaries)
-    if folder.rejects.exists():
-        store.upload(folder.rejects, folder.keys.rejects)
-    body, name = folder.manifest.read_bytes(), folder.keys.manifest
-    if not store.put_if_absent(name, body) and store.read(name) != body:
+    upload_folder(store, folder.out, folder.keys.predictions)
+    # A crash may have moved them already.
+    rejects = folder.staged_rejects if folder.staged_rejects.exists() else folder.rejects
+    store.upload(rejects, folder.keys.rejects)
+    body, key = folder.staged_manifest.read_bytes(), folder.keys.manifest
+    if not store.put_if_absent(key, body) and store.read(key) != body:
         raise OutputError(
-            f"{store.url}/{name}: expected no manifest of this run, found another one; start from scratch with --new"
+            f"{store.url}/{key}: expected no manifest of this run, found another one; start from scratch with --new"
         )
 
 
-def publish_folder(store: Store, out: Path, folder: str) -> None:
+def upload_folder(store: Store, out: Path, folder: str) -> None:
     """Upload the files of one folder of a local OUT under the same names."""
-    for path in sorted((out / folder).rglob("*")):
-        if path.is_file():
-            store.upload(path, path.relative_to(out).as_posix())
+    files = sorted(path for path in (out / folder).rglob("*") if path.is_file())
+    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
+        for _ in pool.map(lambda path: store.upload(path, path.relative_to(out).as_posix()), files):
+            pass
 
 
 def remove_local_copy(folder: RunFolder) -> None:
-    """Remove from the local folder what a store has now, the manifest last: until then it would be published again.
+    """Remove from the local folder what a store has now, the manifest last: until then the run counts as unsettled.
 
-    The summaries stay: people look at the report, and the next run compares itself with them.
+    The summaries stay: people look at the report.
     """
     shutil.rmtree(folder.predictions, ignore_errors=True)
     folder.rejects.unlink(missing_ok=True)
     folder.manifest.unlink()
-
-
-def list_manifests(store: Store) -> list[Manifest]:
-    """Return the manifests of the runs that are published, oldest first."""
-    names = _manifest_names(store)
-    with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
-        bodies = list(pool.map(store.read, names))
-    return [
-        parse_record(Manifest, body, f"{store.url}/{name}")
-        for name, body in zip(names, bodies, strict=True)
-    ]
-
-
-def fetch_run(store: Store, run_id: str, folder: Path) -> str:
-    """Fetch a run, the newest for `latest`, into a folder that looks like a local OUT; return its id."""
-    names = _manifest_names(store)
-    if run_id == LATEST and names:
-        run_id = Path(names[-1]).stem
-    keys = RunKeys(run_id=run_id)
-    if keys.manifest not in names:
-        raise RunStateError(
-            f"{store.url}: expected a committed run {run_id}, found {len(names)} others; see ecomintent-batch runs"
-        )
-    for name in (keys.manifest, keys.rejects, *store.list_names(f"{keys.predictions}/")):
-        store.download(name, folder / name)
-    return run_id
-
-
-def list_parts(out: str, manifests: Sequence[Manifest]) -> list[str]:
-    """Return the files, or URLs, of the parts that some manifests list."""
-    return [
-        f"{out}/{RunKeys(run_id=manifest.run_id).part(part.file)}"
-        for manifest in manifests
-        for part in manifest.parts
-    ]
-
-
-def _manifest_names(store: Store) -> list[str]:
-    return [name for name in store.list_names(f"{RUNS}/") if name.endswith(".json")]

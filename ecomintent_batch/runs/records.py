@@ -5,6 +5,7 @@ Fields are written in the order in which they are declared. Fields that this ver
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self, TypeVar
@@ -298,3 +299,21 @@ def read_manifest(file: Path) -> Manifest:
         RunStateError: it is not there, cannot be read, or a field is missing or of another type.
     """
     return read_record(Manifest, file)
+
+
+class ManifestCache:
+    """Manifests of a local folder that this process has read; a file that has changed since is read again."""
+
+    def __init__(self) -> None:
+        self._read: dict[Path, tuple[tuple[int, int], Manifest]] = {}
+
+    def read(self, files: Sequence[Path]) -> list[Manifest]:
+        """Return the manifests of some files, in their order."""
+        return [self._read_one(file) for file in files]
+
+    def _read_one(self, file: Path) -> Manifest:
+        status = file.stat()
+        version = (status.st_mtime_ns, status.st_size)
+        if file not in self._read or self._read[file][0] != version:
+            self._read[file] = version, read_manifest(file)
+        return self._read[file][1]

@@ -14,8 +14,24 @@ import pyarrow.parquet as pq
 from ecomintent_batch.errors import RunStateError
 from ecomintent_batch.runs.layout import RunFolder
 from ecomintent_batch.runs.records import Manifest, read_manifest
+from ecomintent_batch.runs.store import RunStore
 from ecomintent_batch.schema import REJECTS, prediction_schema
 from ecomintent_batch.storage.atomic import sha256_of
+
+
+def verify_committed(
+    store: RunStore, run_id: str | None = None
+) -> tuple[Manifest | None, list[str]]:
+    """Return the manifest of a committed run, None where it cannot be read, and what is wrong with the run.
+
+    Raises:
+        RunStateError: there is no such run.
+    """
+    run_id = store.pick(run_id)
+    with store.open_run(run_id) as folder:
+        findings = verify_run(folder)
+        manifest = None if findings else read_manifest(folder.manifest)
+        return manifest, [text.replace(str(folder.out), store.location) for text in findings]
 
 
 def verify_run(folder: RunFolder) -> list[str]:

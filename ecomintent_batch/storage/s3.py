@@ -1,24 +1,21 @@
-"""Object stores that speak S3: sources are read from them, and committed runs are published to them.
-
-A store has no rename, so a run is made in a local folder and published by uploads: parts, rejects and summaries under keys
-that hold its id, then the manifest, put only if it is not there. Until then no reader of manifests sees it; a crash in
-between costs another upload of the same bytes. Credentials, region and endpoint are those of the usual AWS_* environment.
-"""
+"""Object stores that speak S3. Credentials, region and endpoint are those of the usual AWS_* environment."""
 
 from __future__ import annotations
 
 import os
-import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ecomintent_batch.errors import OutputError, RunStateError, SourceError
+from ecomintent_batch.storage.location import SCHEME
 
-SCHEME = "s3://"
-_URL_FILE = "url"
+REQUESTS_AT_ONCE = 16
+_CONDITION_FAILED = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey")
 _EXTRA = "pip install 'ecomintent-batch[s3]'"
 
 
@@ -70,13 +67,23 @@ def _session() -> Any:
     return boto3.Session()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StoredObject:
     """An object by its name relative to a URL."""
 
     name: str
     n_bytes: int
     modified: datetime
+    etag: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionedBody:
+    """The bytes of an object, which version they are, and how old by the clock of the store."""
+
+    body: bytes
+    etag: str
+    age_s: float
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,9 @@ class Store:
 
     @cached_property
     def _client(self) -> Any:
-        return _session().client("s3")
+        from botocore.config import Config
+
+        return _session().client("s3", config=Config(max_pool_connections=REQUESTS_AT_ONCE))
 
     @property
     def bucket(self) -> str:
@@ -109,13 +118,16 @@ class Store:
             raise OutputError(
                 f"{self.url}: expected a bucket that can be listed, found: {_reason(error)}"
             ) from None
-        found = [
+        objects = [
             StoredObject(
-                entry["Key"].removeprefix(self._key("")), entry["Size"], entry["LastModified"]
+                name=entry["Key"].removeprefix(self._key("")),
+                n_bytes=entry["Size"],
+                modified=entry["LastModified"],
+                etag=entry["ETag"],
             )
             for entry in entries
         ]
-        return sorted(found, key=lambda entry: entry.name)
+        return sorted(objects, key=lambda entry: entry.name)
 
     def list_names(self, folder: str) -> list[str]:
         """Return the names under a folder, relative to the URL, in their order."""
@@ -131,15 +143,33 @@ class Store:
             ) from None
 
     def read(self, name: str) -> bytes:
-        """Return the bytes of one object."""
+        """Return the bytes of one object.
+
+        Raises:
+            RunStateError: it is not there, or cannot be read.
+        """
+        found = self.find(name)
+        if found is None:
+            raise RunStateError(f"{self.url}/{name}: expected an object, found none")
+        return found.body
+
+    def find(self, name: str) -> VersionedBody | None:
+        """Return one object; None where there is none.
+
+        Raises:
+            RunStateError: it cannot be read.
+        """
         try:
-            return bytes(
-                self._client.get_object(Bucket=self.bucket, Key=self._key(name))["Body"].read()
-            )
+            answer = self._client.get_object(Bucket=self.bucket, Key=self._key(name))
+            body = bytes(answer["Body"].read())
         except Exception as error:
+            if _reason(error) == "NoSuchKey":
+                return None
             raise RunStateError(
                 f"{self.url}/{name}: expected an object, found: {_reason(error)}"
             ) from None
+        age_s = (_time_of(answer) - answer["LastModified"]).total_seconds()
+        return VersionedBody(body=body, etag=answer["ETag"], age_s=age_s)
 
     def download(self, name: str, path: Path) -> None:
         """Fetch one object into a file."""
@@ -160,47 +190,46 @@ class Store:
                 f"{self.url}/{name}: expected a bucket that can be written, found: {_reason(error)}; run the same command again"
             ) from None
 
-    def put_if_absent(self, name: str, body: bytes) -> bool:
-        """Put an object where there is none, and tell whether it was put."""
+    def put(self, name: str, body: bytes) -> str:
+        """Put an object, whatever was there, and return its version."""
+        return self._put(name, body) or ""
+
+    def put_if_absent(self, name: str, body: bytes) -> str | None:
+        """Put an object where there is none; return its version, None where there is one."""
+        return self._put(name, body, IfNoneMatch="*")
+
+    def put_if_unchanged(self, name: str, body: bytes, etag: str) -> str | None:
+        """Replace one version of an object; return the new version, None where it is another one by now."""
+        return self._put(name, body, IfMatch=etag)
+
+    def _put(self, name: str, body: bytes, **condition: str) -> str | None:
         try:
-            self._client.put_object(
-                Bucket=self.bucket, Key=self._key(name), Body=body, IfNoneMatch="*"
+            answer = self._client.put_object(
+                Bucket=self.bucket, Key=self._key(name), Body=body, **condition
             )
         except Exception as error:
-            if _reason(error) in ("PreconditionFailed", "ConditionalRequestConflict"):
-                return False
+            if condition and _reason(error) in _CONDITION_FAILED:
+                return None
             raise OutputError(
                 f"{self.url}/{name}: expected a bucket that can be written, found: {_reason(error)}; run the same command again"
             ) from None
-        return True
+        return str(answer["ETag"])
 
 
-def note_store_url(folder: Path, url: str) -> None:
-    """Note in a local folder that its runs are published to a URL, so that what looks back from it looks there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / _URL_FILE).write_text(url + "\n", encoding="utf-8")
+def let_read(connection: Any, locations: Iterable[str]) -> None:
+    """Let a DuckDB connection read files, of which some may be objects of a store.
+
+    Raises:
+        SourceError: the extension or boto3 is not installed, or there are no credentials.
+    """
+    if any(location.startswith(SCHEME) for location in locations):
+        open_for_reading(connection)
 
 
-def url_of(out: Path) -> str | None:
-    """Return the URL at which the runs of an OUT are: of one that is a URL, or a local folder that stands for one."""
-    if url := as_url(str(out)):
-        return url
-    noted = out / _URL_FILE
-    return noted.read_text(encoding="utf-8").strip() if noted.is_file() else None
-
-
-def work_folder(url: str) -> Path:
-    """Return the local folder in which the runs of a URL are made: private, the same for every run of it."""
-    import hashlib
-
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "ecomintent-batch" / hashlib.sha256(url.encode()).hexdigest()[:16]
-
-
-def as_url(location: str) -> str | None:
-    """Return an s3:// URL as it was meant, also where pathlib has folded its slashes; None for anything else."""
-    match = re.match(r"s3:/+(?=[^/])", location)
-    return SCHEME + location[match.end() :].rstrip("/") if match else None
+def _time_of(answer: dict[str, Any]) -> datetime:
+    """Return the time of an answer by the clock of the store."""
+    sent = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+    return parsedate_to_datetime(sent) if sent else datetime.now(UTC)
 
 
 def _reason(error: Exception) -> str:

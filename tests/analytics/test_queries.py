@@ -16,9 +16,9 @@ import duckdb
 import polars as pl
 import pytest
 from support.committed_runs import put
+from support.tickets import ROOT
 
 from ecomintent_batch.analytics.queries import list_queries, run_query
-from ecomintent_batch.analytics.summaries import open_views
 from ecomintent_batch.errors import RunStateError, UsageError
 
 MONDAY = datetime(2026, 9, 7)
@@ -133,17 +133,25 @@ def test_review_queue(tmp_path):
     assert [row[1] for row in ask(tmp_path, "review_queue", "margin=0.9")] == ["2", "1", "3", "0"]
 
 
+def read_views(out):
+    """Do what an analyst does: SET VARIABLE, .read sql/views.sql."""
+    connection = duckdb.connect()
+    connection.execute("SET VARIABLE out = ?", [str(out)])
+    connection.execute((ROOT / "sql" / "views.sql").read_text(encoding="utf-8"))
+    return connection
+
+
 def test_a_run_that_is_committed_meanwhile(tmp_path):
     """What views.sql saw when it was read is what every query of that connection counts, until it is read again."""
     put(tmp_path, "r1", tickets("WISMO", 2, MONDAY))
-    connection = open_views(tmp_path)
+    connection = read_views(tmp_path)
     put(tmp_path, "r2", tickets("OTHER", 3, MONDAY))
     counts = "SELECT run_id, count(*) FROM {} GROUP BY ALL ORDER BY ALL"
     for view in ("predictions", "latest_predictions"):
         assert connection.sql(counts.format(view)).fetchall() == [("r1", 2)]
     connection.execute("SET VARIABLE run_id = 'r2'")
     assert connection.sql(counts.format("predictions")).fetchall() == [("r2", 3)]
-    again = open_views(tmp_path)
+    again = read_views(tmp_path)
     assert again.sql(counts.format("predictions")).fetchall() == [("r1", 2), ("r2", 3)]
     assert again.sql(counts.format("latest_predictions")).fetchall() == [("r2", 3)]
     again.execute("SET VARIABLE out = ?", [str(tmp_path / "elsewhere")])

@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.committed_runs import describe, write_run
+from support.committed_runs import describe, report, summarise, write_run
 from support.tickets import write_tickets
 
-from ecomintent_batch.analytics.report import write_report
 from ecomintent_batch.analytics.report.charts import COLOURS, bundle_script, colours_of
 from ecomintent_batch.analytics.report.page import show_usd
-from ecomintent_batch.analytics.summaries import summarise_run
 from ecomintent_batch.pipeline import run_job
 from ecomintent_batch.progress import Progress
 
@@ -45,9 +43,7 @@ def report_of(
     """Write a run with its summaries and its report, and return the page without the charts' script."""
     folder, manifest = write_run(out, run_id, rows, first_id=first_id)
     manifest = describe(folder, manifest, len(rows), **settings)
-    page = write_report(folder, manifest, summarise_run(folder, manifest)).read_text(
-        encoding="utf-8"
-    )
+    page = report(folder, manifest).read_text(encoding="utf-8")
     return page.replace(bundle_script(), "")
 
 
@@ -133,7 +129,7 @@ def test_other_columns_of_earlier_runs_do_not_spoil_the_page(tmp_path):
     folder, manifest = write_run(
         tmp_path, "r1", rows, kept={"created_at": [str(row[4]) for row in rows]}, by=()
     )
-    summarise_run(folder, describe(folder, manifest, len(rows)))
+    summarise(folder, describe(folder, manifest, len(rows)))
     page = report_of(tmp_path, "r2", rows, incremental=True)
     assert "<dd>21" in page
 
@@ -144,9 +140,7 @@ def test_a_page_of_nothing_new_says_so(tmp_path):
     manifest = describe(folder, manifest, 0)
     counts = manifest.counts.model_copy(update={"skipped": 21})
     manifest = manifest.model_copy(update={"parts": (), "counts": counts})
-    page = write_report(folder, manifest, summarise_run(folder, manifest)).read_text(
-        encoding="utf-8"
-    )
+    page = report(folder, manifest).read_text(encoding="utf-8")
     assert "No ticket was new to this run: 21 had been labelled before" in page
     assert "vega" not in page
 

@@ -7,15 +7,16 @@ from datetime import UTC, date, datetime
 
 import polars as pl
 import pytest
-from support.committed_runs import ROWS, write_run
+from support.committed_runs import ROWS, summarise, write_run
 
-from ecomintent_batch.analytics.summaries import neutralise_formulas, open_views, summarise_run
+from ecomintent_batch.analytics.summaries import neutralise_formulas, open_views
 from ecomintent_batch.errors import OutputError
+from ecomintent_batch.runs.store import LocalRuns
 
 
 def test_the_volumes_are_those_counted_by_hand(tmp_path):
     """By intent, by day, by channel: unsure, empty and failed tickets count as OTHER."""
-    tables = summarise_run(*write_run(tmp_path)).tables
+    tables = summarise(*write_run(tmp_path)).tables
     assert list(tables) == [
         "volume_by_intent", "volume_by_intent_per_day", "volume_by_intent_by_channel", "unsupported_languages", "unusual_days",
     ]  # fmt: skip
@@ -48,7 +49,7 @@ def test_the_volumes_are_those_counted_by_hand(tmp_path):
 def test_tables_are_written_as_parquet_and_csv(tmp_path):
     """Both hold the table; there is a page; nothing else, and no half-written folder."""
     folder, manifest = write_run(tmp_path)
-    summary = summarise_run(folder, manifest)
+    summary = summarise(folder, manifest)
     expected = {f"{name}.{ending}" for name in summary.tables for ending in ("parquet", "csv")} | {
         "summary.md"
     }
@@ -62,13 +63,13 @@ def test_tables_are_written_as_parquet_and_csv(tmp_path):
                 *([str(v) if v is not None else "" for v in row] for row in table.rows()),
             ] == list(csv.reader(file))
     assert (folder.summaries / "summary.md").read_text(encoding="utf-8") == summary.markdown
-    assert summarise_run(folder, manifest).markdown == summary.markdown
+    assert summarise(folder, manifest).markdown == summary.markdown
 
 
 def test_without_a_time_column_there_is_no_daily_table(tmp_path):
     """No time, no days; no --by, no breakdown."""
     folder, manifest = write_run(tmp_path, kept={"channel": ["a"] * len(ROWS)}, by=(), time=None)
-    assert list(summarise_run(folder, manifest).tables) == [
+    assert list(summarise(folder, manifest).tables) == [
         "volume_by_intent",
         "unsupported_languages",
     ]
@@ -79,7 +80,7 @@ def test_days_do_not_depend_on_the_machine(tmp_path, monkeypatch, zone):
     """Times with a zone count by the day in UTC, wherever the job runs."""
     monkeypatch.setenv("TZ", zone)
     times = [datetime(2026, 10, 1, 23, 30, tzinfo=UTC)] * len(ROWS)
-    table = summarise_run(*write_run(tmp_path, kept={"created_at": times}, by=())).tables[
+    table = summarise(*write_run(tmp_path, kept={"created_at": times}, by=())).tables[
         "volume_by_intent_per_day"
     ]
     assert table["day"].unique().to_list() == [date(2026, 10, 1)]
@@ -92,7 +93,7 @@ def test_other_runs_in_the_same_out_do_not_matter(tmp_path):
         "r0",
         kept={"Channel": [{"id": 1}] * len(ROWS), "created_at": ["soon"] * len(ROWS)},
     )
-    tables = summarise_run(*write_run(tmp_path, "r1")).tables
+    tables = summarise(*write_run(tmp_path, "r1")).tables
     assert tables["volume_by_intent"]["tickets"].sum() == len(ROWS)
     assert tables["volume_by_intent_by_channel"]["value"].unique().sort(
         nulls_last=True
@@ -104,7 +105,7 @@ def test_any_name_will_do_for_out(tmp_path, name):
     """Brackets and stars in the path of OUT are no glob, quotes no SQL."""
     write_run(tmp_path / "out 1", "r1")
     assert (
-        summarise_run(*write_run(tmp_path / name, "r1", ROWS[:3]))
+        summarise(*write_run(tmp_path / name, "r1", ROWS[:3]))
         .tables["volume_by_intent"]["tickets"]
         .sum()
         == 3
@@ -118,7 +119,7 @@ def test_columns_that_clean_up_alike_get_a_table_each(tmp_path):
         "brand_name": ["b"] * len(ROWS),
         "???": ["c"] * len(ROWS),
     }
-    tables = summarise_run(*write_run(tmp_path, kept=kept, by=tuple(kept), time=None)).tables
+    tables = summarise(*write_run(tmp_path, kept=kept, by=tuple(kept), time=None)).tables
     assert [table["value"][0] for name, table in tables.items() if "_by_intent_by_" in name] == [
         "a",
         "b",
@@ -145,7 +146,7 @@ def test_the_csv_of_a_run_is_neutralised_and_its_parquet_is_not(tmp_path):
     folder, manifest = write_run(
         tmp_path, kept={"channel": ["=HYPERLINK(1)"] * len(ROWS)}, time=None
     )
-    summarise_run(folder, manifest)
+    summarise(folder, manifest)
     assert (
         ",'=HYPERLINK"
         in "," + (folder.summaries / "volume_by_intent_by_channel.csv").read_text().splitlines()[1]
@@ -159,7 +160,7 @@ def test_the_csv_of_a_run_is_neutralised_and_its_parquet_is_not(tmp_path):
 def test_markdown_cells_cannot_break_out(tmp_path):
     """Pipes, tags, links and line breaks of a channel's name stay inside their cell."""
     hostile = "a|b\n# c <img src=x> [l](u) `d` *e*" + "x" * 100
-    markdown = summarise_run(
+    markdown = summarise(
         *write_run(tmp_path, kept={"channel": [hostile] * len(ROWS)}, time=None)
     ).markdown
     (line,) = [line for line in markdown.splitlines() if "WISMO" in line and line.startswith("| a")]
@@ -172,7 +173,7 @@ def test_a_long_breakdown_says_that_it_was_cut(tmp_path):
     """The page shows 200 rows, names the CSV with the rest, and gives the span of days."""
     rows = [("WISMO", 0.9, "ok", str(i), datetime(2026, 10, 1 + i % 3)) for i in range(250)]
     folder, manifest = write_run(tmp_path, rows=rows)
-    markdown = summarise_run(folder, manifest).markdown
+    markdown = summarise(folder, manifest).markdown
     assert "The first 200 of 250 rows; all are in `volume_by_intent_by_channel.csv`." in markdown
     assert "(2026-10-01 to 2026-10-03, 3 days)" in markdown
 
@@ -186,7 +187,7 @@ def test_two_asks_and_other_languages_are_told(tmp_path):
         tmp_path, rows=rows, second_intent=["OTHER", "CANCEL_ORDER", "CANCEL_ORDER", "OTHER", "OTHER"],
         is_multi_intent=[False, True, True, True, False], language=["en", "en", None, "de", "fr"], time=None,
     )  # fmt: skip
-    summary = summarise_run(folder, manifest)
+    summary = summarise(folder, manifest)
     assert summary.tables["volume_by_intent"].select("intent", "as_second").rows() == [
         ("WISMO", 0),
         ("CANCEL_ORDER", 2),
@@ -202,4 +203,4 @@ def test_two_asks_and_other_languages_are_told(tmp_path):
 def test_an_out_without_runs_is_an_error_of_one_line(tmp_path):
     """Nothing committed yet: an OutputError, no SQL."""
     with pytest.raises(OutputError, match="expected committed runs, found none"):
-        open_views(tmp_path)
+        open_views(LocalRuns(tmp_path), [])

@@ -157,7 +157,7 @@ def test_json_is_the_manifest_and_nothing_else(settings):
         ECOMINTENT_MODEL=settings.model,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert json.loads(done.stdout) == list_runs(settings.out)[0]
+    assert json.loads(done.stdout) == list_runs(settings.out)[0].to_json()
 
 
 @pytest.mark.parametrize("engine", ["torch", "onnx"])

@@ -41,8 +41,9 @@ from ecomintent_batch.flows.runners import keep_one_gpu
 from ecomintent_batch.pipeline import plan_job, run_job
 from ecomintent_batch.progress import Progress
 from ecomintent_batch.runs.layout import RunFolder
-from ecomintent_batch.runs.lifecycle import lock_out
+from ecomintent_batch.runs.lock import lock_out
 from ecomintent_batch.runs.records import read_manifest
+from ecomintent_batch.runs.store import open_store
 from ecomintent_batch.settings import RunSettings
 from ecomintent_batch.storage.atomic import sha256_of
 
@@ -221,7 +222,7 @@ def test_a_bad_source_fails_the_run_with_its_line(tmp_path: Path) -> None:
     state = classify_tickets(settings, return_state=True)
     assert state.is_failed()
     with pytest.raises(SourceError) as error:
-        plan_job(settings, Progress())
+        plan_job(settings, open_store(settings.out), Progress())
     assert str(error.value) in str(state.message)
     assert "Traceback" not in logs_of(state, until="Finished in state Failed")
 

@@ -14,7 +14,7 @@ from ecomintent_batch.cli.app import app
 from ecomintent_batch.pipeline import run_job
 from ecomintent_batch.runs.cleanup import list_leftovers
 from ecomintent_batch.runs.layout import RunFolder
-from ecomintent_batch.runs.lifecycle import lock_out
+from ecomintent_batch.runs.lock import lock_out
 
 
 @pytest.fixture

@@ -23,11 +23,13 @@ from ecomintent_batch.errors import OutputError, RunStateError
 from ecomintent_batch.inference.engines.stub import StubEngine
 from ecomintent_batch.ingest.text_source import TextSource
 from ecomintent_batch.pipeline import run_job
-from ecomintent_batch.runs import lifecycle as runs
+from ecomintent_batch.runs import publishing
 from ecomintent_batch.runs.catalog import list_runs, new_run_id
 from ecomintent_batch.runs.layout import RunFolder
-from ecomintent_batch.runs.lifecycle import lock_out
+from ecomintent_batch.runs.lock import lock_out
 from ecomintent_batch.runs.records import Manifest, Record, parse_record
+from ecomintent_batch.runs.store import LocalRuns
+from ecomintent_batch.storage.atomic import sha256_of
 
 TICKETS, SHARD_ROWS = 50, 10
 PARTS = [f"part-{i:05d}.parquet" for i in range(5)]
@@ -115,7 +117,7 @@ def test_a_committed_run_is_complete_and_tidy(settings):
     for part in result.manifest.parts:
         path = folder.predictions / part.file
         assert part.rows == pq.read_metadata(path).num_rows == SHARD_ROWS
-        assert part.sha256 == runs.sha256_of(path)
+        assert part.sha256 == sha256_of(path)
 
 
 def crash_before_the_rename(monkeypatch):
@@ -132,10 +134,10 @@ def crash_before_the_rename(monkeypatch):
 def crash_behind_the_rename(monkeypatch):
     """Stop where the parts are published and nothing else is."""
 
-    def finish(folder):
+    def publish(store, folder):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runs, "_finish", finish)
+    monkeypatch.setattr(LocalRuns, "publish", publish)
 
 
 def crash_while_tidying(monkeypatch):
@@ -145,7 +147,7 @@ def crash_while_tidying(monkeypatch):
         (path / "shards" / "extraction.json").unlink()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runs.shutil, "rmtree", rmtree)
+    monkeypatch.setattr(publishing.shutil, "rmtree", rmtree)
 
 
 @pytest.mark.parametrize(("crash", "is_visible", "is_redone"), [

@@ -24,18 +24,24 @@ import pytest
 from support.tickets import ROOT, RecordingProgress
 from typer.testing import CliRunner
 
-from ecomintent_batch import pipeline
 from ecomintent_batch.analytics.summaries import open_views
 from ecomintent_batch.cli.app import app
 from ecomintent_batch.errors import OutputError, SourceError, UsageError
+from ecomintent_batch.inference.engines.stub import StubEngine
 from ecomintent_batch.ingest.sources import open_source
 from ecomintent_batch.pipeline import run_job
+from ecomintent_batch.runs import claims, manifest_index
 from ecomintent_batch.runs import cleanup as retention
-from ecomintent_batch.runs.publishing import list_manifests, publish_run
+from ecomintent_batch.runs.layout import RunFolder
+from ecomintent_batch.runs.publishing import upload_run
+from ecomintent_batch.runs.records import Manifest
+from ecomintent_batch.runs.store import open_store
 from ecomintent_batch.settings import load_settings
-from ecomintent_batch.storage.s3 import Store, as_url, open_for_reading
+from ecomintent_batch.storage.location import parse_location
+from ecomintent_batch.storage.s3 import Store, open_for_reading
 
 BUCKET = "tickets"
+OUT = f"s3://{BUCKET}/out"
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +141,7 @@ def views(run_id: str | None = None) -> duckdb.DuckDBPyConnection:
 
 
 def test_a_run_is_published_with_its_manifest_last(client, job, tmp_path):
-    """Parts, rejects, summaries and manifest are there; `runs`, `verify` and the views read them; nothing stays behind."""
+    """Parts and rejects come before the manifest; `runs`, `verify` and the views read them; nothing stays behind."""
     source = put_csv(client, "in/a.csv", [(str(i), f"order {i}") for i in range(5)])
     result = job(source)
     found = names(client)
@@ -148,7 +154,8 @@ def test_a_run_is_published_with_its_manifest_last(client, job, tmp_path):
         entry["Key"]: entry["LastModified"]
         for entry in client.list_objects_v2(Bucket=BUCKET, Prefix="out/")["Contents"]
     }
-    assert max(times.values()) == times[f"out/runs/{run_id}.json"]
+    files = [name for name in times if "/predictions/" in name or "/rejects/" in name]
+    assert max(times[name] for name in files) <= times[f"out/runs/{run_id}.json"]
     assert not list((tmp_path / "cache").rglob("part-*"))
     assert not list((tmp_path / "cache").rglob("shard-*"))
     cli = CliRunner()
@@ -180,9 +187,10 @@ def test_a_run_is_published_with_its_manifest_last(client, job, tmp_path):
         1,
     )
     assert views(run_id).sql("SELECT count(*) FROM latest_predictions").fetchone() == (5,)
-    assert open_views(Path(f"s3://{BUCKET}/out")).sql("SELECT source FROM runs").fetchone() == (
-        source,
-    )
+    store = open_store(OUT)
+    connection = open_views(store, store.manifests(), views=["runs", "rejects"])
+    assert connection.sql("SELECT source FROM runs").fetchone() == (source,)
+    assert connection.sql("SELECT count(*) FROM rejects").fetchone() == (0,)
 
 
 def test_parts_without_a_manifest_are_not_seen(client, job):
@@ -194,40 +202,275 @@ def test_parts_without_a_manifest_are_not_seen(client, job):
     assert views().sql("SELECT count(*) FROM predictions").fetchone() == (1,)
 
 
-@pytest.mark.parametrize("stop_at", ["upload", "put_if_absent", "remove_local_copy"])
-def test_a_crash_while_publishing_is_finished_by_the_next_run(client, job, monkeypatch, stop_at):
-    """Whenever it comes, the next run publishes the one before it, once."""
+def predictions_of(manifests: list[Manifest]) -> list[int]:
+    """Return how many tickets each run labelled."""
+    return [manifest.counts.predictions for manifest in manifests]
+
+
+def stop(*args: Any, **options: Any) -> Any:
+    """Stand in for a kill."""
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    "stop_at", ["upload_folder", "upload_run", "move_into_place", "remove_local_copy"]
+)
+@pytest.mark.parametrize("same_command", [True, False])
+def test_a_crash_while_publishing_is_finished_by_the_next_run(
+    client, job, monkeypatch, stop_at, same_command
+):
+    """The same command publishes the old run and makes no new one; another one publishes it first."""
+    from ecomintent_batch.runs import publishing, store
+
     source = put_csv(client, "in/a.csv", [("1", "x"), ("2", "y"), ("3", "z")])
-
-    def stop(*args: Any) -> Any:
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patched:
-        owner: Any = pipeline if stop_at == "remove_local_copy" else Store
-        patched.setattr(owner, stop_at, stop)
+        patched.setattr(publishing if stop_at == "upload_folder" else store, stop_at, stop)
         with pytest.raises(KeyboardInterrupt):
             job(source)
-    assert len([name for name in names(client) if "/runs/" in name]) == (
-        stop_at == "remove_local_copy"
-    )
-    job(put_csv(client, "in/b.csv", [("9", "w")]))
-    assert sorted(m.counts.predictions for m in list_manifests(Store(f"s3://{BUCKET}/out"))) == [
-        1,
-        3,
-    ]
-    for manifest in list_manifests(Store(f"s3://{BUCKET}/out")):
-        done = CliRunner().invoke(app, ["verify", manifest.run_id, "--out", f"s3://{BUCKET}/out"])
+    is_committed = stop_at in ("move_into_place", "remove_local_copy")
+    assert len(open_store(OUT).manifests()) == is_committed
+    result = job(source if same_command else put_csv(client, "in/b.csv", [("9", "w")]))
+    manifests = open_store(OUT).manifests()
+    if not same_command:
+        assert predictions_of(manifests) == [3, 1]
+    elif stop_at == "remove_local_copy":  # it was committed and summarised: this is another run
+        assert predictions_of(manifests) == [3, 3]
+    else:
+        assert predictions_of(manifests) == [3]
+        assert result.folder.run_id == manifests[0].run_id
+    for manifest in manifests:
+        done = CliRunner().invoke(app, ["verify", manifest.run_id, "--out", OUT])
         assert done.exit_code == 0, done.output
+        assert f"out/summaries/run_id={manifest.run_id}/summary.md" in names(client)
+
+
+def test_a_run_that_is_half_uploaded_is_not_seen(client, job, monkeypatch):
+    """Killed after the first of three parts: no query shows its tickets, neither of the shell nor of the command line."""
+    uploaded, upload = [], Store.upload
+
+    def upload_one(self, path, name):
+        if uploaded:
+            raise KeyboardInterrupt
+        uploaded.append(name)
+        upload(self, path, name)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "upload", upload_one)
+        with pytest.raises(KeyboardInterrupt):
+            job(put_csv(client, "in/a.csv", [(str(i), f"order {i}") for i in range(6)]))
+    assert [name for name in names(client) if "part-" in name]
+    with pytest.raises(duckdb.IOException, match=r"No files found|at least one file"):
+        views()
+    done = CliRunner().invoke(app, ["query", "volume_by_intent", "--out", OUT])
+    assert str(done.exception) == f"{OUT}: expected committed runs, found none"
+    assert (
+        CliRunner().invoke(app, ["runs", "--out", OUT]).output == f"No committed runs in {OUT}.\n"
+    )
+
+
+def test_the_printed_query_reads_what_manifests_list(client, job, tiny_model):
+    """A glob over a store would show runs that are not committed."""
+    source = put_csv(client, "in/a.csv", [("1", "x")])
+    options = ["--out", OUT, "--model", str(tiny_model)]
+    done = CliRunner().invoke(app, ["run", source, *options], env={"ECOMINTENT_ENGINE": "stub"})
+    assert done.exit_code == 0, done.output
+    assert f"Query        ecomintent-batch query volume_by_intent --out {OUT}\n" in done.output
+    assert f"Predictions  {OUT}/predictions/run_id=" in done.output
+    assert "*" not in done.output
 
 
 def test_a_manifest_that_is_there_is_not_replaced(client, tmp_path):
     """Put-if-absent: of two runs of one id, which cannot be, the second is an error."""
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "x.json").write_text("{}")
+    folder = RunFolder(tmp_path, "x")
+    folder.shards.mkdir(parents=True)
+    folder.staged_manifest.write_text("{}")
+    folder.staged_rejects.write_text("")
     client.put_object(Bucket=BUCKET, Key="out/runs/x.json", Body=b"another")
     with pytest.raises(OutputError, match="expected no manifest of this run, found another one"):
-        publish_run(Store(f"s3://{BUCKET}/out"), tmp_path, "x")
+        upload_run(Store(OUT), folder)
     assert client.get_object(Bucket=BUCKET, Key="out/runs/x.json")["Body"].read() == b"another"
+
+
+def test_ids_increase_on_a_machine_whose_clock_is_behind(client, job, tmp_path, monkeypatch):
+    """A run of today sorts after one that another machine made in 2099."""
+    first = job(put_csv(client, "in/a.csv", [("1", "x")])).manifest
+    future = "20990101T000000000000Z-abcdef"
+    body = json.dumps(first.to_json()).replace(first.run_id, future)
+    client.put_object(Bucket=BUCKET, Key=f"out/runs/{future}.json", Body=body.encode())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))
+    second = job(put_csv(client, "in/b.csv", [("1", "y")])).manifest
+    assert second.run_id > future
+    assert [run.run_id for run in open_store(OUT).manifests()] == [
+        first.run_id,
+        future,
+        second.run_id,
+    ]
+
+
+def test_two_machines_at_once_label_a_ticket_once(client, job, tmp_path, monkeypatch):
+    """While one holds the source the other says so in a line, or waits and then finds nothing new."""
+    source = put_csv(client, "in/a.csv", [(str(i), f"order {i}") for i in range(4)])
+    with open_store(OUT).hold([source, None, None], 0, print), monkeypatch.context() as patched:
+        patched.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))
+        with pytest.raises(
+            OutputError, match=f"{OUT}: expected no other run of this source, found one on"
+        ) as caught:
+            job(source, incremental=True)
+    assert "wait with --lock-timeout" in str(caught.value)
+    assert names(client) == []
+
+
+def test_two_machines_in_the_same_moment_label_each_ticket_once(client, tiny_model, tmp_path):
+    """Two processes with a cache each: the second waits for the first, and finds nothing new."""
+    source = put_csv(client, "in/a.csv", [(str(i), f"order {i}") for i in range(4)])
+    options = ["--out", OUT, "--model", str(tiny_model), "--incremental", "--lock-timeout", "120"]
+    command = [sys.executable, "-m", "ecomintent_batch", "run", source, *options]
+    environment = {**os.environ, "ECOMINTENT_ENGINE": "stub"}
+    processes = [
+        subprocess.Popen(
+            command,
+            env=environment | {"XDG_CACHE_HOME": str(tmp_path / name)},
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        )
+        for name in "ab"
+    ]
+    errors = [process.communicate(timeout=300)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], errors
+    assert predictions_of(open_store(OUT).manifests()) == [4, 0]
+
+
+def test_a_dead_machine_is_taken_over(client, job, tmp_path, monkeypatch):
+    """The claim of a killed job is its own again at once, another machine's when nobody has renewed it for a while."""
+    source = put_csv(client, "in/a.csv", [("1", "x")])
+    record = claims.ClaimRecord(owner="dead", host="box-7", started_at="2026-11-27T00:00:00+00:00")
+    key = claims.claim_key([source, None, None])
+    client.put_object(Bucket=BUCKET, Key=f"out/{key}", Body=record.model_dump_json().encode())
+    with pytest.raises(OutputError, match="found one on box-7 since 2026-11-27T00:00:00"):
+        job(source)
+    monkeypatch.setattr(claims, "STALE_AFTER_S", -1)
+    heard = RecordingProgress()
+    run_job(load_settings(source=source, out=OUT, engine="stub"), heard)
+    assert heard.notes[0] == (
+        "a run of this source was interrupted on box-7, where its finished parts are: this run starts from scratch"
+    )
+    assert [name for name in names(client) if "claims/" in name] == []
+
+
+def test_an_interrupted_run_is_resumed_here_and_said_elsewhere(client, job, tmp_path, monkeypatch):
+    """The machine that has the parts goes on with them; another one says that it starts from scratch."""
+    source = put_csv(client, "in/a.csv", [(str(i), f"order {i}") for i in range(6)])
+
+    def interrupt() -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(StubEngine, "score", stop)
+            with pytest.raises(KeyboardInterrupt):
+                job(source)
+
+    interrupt()
+    heard = RecordingProgress()
+    settings = load_settings(source=source, out=OUT, engine="stub", shard_rows=2)
+    with monkeypatch.context() as patched:
+        patched.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))
+        run_job(settings, heard)
+    assert "this run starts from scratch" in heard.notes[0]
+    interrupt()
+    assert job(source).manifest.resumed
+
+
+def test_a_claim_that_was_lost_publishes_nothing(client, job, monkeypatch):
+    """A machine that slept while another took over its source notices before its manifest is put."""
+    source = put_csv(client, "in/a.csv", [("1", "x")])
+    score = StubEngine.score
+
+    def score_late(self, *args):
+        key = f"out/{claims.claim_key([source, None, None])}"
+        client.put_object(Bucket=BUCKET, Key=key, Body=b"{}")
+        return score(self, *args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StubEngine, "score", score_late)
+        with pytest.raises(OutputError, match="found that another one took over after 10 minutes"):
+            job(source)
+    assert open_store(OUT).manifests() == []
+    assert predictions_of([job(source).manifest]) == [1]
+
+
+def count_requests(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the list in which the names of the requests to a store appear."""
+    import botocore.client
+
+    requests: list[str] = []
+    call = botocore.client.BaseClient._make_api_call
+
+    def counting(self, operation, parameters):
+        requests.append(operation)
+        return call(self, operation, parameters)
+
+    monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", counting)
+    return requests
+
+
+def test_a_thousand_runs_cost_a_handful_of_requests(client, job, monkeypatch):
+    """The manifests come from one object; one that is lost, broken or behind is made good."""
+    first = job(put_csv(client, "in/a.csv", [("1", "x")])).manifest
+    for i in range(60):
+        run_id = f"20270101T000000{i:06d}Z-abcdef"
+        body = json.dumps(first.to_json()).replace(first.run_id, run_id)
+        client.put_object(Bucket=BUCKET, Key=f"out/runs/{run_id}.json", Body=body.encode())
+    requests = count_requests(monkeypatch)
+
+    def read() -> tuple[int, int]:
+        requests.clear()
+        return len(open_store(OUT).manifests()), len(requests)
+
+    assert read() == (61, 1 + 1 + 60 + 1)  # a list, the index, what it lacks, the index again
+    assert read() == (61, 2)
+    client.delete_object(Bucket=BUCKET, Key=f"out/runs/{first.run_id}.json")
+    assert read() == (60, 2)
+    body = client.get_object(Bucket=BUCKET, Key="out/runs/20270101T000000000007Z-abcdef.json")[
+        "Body"
+    ].read()
+    changed = body.replace(b'"resumed": false', b'"resumed": true')
+    client.put_object(
+        Bucket=BUCKET, Key="out/runs/20270101T000000000007Z-abcdef.json", Body=changed
+    )
+    assert [run.run_id[:22] for run in open_store(OUT).manifests() if run.resumed] == [
+        "20270101T000000000007Z"
+    ]
+    client.put_object(Bucket=BUCKET, Key=f"out/{manifest_index.KEY}", Body=b"broken")
+    assert read()[0] == 60
+    assert read() == (60, 2)
+    requests.clear()
+    job(put_csv(client, "in/b.csv", [("2", "y")]), incremental=False)
+    assert len(requests) <= 30, requests
+
+
+def test_summaries_that_fail_do_not_block_the_next_run(client, job, monkeypatch):
+    """The run is committed; the next one warns, goes on, and the one after that makes the summaries good."""
+    from ecomintent_batch import pipeline
+
+    def fail(*args: Any) -> Any:
+        raise ZeroDivisionError("a bug")
+
+    sources = [put_csv(client, f"in/{name}.csv", [("1", name)]) for name in "abc"]
+    heard = RecordingProgress()
+    late = pipeline._summarise_late
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline, "summarise_run_safely", fail)
+        with pytest.raises(ZeroDivisionError):
+            job(sources[0])
+        patched.setattr(pipeline, "_summarise_late", lambda *args: (late(*args), patched.undo()))
+        run_job(load_settings(source=sources[1], out=OUT, engine="stub"), heard)
+    assert len(heard.warnings) == 1
+    assert (
+        "expected to write its summaries, found: unexpected ZeroDivisionError" in heard.warnings[0]
+    )
+    job(sources[2])
+    runs = [run.run_id for run in open_store(OUT).manifests()]
+    assert len(runs) == 3
+    assert all(f"out/summaries/run_id={run_id}/summary.md" in names(client) for run_id in runs)
 
 
 def test_incremental_runs_read_what_is_published(client, job):
@@ -378,14 +621,16 @@ def test_what_is_not_there_is_one_line(client, url, options, kind, message):
     assert "s3cret" not in str(caught.value)
 
 
-def test_an_out_that_cannot_be_written_is_one_line(client, job, tmp_path):
-    """The run waits in its local folder, and the same command publishes it when the bucket is there."""
+def test_an_out_that_cannot_be_written_is_noticed_first(client, job, tmp_path, monkeypatch):
+    """Before a ticket is read or scored: one line that names the bucket, and no key; when it is there, one run."""
     source = put_csv(client, "in/a.csv", [("1", "x")])
-    with pytest.raises(
-        OutputError,
-        match=r"expected a bucket that can be written, found: .*; run the same command again",
-    ):
-        job(source, out="s3://no-such-bucket-here/out")
+    with monkeypatch.context() as patched:
+        patched.setattr(StubEngine, "score", stop)
+        with pytest.raises(
+            OutputError,
+            match=r"s3://no-such-bucket-here/out/.*: expected a bucket that can be written, found: NoSuchBucket",
+        ):
+            job(source, out="s3://no-such-bucket-here/out")
     everything = b"".join(
         path.read_bytes() for path in (tmp_path / "cache").rglob("*") if path.is_file()
     )
@@ -395,17 +640,17 @@ def test_an_out_that_cannot_be_written_is_one_line(client, job, tmp_path):
         CreateBucketConfiguration={"LocationConstraint": "eu-central-1"},
     )
     job(source, out="s3://no-such-bucket-here/out")
-    found = list_manifests(Store("s3://no-such-bucket-here/out"))
-    assert len(found) == 2
+    assert len(open_store("s3://no-such-bucket-here/out").manifests()) == 1
 
 
-@pytest.mark.parametrize(("given", "url"), [
-    ("s3://b/x", "s3://b/x"), ("s3:/b/x", "s3://b/x"), (str(Path("s3://b/x/")), "s3://b/x"), ("out", None), ("/s3/x", None),
+@pytest.mark.parametrize(("given", "expected"), [
+    ("s3://b/x", "s3://b/x"), ("s3:/b/x", "s3://b/x"), (Path("s3://b/x/"), "s3://b/x"),
+    ("out", Path("out")), ("/s3/x", Path("/s3/x")),
 ])  # fmt: skip
-def test_urls_survive_pathlib(given, url):
-    """What the command line takes for a path is the URL that was meant."""
-    assert as_url(given) == url
+def test_urls_survive_pathlib(given, expected):
+    """What the command line takes for a path is the URL that was meant, in settings and in messages."""
+    assert parse_location(given) == expected
     settings = load_settings(source="x", out=given)
-    assert settings.publish_to == url
-    assert json.loads(settings.model_dump_json())["publish_to"] == url
-    assert os.environ.get("HOME") is None or (url is None) == (str(settings.out) == given)
+    assert settings.out == expected
+    assert json.loads(settings.model_dump_json())["out"] == str(expected)
+    assert open_store(given).location == str(expected)

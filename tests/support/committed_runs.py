@@ -9,6 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ecomintent_batch.analytics.report import write_report
+from ecomintent_batch.analytics.summaries import Summary, summarise_run
 from ecomintent_batch.runs.layout import RunFolder
 from ecomintent_batch.runs.records import (
     Columns,
@@ -18,6 +20,7 @@ from ecomintent_batch.runs.records import (
     Performance,
     RecordedSettings,
 )
+from ecomintent_batch.runs.store import LocalRuns
 from ecomintent_batch.schema import REJECTS, prediction_schema
 from ecomintent_batch.storage.atomic import sha256_of
 from support.tickets import NINE
@@ -133,6 +136,16 @@ def describe(folder: RunFolder, manifest: Manifest, rows: int, **settings: Any) 
     folder.manifest.parent.mkdir(exist_ok=True)
     whole.write(folder.manifest)
     return whole
+
+
+def summarise(folder: RunFolder, manifest: Manifest) -> Summary:
+    """Write the summaries of a run."""
+    return summarise_run(LocalRuns(folder.out), manifest)
+
+
+def report(folder: RunFolder, manifest: Manifest) -> Path:
+    """Write the summaries and the report of a run, and return the path of the report."""
+    return write_report(LocalRuns(folder.out), manifest, summarise(folder, manifest))
 
 
 def put(out: Path, run_id: str, rows: list[tuple[Any, ...]], **columns: Any) -> None:

@@ -20,7 +20,8 @@ from prefect.client.schemas.objects import State
 from ecomintent_batch import pipeline
 from ecomintent_batch.pipeline import Job, plan_job
 from ecomintent_batch.progress import Progress
-from ecomintent_batch.runs.lifecycle import lock_out
+from ecomintent_batch.runs.lock import lock_out
+from ecomintent_batch.runs.store import open_store
 from ecomintent_batch.settings import RunSettings
 from support.tickets import ROOT
 
@@ -44,7 +45,7 @@ def settings_for(out: Path, **given: Any) -> RunSettings:
 def interrupted(settings: RunSettings) -> Job:
     """Leave a run in OUT that stopped when its shards were extracted."""
     with lock_out(settings.out, 0):
-        job = plan_job(settings, Progress())
+        job = plan_job(settings, open_store(settings.out), Progress())
         list(pipeline.extract(job, Progress()))
     return job
 

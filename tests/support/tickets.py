@@ -83,11 +83,15 @@ class RecordingProgress(Progress):
 
     def __init__(self) -> None:
         self.notes: list[str] = []
+        self.warnings: list[str] = []
         self.totals: list[tuple[int, bool]] = []
         self.tickets = 0.0
 
     def note(self, text: str) -> None:
         self.notes.append(text)
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
 
     def extracted(self, tickets: int, *, complete: bool) -> None:
         self.totals.append((tickets, complete))

@@ -10,13 +10,14 @@ from ecomintent_batch.analytics.case_study import PUBLISHED
 from ecomintent_batch.analytics.summaries import (
     Summary,
     add_change,
-    find_run_before,
+    find_previous_run,
     open_history,
     open_views,
     read_sql,
 )
-from ecomintent_batch.runs.layout import RunFolder
+from ecomintent_batch.runs.layout import LANGUAGES, UNUSUAL_DAYS, VOLUMES, VOLUMES_PER_DAY
 from ecomintent_batch.runs.records import Manifest
+from ecomintent_batch.runs.store import RunStore
 
 if TYPE_CHECKING:
     import polars as pl
@@ -60,33 +61,33 @@ class Facts:
         return 1000 * price * elapsed_s / 3600 / self.tickets if self.tickets else None
 
 
-def gather_facts(folder: RunFolder, manifest: Manifest, summary: Summary) -> Facts:
-    """Read what the summaries lack, and compare with the run before."""
+def gather_facts(store: RunStore, manifest: Manifest, summary: Summary) -> Facts:
+    """Read what the summaries lack, and compare with the previous run."""
     tables = summary.tables
-    connection = open_views(folder.out, {"run_id": folder.run_id, "max_rows": str(_LEAST_SURE)})
+    connection = open_views(
+        store, [manifest], {"run_id": manifest.run_id, "max_rows": str(_LEAST_SURE)}
+    )
     confidence = connection.sql(read_sql("confidence_histogram")).pl()
     pairs = connection.sql(read_sql("multi_intent_pairs")).pl()
     least_sure = connection.sql(read_sql("review_queue")).pl()
     if manifest.settings.keep_text:
         least_sure = _add_messages(connection, least_sure)
     connection.close()
-    before = find_run_before(folder, manifest)
+    previous = find_previous_run(store, manifest)
     return Facts(
         manifest=manifest,
-        volumes=tables["volume_by_intent"],
+        volumes=tables[VOLUMES],
         mixes={
             name: table for name, table in tables.items() if name.startswith("volume_by_intent_by_")
         },
-        per_day=_days_to_show(folder, manifest, summary),
-        unusual=tables.get("unusual_days"),
+        per_day=_days_to_show(store, manifest, summary),
+        unusual=tables.get(UNUSUAL_DAYS),
         confidence=confidence,
-        languages=tables["unsupported_languages"],
+        languages=tables[LANGUAGES],
         pairs=pairs,
         least_sure=least_sure,
-        moves=add_change(tables["volume_by_intent"], folder.out, before).to_dicts()
-        if before
-        else [],
-        before=_describe_before(before) if before else None,
+        moves=add_change(tables[VOLUMES], store, previous).to_dicts() if previous else [],
+        before=_describe_previous(previous) if previous else None,
         alerts=[alert.message for alert in summary.alerts],
     )
 
@@ -140,15 +141,15 @@ def _describe_day(row: dict[str, Any]) -> str:
     )
 
 
-def _days_to_show(folder: RunFolder, manifest: Manifest, summary: Summary) -> pl.DataFrame | None:
-    """An incremental run has days of its own only; the weeks before them make them a trend."""
-    own = summary.tables.get("volume_by_intent_per_day")
+def _days_to_show(store: RunStore, manifest: Manifest, summary: Summary) -> pl.DataFrame | None:
+    """Return the days of a run; an incremental one has few of its own, and the weeks before make them a trend."""
+    own = summary.tables.get(VOLUMES_PER_DAY)
     if own is None or not own["day"].drop_nulls().len():
         return None
     if not manifest.settings.incremental:
         return own
-    connection = open_history(folder, manifest)
-    days = connection.sql(read_sql("volume_by_intent_per_day")).pl()
+    connection = open_history(store, manifest)
+    days = connection.sql(read_sql(VOLUMES_PER_DAY)).pl()
     connection.close()
     return days
 
@@ -161,5 +162,5 @@ def _add_messages(connection: Any, least_sure: pl.DataFrame) -> pl.DataFrame:
     return least_sure.join(rows, on="row_number", how="left", maintain_order="left")
 
 
-def _describe_before(before: Manifest) -> str:
-    return f"{before.run_id} of {before.started_at:%Y-%m-%d %H:%M} UTC"
+def _describe_previous(previous: Manifest) -> str:
+    return f"{previous.run_id} of {previous.started_at:%Y-%m-%d %H:%M} UTC"

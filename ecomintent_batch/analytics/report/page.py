@@ -27,14 +27,14 @@ from ecomintent_batch.analytics.report.facts import (
     top_moves,
 )
 from ecomintent_batch.analytics.summaries import Summary
-from ecomintent_batch.runs.layout import RunFolder
 from ecomintent_batch.runs.records import Manifest
+from ecomintent_batch.runs.store import RunStore
 
 _MOST_TRENDS = 12
 _MOST_ROWS = 200
 
 
-def render_page(folder: RunFolder, manifest: Manifest, summary: Summary) -> str:
+def render_page(store: RunStore, manifest: Manifest, summary: Summary) -> str:
     """Return the page of a run; of one that had nothing new, a page that says so."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -50,7 +50,7 @@ def render_page(folder: RunFolder, manifest: Manifest, summary: Summary) -> str:
         "clock": _clock,
         "usd": show_usd,
     }
-    facts = gather_facts(folder, manifest, summary) if manifest.counts.predictions else None
+    facts = gather_facts(store, manifest, summary) if manifest.counts.predictions else None
     return environment.get_template("report.html").render(
         manifest=manifest,
         facts=facts,

@@ -15,9 +15,10 @@ def runs(
     ] = False,
 ) -> None:
     """List the committed runs."""
-    from ecomintent_batch.analytics.summaries import list_committed
+    from ecomintent_batch.runs.store import open_store
 
-    manifests = list_committed(out)
+    store = open_store(out)
+    manifests = store.manifests()
     if as_json:
         import json
 
@@ -25,4 +26,4 @@ def runs(
         return
     from ecomintent_batch.cli.printing import print_runs
 
-    print_runs(out, manifests)
+    print_runs(store.location, manifests)
