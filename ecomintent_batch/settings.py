@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BeforeValidator,
@@ -26,6 +26,10 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from ecomintent_batch.analytics.alerts import parse_alert
 from ecomintent_batch.errors import UsageError, hide_password
 from ecomintent_batch.storage.location import Location, parse_location
+
+if TYPE_CHECKING:
+    from ecomintent_batch.inference.classify import ClassifyOptions
+    from ecomintent_batch.inference.model_cache import EngineOptions
 
 Columns = Annotated[tuple[str, ...], NoDecode]  # in the environment `channel,brand`, not JSON
 _AS_PATH = WithJsonSchema({"type": "string", "format": "path"})  # one field in a form
@@ -177,6 +181,32 @@ class RunSettings(BaseSettings):
         if self.backfill and not self.incremental:
             raise ValueError("--backfill: give --incremental too")
         return self
+
+    def engine_options(self) -> EngineOptions:
+        """Return what decides how the model is loaded."""
+        from ecomintent_batch.inference.model_cache import EngineOptions
+
+        return EngineOptions(
+            model=self.model,
+            engine=self.engine,
+            device=self.device,
+            threads=self.threads,
+            max_batch_tokens=self.max_batch_tokens,
+            compile=self.compile,
+        )
+
+    def classify_options(self) -> ClassifyOptions:
+        """Return what decides what a part holds."""
+        from ecomintent_batch.inference.classify import ClassifyOptions
+
+        return ClassifyOptions(
+            threshold=self.threshold,
+            max_length=self.max_length,
+            dedupe=self.dedupe,
+            raw_text=self.raw_text,
+            keep_text=self.keep_text,
+            any_language=self.any_language,
+        )
 
     def kept_columns(self) -> list[str]:
         """Return the columns named by keep and by, each once, in that order."""

@@ -46,7 +46,7 @@ from ecomintent_batch.flows.runners import (
     check_ray_answers,
     open_runner,
 )
-from ecomintent_batch.pipeline import Job
+from ecomintent_batch.planning import Job, plan_job, reopen_source, source_of
 from ecomintent_batch.progress import Progress
 from ecomintent_batch.runs.describe import PartStats
 from ecomintent_batch.runs.layout import RunFolder
@@ -122,7 +122,7 @@ def is_transient(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
 @_one_line_errors
 def plan(settings: RunSettings, store: RunStore) -> Job:
     """Open source and model, and create or resume the folder of the run."""
-    return pipeline.plan_job(settings, store, _Log())
+    return plan_job(settings, store, _Log())
 
 
 @task(
@@ -136,7 +136,7 @@ def plan(settings: RunSettings, store: RunStore) -> Job:
 def extract(job: Job) -> list[Path]:
     """Read the source into shards; a retry opens the source again, because its connection may be lost."""
     if (this_task_run.run_count or 0) > 1:
-        job = pipeline.reopen_source(job)
+        job = reopen_source(job)
         _Log().note(f"source {job.source.name}: reading it again from its start")
     shards = list(pipeline.extract(job, _Log()))
     _Log().note(
@@ -229,7 +229,7 @@ def classify_tickets(
     if runner == "ray":
         check_ray_answers(ray_address)
     store = open_store(settings.out)
-    with store.hold(pipeline.source_of(settings), settings.lock_timeout, _Log().note):
+    with store.hold(source_of(settings), settings.lock_timeout, _Log().note):
         job = plan(settings, store)
         shards = extract(job)
         manifest = commit(job, classify(job, shards, runner, ray_address))

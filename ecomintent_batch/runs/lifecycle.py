@@ -14,11 +14,13 @@ manifest is published is up to the store: it is moved into its place, or uploade
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from ecomintent_batch.errors import RunStateError
+from ecomintent_batch.errors import RunStateError, describe_write_error
+from ecomintent_batch.runs.catalog import find_interrupted
 from ecomintent_batch.runs.layout import STAGING, RunFolder
 from ecomintent_batch.runs.records import (
     Extraction,
@@ -31,6 +33,54 @@ from ecomintent_batch.runs.records import (
 )
 from ecomintent_batch.runs.store import RunStore
 from ecomintent_batch.storage.atomic import flush_to_disk, sha256_of
+
+
+def resume_or_start(
+    store: RunStore,
+    plan: Plan,
+    note: Callable[[str], None],
+    summarise: Callable[[Manifest], None],
+    *,
+    resume: bool,
+    discard_stale: bool,
+) -> tuple[RunFolder, bool]:
+    """Finish what crashes have left; return the folder to work in, and whether its run was interrupted before.
+
+    Args:
+        store: Where the runs are; OUT is held.
+        plan: What decides what the parts of the run hold.
+        note: Receives what was found and done.
+        summarise: Writes the summaries of a run that crashed after its commit; raises nothing.
+        resume: Pick up an interrupted run of this very plan.
+        discard_stale: Discard an interrupted run of the same source that was planned differently.
+
+    Raises:
+        RunStateError: such a run has parts already, and is not to be discarded.
+        OutputError: OUT cannot be written.
+    """
+    folder, others = find_interrupted(store.folder, plan)
+    if folder is not None and not resume:
+        others = others if folder.predictions.exists() else [(folder, plan), *others]
+        folder = None
+    for manifest in finish_published(store, but=folder):
+        note(f"run {manifest.run_id} was published before a crash: its manifest is in place now")
+    for manifest in store.unsettled():
+        summarise(manifest)
+    if folder is not None:
+        note(f"resuming run {folder.run_id}")
+        return folder, True
+    for other, other_plan in others:
+        if resume and not discard_stale:
+            check_no_conflicting_run(other, other_plan, plan)
+        reason = "; ".join(plan.differences(other_plan))
+        discard_run(other)
+        note(
+            f"discarded run {other.run_id}, which was interrupted{f': {reason}' if reason else ''}"
+        )
+    try:
+        return start_run(store, plan), False
+    except OSError as error:
+        raise describe_write_error(store.location, error) from None
 
 
 def check_no_conflicting_run(folder: RunFolder, other_plan: Plan, plan: Plan) -> None:

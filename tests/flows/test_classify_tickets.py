@@ -38,7 +38,8 @@ from ecomintent_batch.errors import OutputError, SourceError, UsageError
 from ecomintent_batch.flows import classify_tickets as module
 from ecomintent_batch.flows.classify_tickets import classify_shard, classify_tickets
 from ecomintent_batch.flows.runners import keep_one_gpu
-from ecomintent_batch.pipeline import plan_job, run_job
+from ecomintent_batch.pipeline import run_job
+from ecomintent_batch.planning import plan_job
 from ecomintent_batch.progress import Progress
 from ecomintent_batch.runs.layout import RunFolder
 from ecomintent_batch.runs.lock import lock_out

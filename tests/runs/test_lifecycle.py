@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from support.tickets import RecordingProgress, write_tickets
 
-from ecomintent_batch import pipeline
+from ecomintent_batch import pipeline, planning
 from ecomintent_batch.errors import OutputError, RunStateError
 from ecomintent_batch.inference.engines.stub import StubEngine
 from ecomintent_batch.ingest.text_source import TextSource
@@ -262,7 +262,7 @@ def test_what_is_not_the_same_run_is_refused(settings, tiny_model, tmp_path, mon
         ):
             run_job(settings.model_copy(update=change))
     with monkeypatch.context() as patched:
-        patched.setattr(pipeline, "__version__", "99")
+        patched.setattr(planning, "__version__", "99")
         with pytest.raises(RunStateError, match=r"found version .* then, 99 now; go back"):
             run_job(settings)
     write_tickets(Path(settings.source), TICKETS + 1)

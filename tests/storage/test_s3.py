@@ -24,6 +24,7 @@ import pytest
 from support.tickets import ROOT, RecordingProgress
 from typer.testing import CliRunner
 
+from ecomintent_batch import pipeline, planning
 from ecomintent_batch.analytics.summaries import open_views
 from ecomintent_batch.cli.app import app
 from ecomintent_batch.errors import OutputError, SourceError, UsageError
@@ -449,19 +450,18 @@ def test_a_thousand_runs_cost_a_handful_of_requests(client, job, monkeypatch):
 
 def test_summaries_that_fail_do_not_block_the_next_run(client, job, monkeypatch):
     """The run is committed; the next one warns, goes on, and the one after that makes the summaries good."""
-    from ecomintent_batch import pipeline
 
     def fail(*args: Any) -> Any:
         raise ZeroDivisionError("a bug")
 
     sources = [put_csv(client, f"in/{name}.csv", [("1", name)]) for name in "abc"]
     heard = RecordingProgress()
-    late = pipeline._summarise_late
     with monkeypatch.context() as patched:
         patched.setattr(pipeline, "summarise_run_safely", fail)
         with pytest.raises(ZeroDivisionError):
             job(sources[0])
-        patched.setattr(pipeline, "_summarise_late", lambda *args: (late(*args), patched.undo()))
+    with monkeypatch.context() as patched:
+        patched.setattr(planning, "summarise_run_safely", fail)
         run_job(load_settings(source=sources[1], out=OUT, engine="stub"), heard)
     assert len(heard.warnings) == 1
     assert (

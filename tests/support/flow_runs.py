@@ -18,7 +18,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import State
 
 from ecomintent_batch import pipeline
-from ecomintent_batch.pipeline import Job, plan_job
+from ecomintent_batch.planning import Job, plan_job
 from ecomintent_batch.progress import Progress
 from ecomintent_batch.runs.lock import lock_out
 from ecomintent_batch.runs.store import open_store
