@@ -146,14 +146,15 @@ def _open_source(settings: RunSettings) -> Source:
 
 def _summarise_late(store: RunStore, manifest: Manifest, progress: Progress) -> None:
     """Write the summaries of a run that crashed after its commit; what fails here is no reason not to start the next run."""
+    folder = RunFolder(store.folder, manifest.run_id)
     try:
         summarise_run_safely(store, manifest, progress.warn)
-        store.settle(RunFolder(store.folder, manifest.run_id))
+        store.settle(folder)
     except Exception as error:
         reason = error if isinstance(error, EcomIntentError) else without_text(error)
         progress.warn(
-            f"run {manifest.run_id}: expected to write its summaries, found: {reason}; the run is committed, "
-            f"ecomintent-batch report {manifest.run_id} tries again"
+            f"{store.locate(folder.keys.summaries)}: expected to write the summaries of an earlier run, found: {reason}; "
+            f"that run is committed, ecomintent-batch report {manifest.run_id} tries again"
         )
 
 

@@ -217,13 +217,17 @@ class Store:
 
 
 def let_read(connection: Any, locations: Iterable[str]) -> None:
-    """Let a DuckDB connection read files, of which some may be objects of a store.
+    """Let a DuckDB connection read files of committed runs, of which some may be objects of a store.
+
+    They never change, so what was read of their heads and footers is kept: each view asks for it again.
 
     Raises:
         SourceError: the extension or boto3 is not installed, or there are no credentials.
     """
     if any(location.startswith(SCHEME) for location in locations):
         open_for_reading(connection)
+        connection.execute("SET enable_http_metadata_cache = true")
+        connection.execute("SET parquet_metadata_cache = true")
 
 
 def _time_of(answer: dict[str, Any]) -> datetime:

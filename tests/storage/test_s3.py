@@ -269,6 +269,34 @@ def test_a_run_that_is_half_uploaded_is_not_seen(client, job, monkeypatch):
     )
 
 
+def test_killed_while_uploading_the_same_command_publishes_that_run(client, tiny_model, tmp_path):
+    """SIGKILL with some of 120 parts up: nobody sees one of them, and the same command ends with this one run, whole."""
+    source = put_csv(client, "in/a.csv", [(str(i), f"order {i}") for i in range(120)])
+    options = ["--out", OUT, "--model", str(tiny_model), "--shard-rows", "1", "--quiet"]
+    command = [sys.executable, "-m", "ecomintent_batch", "run", source, *options]
+    environment = {**os.environ, "ECOMINTENT_ENGINE": "stub"}
+
+    def parts_up() -> int:
+        return len([name for name in names(client) if "part-" in name])
+
+    process = subprocess.Popen(command, env=environment)
+    while not parts_up():
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.kill()
+    process.wait(60)
+    assert 0 < parts_up() <= 120
+    assert open_store(OUT).manifests() == []
+    done = CliRunner().invoke(app, ["query", "volume_by_intent", "--out", OUT])
+    assert str(done.exception) == f"{OUT}: expected committed runs, found none"
+    (killed,) = {name.split("/")[2] for name in names(client) if "part-" in name}
+    assert subprocess.run(command, env=environment).returncode == 0
+    (manifest,) = open_store(OUT).manifests()
+    assert (f"run_id={manifest.run_id}", manifest.counts.predictions) == (killed, 120)
+    done = CliRunner().invoke(app, ["verify", "latest", "--out", OUT])
+    assert done.exit_code == 0, done.output
+
+
 def test_the_printed_query_reads_what_manifests_list(client, job, tiny_model):
     """A glob over a store would show runs that are not committed."""
     source = put_csv(client, "in/a.csv", [("1", "x")])
@@ -465,7 +493,8 @@ def test_summaries_that_fail_do_not_block_the_next_run(client, job, monkeypatch)
         run_job(load_settings(source=sources[1], out=OUT, engine="stub"), heard)
     assert len(heard.warnings) == 1
     assert (
-        "expected to write its summaries, found: unexpected ZeroDivisionError" in heard.warnings[0]
+        "expected to write the summaries of an earlier run, found: unexpected ZeroDivisionError"
+        in heard.warnings[0]
     )
     job(sources[2])
     runs = [run.run_id for run in open_store(OUT).manifests()]
