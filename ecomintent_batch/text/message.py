@@ -7,8 +7,6 @@ what a mail gateway left encoded, `thread` finds the newest mail among the lines
 from __future__ import annotations
 
 import hashlib
-import html
-import quopri
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -18,6 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from ecomintent_batch.text.decode import decode_body
+from ecomintent_batch.text.markup import html_to_text, is_html
 from ecomintent_batch.text.newest import has_words, newest_message
 
 __all__ = [
@@ -30,32 +30,13 @@ __all__ = [
     "which_have_words",
 ]
 
+MAX_CHARS = 200_000
+
 _CONTROLS = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060\ufeff\ufffc\ufffd\U000e0000-\U000e007f]"
 )
-_MAX_CHARS = 200_000
 _RAW_RULES = "[^ -~]|  |^ | $"  # in RE2's words: what `_clean_text` may change
-_RULES = _RAW_RULES + "|[<&=]"
-_ENTITY = re.compile(r"&(?:#\d+|#x[0-9a-fA-F]+|[a-zA-Z]{2,8});")
-_QUOTED_PRINTABLE = re.compile(
-    r"=[CDE][0-9A-F]=[89AB][0-9A-F]|=3D[\"']|=20$|^.{60,80}=$|[a-z]=[EF][0-9A-F](?=[a-z ])", re.M
-)
-_TAG = re.compile(
-    r"</?(?:p|br|div|span|html|body|table|td|tr|a|b|i|u|ul|ol|li|pre|font|strong|em|blockquote|img|h[1-6]|style|head|meta)(?=[\s/>])[^<>]*>",
-    re.I,
-)
-_LINE_TAG = re.compile(
-    r"<(?:/p|p class=\"?Mso\w*|/?(?:div|tr|li|h[1-6])|(br)|(p|hr|/?(?:table|ul|ol|blockquote)))\b",
-    re.I,
-)
-_LINE_ENDS = re.compile(
-    r"\n?(?: *\x1e *)+"
-)  # a line tag sets \x1e, and a run of them ends one line
-_UNSEEN = (
-    "style, script, head, title, .gmail_signature, .gmail_signature_prefix, .moz-signature, #Signature, .yahoo_quoted, "
-    '[hidden], [style*="display:none"], [style*="display: none"]'
-)
-_QUOTE = 'blockquote:not([style*="border:none"]):not([style*="border: none"])'  # an editor's indent has no border
+_RULES = _RAW_RULES + "|[<&=]|^\\{\\\\rtf|!?\\[.*\\]|[:：]" 
 
 
 def clean_message(texts: Sequence[str | None], *, raw: bool = False) -> str:
@@ -99,7 +80,7 @@ def which_have_words(messages: pa.Array) -> NDArray[np.bool_]:
 def _clean_column(texts: pa.Array, raw: bool) -> pa.Array:
     meets_a_rule = pc.or_(
         pc.match_substring_regex(texts, _RAW_RULES if raw else _RULES),
-        pc.greater(pc.utf8_length(texts), _MAX_CHARS),
+        pc.greater(pc.utf8_length(texts), MAX_CHARS),
     )
     some = texts.filter(meets_a_rule).dictionary_encode()
     cleaned = pa.array(
@@ -120,48 +101,23 @@ def hash_message(message: str) -> str:
     return hashlib.blake2b(message.encode(), digest_size=16).hexdigest()
 
 
+def which_are_cut(messages: pa.Array) -> NDArray[np.bool_]:
+    """Return of each message whether it reaches the limit on characters, so that something of it was cut."""
+    return np.asarray(
+        pc.greater_equal(pc.utf8_length(messages), MAX_CHARS).to_numpy(zero_copy_only=False)
+    )
+
+
 def _clean_text(text: str, raw: bool) -> str:
-    text = text[:_MAX_CHARS]
     if not text.isascii():
         text = unicodedata.normalize("NFC", text)
     if not raw:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-        if "=" in text and _QUOTED_PRINTABLE.search(text):
-            text = _decode_quoted_printable(text)
-        if "<" in text and _TAG.search(text):
+        text = decode_body(text)
+        if "<" in text and is_html(text):
             text = html_to_text(text)
-        elif "&" in text and _ENTITY.search(text):
-            text = html.unescape(text)
-        if "\n" in text:
-            text = newest_message(text)
+        text = newest_message(text)
         if not text.isascii():
             text = unicodedata.normalize("NFC", text)
-    return " ".join(_CONTROLS.sub(" ", text).split())
-
-
-def _decode_quoted_printable(text: str) -> str:
-    octets = quopri.decodestring(text.encode("utf-8", "surrogatepass"))
-    try:
-        return octets.decode("utf-8")
-    except UnicodeDecodeError:
-        return octets.decode("cp1252", "replace")
-
-
-def html_to_text(markup: str) -> str:
-    """Return the visible text of an HTML body, a line per block, with ">" in the place of each quotation."""
-    from selectolax.lexbor import LexborHTMLParser
-
-    if "<pre" not in markup:
-        markup = " ".join(markup.split())
-    tree = LexborHTMLParser(
-        _LINE_TAG.sub(
-            lambda tag: ("\n\n" if tag[2] else "\n" if tag[1] else "\x1e") + tag[0], markup
-        )
-    )
-    for node in tree.css(_UNSEEN):
-        node.decompose()
-    for node in tree.css(_QUOTE):
-        node.replace_with("\n\n>\n\n")
-    return (
-        "" if tree.body is None else _LINE_ENDS.sub("\n", tree.body.text(separator="", strip=False))
-    )
+    # The limit comes last: markup, attached images and quoted mails do not count.
+    return " ".join(_CONTROLS.sub(" ", text).split())[:MAX_CHARS].rstrip()

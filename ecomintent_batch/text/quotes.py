@@ -1,0 +1,394 @@
+"""Lines of a mail → without the earlier mails that it quotes or forwards.
+
+An earlier mail begins at an attribution ("On … wrote:"), at a block of mail headers, at a divider of a mail client, or its
+lines begin with ">". Customers write lines of each shape themselves, so each needs evidence that a customer does not give:
+an attribution has an address with a clock, or the whole form of one and no "you" or "your"; a block names sender, date and
+subject, or holds an address beside the names of two headers; a divider consists of a known phrase between its dashes.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ecomintent_batch.text.markup import QUOTE_BELOW
+
+__all__ = ["mend_wrapping", "without_quotes"]
+
+_MAX_LINE = 300  # a longer line is prose
+_MAX_HEADER_LINES = 14
+_WORD = re.compile(r"\w")
+_RULE = re.compile(r"^[-_=*#~|.\s]*$")
+
+_ADDRESS = re.compile(r"[^\s@<>()\[\]]@[\w-]+\.\w|\[mailto:|<[^\s<>]+@[^\s<>]+>")
+_CLOCK = re.compile(r"\b\d{1,2}[:.h]\d\d\b|\b\d{1,2} ?[ap]m\b|\d{1,2}時|\d{1,2}点|\d{1,2}시", re.I)
+_DATE = re.compile(
+    r"\b\d{1,2}[:.h]\d\d\b|\b(?:19|20)\d\d\b|\b\d{1,2}[./]\d{1,2}[./]\d\d|\d月|\d월|\d年"
+)
+_WROTE_WORDS = (
+    "wrote|writes|schrieb|geschrieben|a écrit|écrit|ha escrito|escribió|ha scritto|scritto|schreef|geschreven|het volgende"
+    "|napsala?|napísala?|napisała?|napisał\\(a\\)|napisao|pisze|escreveu|skrev|kirjoitti|írta|scris|написала?|пишет|писала?|написав"
+    "|έγραψε|yazdı|写道|寫道|書きました|כתב|كتب|작성|viết|menulis|rašė|kirjutas"
+)
+_WROTE = re.compile(rf"(?<!\w)(?:{_WROTE_WORDS})(?!\w)|写道|寫道|書きました|작성", re.I)
+_OPENING = re.compile(
+    r"^[\W_]*(?:on|at|am|le|el|il|op|em|no dia|a|w dniu|dnia|dne|dňa|den|på|pe|στις|в|le|ha|date|le|vào|pada|du|den"
+    r"|(?:mon|tue|wed|thu|fri|sat|sun|mo|di|mi|do|fr|sa|so|lun|mar|mer|jeu|ven|sam|dim|mié|jue|vie|sáb|dom|gio|sab|seg|ter|qua"
+    r"|qui|sex|ma|wo|vr|za|zo|pon|wt|śr|czw|pt|sob|niedz|mån|tis|ons|tor|fre|lör|sön|man|tir|lør|søn|пн|вт|ср|чт|пт|сб|вс)\w*\.?,?"
+    r"|\d)(?=\W|$|\d)",
+    re.I,
+)
+_SECOND_PERSON = re.compile(
+    r"(?<!\w)(?:you|your|ihr|ihre|ihren|ihrer|euer|eure|vous|votre|vos|usted|ustedes|su|sus|tu|vuestr[oa]|voi|vostr[oa]|il suo|uw"
+    r"|jullie|wasz|wasza|pan|pani|państw\w*|seu|sua|kurier|courier|driver|agent|colleague|we|i|ich|je|j'ai|yo|io|eu|ik)(?!\w)",
+    re.I,
+)
+
+# Headers of a mail: what each client calls them, in lower case.
+_HEADER_KINDS = {
+    "from": "from|von|de|da|van|od|fra|från|lähettäjä|feladó|от|від|от кого|από|kimden|gönderen|发件人|寄件者|寄件人|差出人|送信者|送信元"
+    "|보낸 사람|보낸사람|remitente|expéditeur|mittente|absender|afzender|nadawca|odesílatel|avsändare|afsender|avsender|de la"
+    "|expeditor|remetente|מאת|من|from name",
+    "date": "sent|date|gesendet|gesendet am|datum|envoyé|envoyé le|enviado|enviado el|enviada em|enviado em|enviada|fecha|inviato"
+    "|inviato il|data|verzonden|wysłano|data wysłania|odesláno|odoslané|dátum|skickat|sendt|sendt dato|dato|lähetetty|päivämäärä|päiväys"
+    "|küldve|elküldve|отправлено|дата|дата отправки|надіслано|gönderildi|gönderilme tarihi|tarih|发送时间|发送日期|日期|送信日時|送信日|日時|寄件日期"
+    "|日付|보낸 날짜|보낸날짜|날짜|trimis|תאריך|נשלח|التاريخ|تاريخ|στάλθηκε|ημερομηνία|sent at|sent on|received",
+    "to": "to|an|à|a|para|aan|do|til|till|vastaanottaja|címzett|кому|kime|alıcı|收件人|宛先|받는 사람|받는사람|naar|komu|către|destinatario"
+    "|destinataire|destinatário|empfänger|mottagare|modtager|προς|אל|إلى|reply-to|reply to|antwort an|responder a|répondre à",
+    "subject": "subject|betreff|objet|asunto|oggetto|assunto|onderwerp|temat|předmět|predmet|ämne|emne|aihe|tárgy|тема|konu|主题|主題"
+    "|主旨|件名|제목|subiect|sujet|titel|θέμα|נושא|الموضوع|titre",
+    "copy": "cc|bcc|kopie|копия|dw|udw|抄送|copie|cc:n|kopia|importance|priority|attachments?|anlagen?|wichtigkeit|priorität|importancia"
+    "|pièces jointes|allegati|bijlagen|reply-to|참조",
+}
+_KIND_OF = {
+    name: kind for kind, names in _HEADER_KINDS.items() for name in names.replace("?", "").split("|")
+}
+_HEADER = re.compile(r"^[*_|>\s]*([^\W\d_][\w '’-]{0,24}?)\s?[*_]*\s?[:：](?!//)[*_\s]*(.*)$")
+_FORM_LABEL = re.compile(
+    r"^\W*(?:\w+ )?(?:name|e-?mail|phone|telephone|message|message body|order|comments?|telefon\w*)\b[^:]{0,12}:",
+    re.I | re.M,
+)
+_FLAT_LABELS = "|".join(
+    sorted(
+        (re.escape(name) for name in _KIND_OF if len(name) > 1 and _KIND_OF[name] != "copy"),
+        key=len,
+        reverse=True,
+    )
+)
+_FLAT_LABEL = re.compile(rf"(?<![\w-])[*_]*({_FLAT_LABELS})\s?[*_]*[:：][*_]*(?=\s|[*_<])", re.I)
+
+# Dividers of mail clients and helpdesks.
+_ORIGINAL = re.compile(
+    r"(?:(?:begin|start|anfang|inicio|début|end|ende|fin|fine) (?:of )?)?(?:(?:the |der |du |del )?(?:original|forwarded|weitergeleitete?|ursprüngliche?|"
+    r"original[- ]?nachricht|transféré|oorspronkelijk|origineel|doorgestuurd|przekazana|przesłana|oryginalna|původní|pôvodná|přeposlan|"
+    r"preposlan|videresend?t|oprindelig|opprinnelig|ursprungligt?|vidarebefordrat?|alkuperäinen|välitetty|edelleenlähetetty|eredeti|"
+    r"továbbított|исходное|пересылаемое|переадресованное|пересланное|перенаправленное|iletilen|yönlendirilen|orijinal|özgün|asıl|"
+    r"αρχικό|προωθημένο)\w*|(?:message|mensaje|mensagem|messaggio|e-mail|mail|correo|courriel) (?:d[’']origine|original[e]?|initial|"
+    r"transféré|reenviad[oa]|inoltrat[oa]|encaminhada|rispost[oa])|原始邮件|原邮件|原始郵件|转发邮件|转发的邮件|轉寄郵件|回复的原邮件|元のメッセージ|元のメール|"
+    r"転送メッセージ|転送されたメッセージ|転送|원본 메시지|원본 메일|전달된 메시지|original message)"
+    r"(?: ?(?:message|mail|e-?mail|nachricht|bericht|wiadomość|zpráva|správa|meddelelse|melding|meddelande|besked|viesti|üzenet|"
+    r"сообщение|письмо|повідомлення|ileti|mesaj|posta|μήνυμα|邮件|メール))?(?:[ ,:]*(?:from|von|de|by|am|on|vom|le|du)\b.{0,60})?[ .:]*",
+    re.I,
+)
+_FRAMED = re.compile(r"^[\W_]{0,3}([-_=*#~]{2,})\s*([^\s-].{0,150}?)\s*[-_=*#~]{2,}\W*$")
+_REPLY_ABOVE = re.compile(
+    r"\b(?:reply|replies|respond|antwort\w*|répon\w+|respond\w+|responda|respuesta|resposta|rispo\w+|svar\w*|odpow\w+|odpov\w+|yanıt\w*"
+    r"|beantwoord\w*|antwoord\w*|reageer\w*|vastau\w*|typ\w+|schreiben|écri\w+|escrib\w+|scriv\w+)\b.{0,80}"
+    r"\b(?:above|oberhalb|über|au-dessus|ci-dessus|encima|arriba|sopra|acima|boven|powyżej|nad|ovanför|ovan|over|yläpuolel\w*|üzerin\w*|yukarı\w*)\b"
+    r"|返信.{0,30}(?:上|線)|(?:在|请).{0,10}(?:上方|以上).{0,10}回复|above this line",
+    re.I,
+)
+_ABOVE_ALONE = re.compile(
+    r"^\W*(?:please )?(?:(?:type|write|enter) )?(?:your )?reply (?:above|over) this line\W*$", re.I
+)
+_MY = re.compile(
+    r"(?<!\w)(?:my|our|mein\w*|unser\w*|mon|ma|mes|mi|mis|mio|mia|mijn|mój|moja|minha|meu)(?!\w)", re.I
+)
+_BEGIN_FORWARD = re.compile(
+    r"^(?:begin forwarded message|anfang der weitergeleiteten (?:nachricht|e-?mail)|début du (?:message|courriel) (?:transféré|réexpédié)"
+    r"|inicio del mensaje reenviado|inizio messaggio inoltrato|início da mensagem (?:re)?encaminhada|begin doorgestuurd bericht"
+    r"|początek przekazywanej wiadomości|vidarebefordrat brev|start på videresendt besked|videresendt melding|přeposlaná zpráva)\s*:?$",
+    re.I,
+)
+_ENDS_FORWARD = re.compile(
+    r"forward|weitergeleit|transf|reenvi|rinvia|inoltra|doorgest|vidare|videre|przek|přepos|välit",
+    re.I,
+)
+
+# An attribution or a divider in the midst of a line, where an export has lost the line breaks.
+_FLAT_ATTRIBUTION = re.compile(
+    r"(?:(?<=^)|(?<=[\s.!?…)]))(?=(?:On|Am|Le|El|Il|Op|Em|No dia|W dniu|Dnia|Den|Dne|Pe) [^\n]{0,60}\d)"
+    rf"([^\n<>:]{{4,40}}(?:[:.h]\d\d[^\n<>]{{0,90}}?)?(?:<[^\s<>]{{3,90}}>|&lt;\S{{3,90}}&gt;)?,?\s?(?:{_WROTE_WORDS})(?:[^\n:<>]{{0,50}}(?:<[^\s<>]{{3,90}}>)?)\s?:)[ \t]*"
+)
+_FLAT_ADDRESSED = re.compile(
+    rf"^([^\n<>]{{0,120}}<[^\s<>]+@[^\s<>]+>,?\s?(?:(?:{_WROTE_WORDS})\s?)?:)[ \t]+(?=\S)", re.M
+)
+_FLAT_DIVIDER = re.compile(r"([-_]{4,} ?[^\W\d_][^\n_-]{4,40}?(?: of)? ?[-_]{4,})", re.I)
+_WRAPPED_ADDRESS = re.compile(r"<\s{0,2}([^\s<>]{1,90}@[^\s<>]{1,90})[ \t]*\n?[ \t]*>")
+_COMPARISON = re.compile(r"^>=|^> ?\d")
+_QUOTED_LINE = re.compile(  # of an earlier mail: empty, quoted twice, or a greeting
+    r"^>\s*(?:$|>|(?:hi|hello|hey|dear|hallo|guten|sehr geehrte|liebe|bonjour|hola|estimad|buon|gentile|ciao|olá|beste|geachte|dzień|witam|szanown)\b)",
+    re.I,
+)
+
+
+def mend_wrapping(text: str) -> str:
+    """Join addresses that were wrapped, and break lines before and after attributions and dividers that were joined."""
+    if "<" in text and "@" in text:
+        text = _WRAPPED_ADDRESS.sub(r"<\1>", text)
+        text = _FLAT_ADDRESSED.sub(_break_after, text)
+    if ":" in text and _WROTE.search(text):
+        text = _FLAT_ATTRIBUTION.sub(_break_around, text)
+    if "----" in text or "____" in text:
+        text = _FLAT_DIVIDER.sub(_break_at_divider, text)
+    if text.count(":") > 2 and _ADDRESS.search(text):
+        text = "\n".join(map(_break_before_headers, text.split("\n")))
+    return text
+
+
+def _break_after(attribution: re.Match[str]) -> str:
+    sure = _DATE.search(attribution[1]) and _CLOCK.search(attribution[1])
+    return f"{attribution[1]}\n" if sure else attribution[0]
+
+
+def _break_around(attribution: re.Match[str]) -> str:
+    sure = _is_attribution(attribution[1])
+    return f"\n{attribution[1]}\n" if sure else attribution[0]
+
+
+def _break_at_divider(divider: re.Match[str]) -> str:
+    return f"\n{divider[1]}\n" if _is_divider(divider[1]) else divider[0]
+
+
+def _break_before_headers(line: str) -> str:
+    """Break a line where sender, date and subject of a mail follow each other in it."""
+    if len(line) < 40 or line.count(":") < 3:
+        return line
+    labels = list(_FLAT_LABEL.finditer(line))
+    for first, label in enumerate(labels):
+        if _KIND_OF[label[1].lower()] != "from" or not label[1][0].isupper():
+            continue
+        kinds = [_KIND_OF[other[1].lower()] for other in labels[first : first + 5]]
+        block = line[label.start() : labels[min(first + 3, len(labels) - 1)].end()]
+        if {"from", "date", "subject"} <= set(kinds) and _ADDRESS.search(block):
+            return f"{line[: label.start()]}\n{line[label.start() :]}"
+    return line
+
+
+def without_quotes(lines: list[str]) -> list[str]:
+    """Leave out quoted lines wherever they are, and all that follows a header; a header at the top goes alone."""
+    kept: list[str] = []
+    spoken = False
+    own = _own_arrows(lines)
+    position = 0
+    while position < len(lines):
+        line = lines[position]
+        position += 1
+        if line.startswith(">"):
+            if position - 1 not in own:
+                continue
+        elif line and len(line) < _MAX_LINE:
+            if height := _attribution_height(lines, position - 1):
+                del kept[len(kept) - height + 1 :]
+                spoken = any(map(_WORD.search, kept[:50]))
+                following = next(filter(None, lines[position : position + 9]), ">")
+                if spoken and following[0] != ">":
+                    break
+                continue
+            if end := _divider_end(lines, position - 1) or _header_end(lines, position - 1):
+                if spoken:
+                    break
+                position = end
+                continue
+        elif len(line) >= _MAX_LINE and _is_flat_header(line) and spoken:
+            break
+        spoken = spoken or _WORD.search(line) is not None
+        kept.append(line)
+    else:
+        return kept
+    while kept and (
+        _RULE.match(kept[-1]) or (kept[-1].endswith(":") and _ENDS_FORWARD.search(kept[-1]))
+    ):
+        kept.pop()
+    return kept
+
+
+def _own_arrows(lines: list[str]) -> set[int]:
+    """Return which lines that begin with ">" are the customer's own: a list, a menu path, a comparison.
+
+    In a mail with an attribution none is, nor in one that begins with ">". Without either, a block is a list where it
+    follows a colon or a line of text directly, unless it greets somebody or quotes a quotation.
+    """
+    blocks = _arrow_blocks(lines)
+    if not blocks:
+        return set()
+    first, last = blocks[0][0], blocks[-1][1]
+    if not any(lines[:first]):
+        return set()
+    own = {
+        position
+        for start, end in blocks
+        for position in range(start, end)
+        if _COMPARISON.match(lines[position]) and not _CLOCK.search(lines[position][:30])
+    }
+    if any(_ends_in_colon(line) and _attribution_height(lines, i) for i, line in enumerate(lines[:last])):
+        return own
+    for start, end in blocks:
+        looks_quoted = any(map(_QUOTED_LINE.match, lines[start:end]))
+        follows_text = bool(lines[start - 1])
+        before = next(filter(None, reversed(lines[max(0, start - 3) : start])), "")
+        if not looks_quoted and (follows_text or _ends_in_colon(before)):
+            own.update(range(start, end))
+    return own
+
+
+def _arrow_blocks(lines: list[str]) -> list[tuple[int, int]]:
+    """Return start and end of each run of lines that begin with ">"."""
+    blocks: list[tuple[int, int]] = []
+    for position, line in enumerate(lines):
+        if not line.startswith(">"):
+            continue
+        if blocks and blocks[-1][1] == position:
+            blocks[-1] = (blocks[-1][0], position + 1)
+        else:
+            blocks.append((position, position + 1))
+    return blocks
+
+
+def _ends_in_colon(line: str) -> bool:
+    return 0 < len(line) < _MAX_LINE and line[-1] in ":："
+
+
+def _is_attribution(text: str) -> bool:
+    """Decide whether a text is an attribution by its own form, whatever follows it."""
+    has_clock, has_date = _CLOCK.search(text), _DATE.search(text)
+    if _ADDRESS.search(text):
+        return bool(has_clock or (has_date and _WROTE.search(text)))
+    return bool(
+        has_clock
+        and has_date
+        and _WROTE.search(text)
+        and (_OPENING.match(text) or text[:1].isdigit())
+        and not _SECOND_PERSON.search(text)
+    )
+
+
+def _attribution_height(lines: list[str], last: int) -> int:
+    """Return over how many lines, ending in this one, an attribution ("On … wrote:") is wrapped; 0 where there is none."""
+    line = lines[last]
+    if line[-1] not in ":：":
+        bare = (
+            _WROTE.search(line)
+            and _ADDRESS.search(line)
+            and _CLOCK.search(line)
+            and _OPENING.match(line)
+            and len(line) < 200
+            and line[-1] in ">)"
+        )
+        return 1 if bare else 0
+    height, text = 1, line
+    while (
+        not (_DATE.search(text) and (height > 1 or _OPENING.match(text) or text[0].isdigit()))
+        and height < 4
+        and height <= last
+        and len(lines[last - height]) < _MAX_LINE
+    ):
+        above = lines[last - height]
+        if not above or above.startswith(">") or above[-1] in ".!?":
+            break
+        text = f"{above} {text}"
+        height += 1
+        if _OPENING.match(text) and _DATE.search(text):
+            break
+    if not _DATE.search(text) or (
+        height > 1 and not (_OPENING.match(text) and (_ADDRESS.search(text) or _WROTE.search(text)))
+    ):
+        height, text = 1, line
+    if not (_ADDRESS.search(text) or _WROTE.search(text)):
+        return 0
+    following = next(filter(None, lines[last + 1 : last + 5]), "")
+    quoted = following.startswith(">") and len(text) < 200
+    return height if _is_attribution(text) or quoted else 0
+
+
+def _is_divider(line: str) -> bool:
+    framed = _FRAMED.match(line)
+    if framed:
+        phrase = framed[2]
+        if _MY.search(phrase):
+            return False
+        return bool(
+            _ORIGINAL.fullmatch(phrase)
+            or _REPLY_ABOVE.search(phrase)
+            or (_WROTE.search(phrase) and _DATE.search(phrase))
+        )
+    return bool(_ABOVE_ALONE.match(line) or _BEGIN_FORWARD.match(line))
+
+
+def _divider_end(lines: list[str], start: int) -> int:
+    """Return where a divider ends together with the headers right below it; 0 where none starts here."""
+    if lines[start] != QUOTE_BELOW and not _is_divider(lines[start]):
+        return 0
+    end = start + 1
+    while end < len(lines) and not lines[end]:
+        end += 1
+    return _header_run(lines, end)[0] if end < len(lines) and _label_kind(lines[end]) else start + 1
+
+
+def _label_kind(line: str) -> str | None:
+    label = _HEADER.match(line)
+    return _KIND_OF.get(label[1].lower().strip()) if label else None
+
+
+def _header_run(lines: list[str], start: int) -> tuple[int, list[str]]:
+    """Return where the run of "Word: value" lines ends that starts here, and the lines of it; single blank lines may part them."""
+    end, block = start, [lines[start]]
+    end += 1
+    while end < len(lines) and len(block) < _MAX_HEADER_LINES:
+        line = lines[end]
+        following = lines[end + 1] if not line and end + 1 < len(lines) else line
+        if not line and not (_label_kind(following) and _label_kind(block[-1])):
+            break
+        if line:
+            continues = _ADDRESS.search(line) and len(line) < 200
+            if not (_HEADER.match(line) or continues):
+                break
+            block.append(line)
+        end += 1
+    return end, block
+
+
+def _header_end(lines: list[str], start: int) -> int:
+    """Return where a block of mail headers that starts here ends; 0 where none does. A contact form is none."""
+    label = _HEADER.match(lines[start])
+    if not label or not label[2]:
+        return 0
+    if label[1].lower() not in _KIND_OF and "<" not in label[2]:
+        return 0
+    if _is_flat_header(lines[start]):
+        return start + 1
+    end, block = _header_run(lines, start)
+    kinds = [_label_kind(line) for line in block]
+    text = "\n".join(block)
+    if len(block) < 3 and not {"from", "subject"} <= set(kinds):
+        return 0
+    known = {kind for kind in kinds if kind}
+    has_address, has_clock = _ADDRESS.search(text), _CLOCK.search(text)
+    if {"from", "date", "subject"} <= known and (has_address or has_clock or len(block) > 3):
+        return end
+    if {"from", "subject"} <= known and has_address and kinds[0] == "from":
+        return end
+    if len(known) > 2 and known & {"from"} and has_address and has_clock:
+        return end
+    foreign = len(block) > 2 and _ADDRESS.search(block[0]) and "<" in block[0] and has_clock
+    return end if foreign and not _FORM_LABEL.search(text) else 0
+
+
+def _is_flat_header(line: str) -> bool:
+    """Decide whether sender, date and subject of a mail follow each other in one line, from its start on."""
+    if line.count(":") < 3:
+        return False
+    labels = [label for label in _FLAT_LABEL.finditer(line[:600])]
+    if len(labels) < 3 or labels[0].start() > 3:
+        return False
+    kinds = {_KIND_OF[label[1].lower()] for label in labels}
+    return {"from", "date", "subject"} <= kinds and _ADDRESS.search(line[:600]) is not None

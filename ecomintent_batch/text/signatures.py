@@ -1,0 +1,295 @@
+"""Lines of a mail → without banner, footer, device line and signature.
+
+A line is cut only where it can hardly be the customer's: a footer is a fixed phrase, a signature is a block of names, titles
+and contact data. A line that reads as prose, one that asks, and a PS stop each cut.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["without_banner", "without_footer", "without_signature"]
+
+_MAX_LINE = 300  # a longer line is prose: no banner or signature line
+_MAX_BLOCK = 14
+_WORD = re.compile(r"\w")
+_RULE = re.compile(r"^[-_=*#~|.\s]*$")
+
+# What is above the text.
+_BANNER = re.compile(
+    r"^\W*external(?:\W+(?:e-?mail|message|sender|mail))?\W*(?:$|(?=.{0,40}(?:do not|don't|please|caution|warning|use care|this|originat)))"
+    r"|^\W*(?:caution|warning|achtung|attention|vorsicht|atención|precaución|attenzione|let op|externe?|uwaga|atenção|obs|this|diese|ce|cet|este"
+    r"|esta|quest[oa]|dit|deze)\b.{0,60}(?:mail|message|nachricht|correo|bericht|courriel|mensaje|mensagem|messaggio)\b.{0,50}"
+    r"\b(?:outside|extern\w*|außerhalb|extérieur|fuera|esterno|fora|buiten).{0,40}(?:organi|company|network|unternehmen|sender|absender|expéditeur"
+    r"|afzender|institution|mittente|remitente|firma|domain|source|quelle|gekommen|empresa|$)",
+    re.I,
+)
+_BANNER_MORE = re.compile(
+    r"^(?:please )?(?:do not|don't|never) (?:click|open)|unless you (?:recogni[sz]e|trust|know)|^klicken sie (?:nicht|auf keine)|^(?:bitte )?öffnen sie"
+    r"|^ne cliquez|^no haga clic|^non cliccare|^klik niet|^open geen",
+    re.I,
+)
+
+# What is below the text.
+_MAIL_DEVICE = (
+    r"(?:i ?phone|i ?pad|i ?pod|apple|android|galaxy|samsung|xiaomi|redmi|huawei|honor|oneplus|oppo|vivo|pixel|nokia|motorola|sony|htc|lg|blackberry"
+    r"|windows|mobile?|mobil\w*|handy|smartphone|phone|telefon\w*|téléphone|teléfono|telefone|telefono|cellulare|celular|tablet\w*|device|gerät|mail|e-mail"
+    r"|outlook|gmail|gmx|web\.de|yahoo|aol|proton|thunderbird|spark|fairemail|mailbird|bluemail|k-9|tutanota|hotmail|libero|virgilio|orange|t-online|icloud)"
+)
+_DEVICE = re.compile(
+    r"^\W*(?:"
+    rf"sent (?:from|via|with|using)(?: my| the| an?)? ?.{{0,30}}\b{_MAIL_DEVICE}\b[^.?!]{{0,45}}"
+    r"|get (?:outlook|bluemail|yahoo mail|the aol app|typeapp) for (?:ios|android|mac|windows|iphone|mobile)"
+    rf"|(?:diese (?:e-?mail|nachricht) wurde )?(?:mit der|mit|von|aus|via) .{{0,50}}\b{_MAIL_DEVICE}\b.{{0,40}}(?:gesendet|versandt|geschickt|verschickt)"
+    rf"|gesendet (?:von|mit|aus|über)\b.{{0,40}}\b{_MAIL_DEVICE}\b.{{0,30}}|outlook für (?:ios|android).{{0,30}}"
+    rf"|(?:envoyé|expédié|envoyée) (?:de|depuis|à partir|avec|via|par)\b.{{0,40}}\b{_MAIL_DEVICE}\b.{{0,40}}"
+    r"|(?:télécharger|obtenir|obtenez) outlook pour.{0,20}|(?:obtener|obtén) outlook para.{0,20}|(?:obter|obtenha) o outlook.{0,25}"
+    r"|(?:scarica|ottieni) outlook per.{0,20}|(?:download|outlook voor|hanki outlook|hämta outlook|skaffa outlook|hent outlook|få outlook|pobierz outlook"
+    r"|pobierz program outlook|stáhnout outlook|outlook beszerzése|android için outlook|ios için outlook).{0,40}"
+    rf"|enviad[oa] (?:desde|de|do|a partir|com|con|pelo|por|mediante)\b.{{0,40}}\b{_MAIL_DEVICE}\b.{{0,40}}"
+    rf"|inviat[oa] (?:da|dal|con|tramite)\b.{{0,40}}\b{_MAIL_DEVICE}\b.{{0,40}}"
+    rf"|(?:verzonden|verstuurd|gestuurd) (?:vanaf|vanuit|met|via|van)\b.{{0,40}}\b{_MAIL_DEVICE}\b.{{0,40}}"
+    rf"|(?:skickat|skickades|sendt|lähetetty|wysłan[eoya]|wysłano|odesláno|odoslané|poslano|trimis|küldve|elküldve|отправлено|надіслано|στάλθηκε)\b.{{0,40}}"
+    rf"\b{_MAIL_DEVICE}.{{0,30}}"
+    rf"|{_MAIL_DEVICE}.{{0,30}}(?:gönderildi|lähetetty|-?ról küldve|küldve|から送信|에서 보냄|보냄|에서 전송됨)|(?:내|나의) .{{0,30}}(?:보냄|전송됨)"
+    r"|.{0,20}(?:iphone|ipad|galaxy|android|スマートフォン|携帯|outlook|メール).{0,10}(?:から送信|で送信).{0,10}|(?:发自|發自|来自|從|从).{0,40}(?:iphone|ipad|手机|手機|发送|傳送|邮箱|客户端).{0,12}"
+    r"|发自我的.{1,25}|傳送自.{1,25}|yahoo mail: search, organi[sz]e, conquer|sent with (?:proton|tuta|spark|superhuman)\b.{0,40}|.{0,25}yahoo mail (?:for|auf|pour|para|per|su|en)\b.{0,20}"
+    r")\W*(?:https?://\S*|<\S*>)?\W*$",
+    re.I,
+)
+_FOOTER = re.compile(
+    r"^\W*(?:(?:you(?:'re| are| have)? (?:receiv\w+|getting)|sie (?:erhalten|bekommen)|vous recevez|(?:ha )?recib\w+|ricevi|(?:u|je) ontvangt|otrzymuje\w+|você recebeu)"
+    r" (?:this|these|our|diese\w*|dieser|ce|cet|este|quest[oa]|deze|dit|tę|ten) (?:\w+ )?(?:e-?mails?|messages?|newsletter|nachricht|courriel|correo|mensaje|messaggio|bericht|wiadomość|mensagem)"
+    r"|(?:to )?unsubscribe\b.{0,60}(?:https?:|[|<]|click|here)|(?:click here|klicken sie hier|cliquez ici) (?:to unsubscribe|um sich abzumelden|pour vous désabonner)"
+    r"|(?:zum )?(?:abmelden|abbestellen)\b.{0,30}https?:|se désabonner\b.{0,30}https?:"
+    r"|(?:this|diese|dieses|ce|cet|este|quest[oa]|dit|deze) (?:e-?mail|message|nachricht|mail|courriel|bericht|correo|messaggio) (?:has been |was |is |wurde |a été |ha sido |è stat[oa] |is )"
+    r"(?:(?:sent|gesendet|envoyé|enviado|inviat[oa]|verzonden) (?:from a (?:contact )?form|to \S+@\S+|über das kontaktformular|an \S+@\S+|via (?:the|a|het|le) (?:contact|form)\w*|à \S+@\S+)"
+    r"|.{0,20}(?:scanned|checked|virus|geprüft|gescannt|überprüft|analysé|verified))"
+    r"|.{0,60}\bto add (?:additional |a )?comments?,? (?:please )?reply to this"
+    r"|view (?:this )?(?:e-?mail |message |newsletter )?(?:in|on) (?:your |a |the )?(?:web )?browser\W*$|.{0,60}\bregistered (?:in (?:england|scotland|wales|ireland)|office)\b.{0,60}(?:\d{5}|no\b|number|company|office|reg)"
+    r"|(?:avast|norton|avg)?\W*virus-free\W*(?:www\.\S+|https?\S+|<\S+>)?\W*$|virenfrei\W*(?:www\.\S+|https?\S+|<\S+>)?\W*$|(?:garanti )?sans virus\W*(?:www\.\S+)?\W*$|libre de virus\W*(?:www\.\S+)?\W*$"
+    r"|(?:please )?(?:consider|think).{0,30}\benvironment\b|bitte denken sie an die umwelt|pensez à l.environnement|(?:p )?(?:antes de imprimir|prima di stampare|avant d.imprimer|denk aan het milieu|tänk på miljön)"
+    r"|intercom: inbound|powered by (?:zendesk|freshdesk|intercom|gorgias|help scout)\b"
+    r")",
+    re.I,
+)
+_THIS_MAIL = re.compile(
+    r"\b(?:this|diese\w*|ces?|cet|este|quest[oa]|deze|dit|t[aoeę]|tej|niniejsz\w*|detta|denne|tämä|tento|tato|esta|eventuali) (?:\w+ )?"
+    r"(?:e-?(?:mail|post)|mail|message|communication|nachricht|courriel|correo|mensaje|mensagem|messaggio|bericht|wiadomoś\w+|meddel|zpráv|comunicaz\w+|comunicaci\w+|transmission|korrespond\w+)",
+    re.I,
+)
+_LEGAL = (  # what a disclaimer says, a row per matter: two of the rows make one
+    "confiden|vertraulich|vertrouwelijk|riservat|poufn|důvěrn|fortrolig|konfidenti|luottamuk|gizli|конфиденц|datenschutz|rodo|danych osobowych",
+    "in error|par erreur|irrtüm|por error|por engano|per errore|onrechte|omyłk|misstag|omylem|versehentlich|fejl|feil|yanlışlık|по ошибке|abusivamente",
+    "intended|recipient|addressee|destinat|empfänger|adressat|adresat|geadresseerd|modtager|příjemc|mottagar|mottaker|alıcı|bestemd voor",
+    "privileged|unauthori|prohibited|disclos|liabil|untersagt|interdit|vietat|prohibid|proibid|verboden|haftung|responsab|not accept|copyright",
+)
+_LEGAL_PATTERNS = tuple(re.compile(row) for row in _LEGAL)
+
+_CONTACT = re.compile(
+    r"[^\s@]@[\w-]+\.\w|\bwww\.|https?://|(?<![\S])(?:[a-z\d-]+\.)+[a-z]{2,}(?=$|[\s/|,])| [|·•] "
+    r"|(?<!\w)(?:\+|\(?0)\d(?:[ ()./-]{0,2}\d){6,14}\b|\b(?:tel|tél|tlf|phone|fax|ext|mob\w*|cell|direct|[tmofe])[.: ]{1,3}[+(]{0,2}\d"
+    r"|\(\d{3}\) ?\d{3}-\d{4}|\b\d{3}-\d{3}-\d{4}\b",
+    re.I,
+)
+_COMPANY = re.compile(
+    r"\b(?:ltd|limited|inc|llc|llp|plc|corp|gmbh|co\. kg|kg|ag|e\.k|ug|sarl|sas|sa|s\.a|s\.l|s\.r\.l|srl|spa|s\.p\.a|bv|b\.v|nv|ab|as|a/s|aps|oy|sp\. ?z ?o\. ?o|sp\. ?k|s\.r\.o|a\.s|kft"
+    r"|ltda|pty|株式会社|有限公司)\b\.?|株式会社|有限公司"
+    r"|\b(?:manager|director|head of|officer|assistant|coordinator|buyer|purchasing|sales|founder|owner|ceo|cfo|cto|engineer|consultant|partner|lead|supervisor|administrator"
+    r"|leiter\w*|geschäftsführer\w*|einkauf|vertrieb|sachbearbeiter\w*|directeur|directrice|responsable|gérante?|achats|gerente|directora?|compras|responsabile|titolare|acquisti"
+    r"|inkoper|inkoop|directeur|kierownik|dyrektor|specjalista|indkøber|inköpare|chef)\b",
+    re.I,
+)
+_CLOSING = re.compile(
+    r"^\W*(?:(?!(?:hi|hello|hey|dear|hallo|bonjour|hola|which|what|is|who)\b)\w+\W+){0,3}(?:regards|wishes|thanks|thank you|cheers|best|sincerely|faithfully|yours|greetings|grüßen?|gru[sß]s?"
+    r"|mfg|cordialement|salutations|merci|saludos?|atentamente|gracias|saluti|grazie|groet\w*|bedankt|hilsen|hilsner|hälsningar|mvh"
+    r"|tack|takk?|terveisin|kiitos|pozdraw\w*|poważaniem|pozdravem|děkuji|cumprimentos|obrigad[oa]|saygılar\w*|üdvözlettel|уважением)"
+    r"(?:\W+(?!for\b|your\b|that\b|is\b|you\b)\w+){0,3}\W*$|^(?:よろしくお願い\w*|敬具|此致|谢谢|祝好)\W*$",
+    re.I,
+)
+_PROSE_WORDS = re.compile(
+    r"(?<!\w)(?:i|i'm|i’m|i've|i’ve|i'd|my|me|you|please|pls|want|need|can|could|would|refund|cancel|ich|mich|mir|mein\w*|bitte|je|j'ai|mon|ma|mes|svp|s'il|yo|mi|mis|quiero|favor|io"
+    r"|mio|mia|vorrei|eu|meu|minha|quero|ik|mijn|graag|aub|jag|mój|moje|moja|mnie|chcę|proszę|jeg|don't|didn't|isn't|not|nicht|pas|niet|nie|não|non|no|still|but|aber|mais|pero|maar|ale)(?!\w)",
+    re.I,
+)
+_FIRST_PERSON = re.compile(
+    r"(?<!\w)(?:i|i'm|i’m|i've|i’ve|i'd|my|me|ich|mich|mir|mein|meine[nmrs]?|j'ai|mon|ma|mes|moi|yo|mi|mis|io|mio|mia|vorrei|eu|meu|minha|ik|mijn|mij|jag|mój|moje|moja|mnie|mi|jeg)(?!\w)",
+    re.I,
+)
+_OWN_FACT = re.compile(
+    r"^[-*•] |^name:|[?:]$|(?:order|invoice|customer|account|booking|ref|case|ticket|note"
+    r"|bestell|kunden|auftrag|commande|pedido|zamówieni|rechnung)\w*\b.*\d",
+    re.I,
+)
+_ITS_BELOW = re.compile(
+    r"\b(?:below|unten|folgende\w*|ci-dessous|suivante?|abajo|siguiente|sotto|seguente|hieronder|volgende|poniżej|poniższ\w*|abaixo|seguinte|(?:the )?following (?:address|number|person|details|data|e-?mail)|nedan|nedenfor"
+    r"|new (?:address|number|phone)|(?:address|adresse|anschrift|dirección|indirizzo|adres|endereço|adresę|adress)(?: is| to| ist| lautet| :|:)"
+    r"|(?:deliver|ship|send)\w* (?:it |this |them )?(?:to|at)|change \w+ address|call me|ring me|reach me|contact me|rufen sie|erreichen)\b",
+    re.I,
+)
+_POSTSCRIPT = re.compile(
+    r"^\W*(?:p\.? ?p?\.? ?s\b|n\.? ?b\b\.?|p\.? ?d\.?:|ps:|pps|edit:|update:|übrigens|btw|by the way|oh and|also\b|and\b|one more|ach ja|au fait|por cierto|a proposito)",
+    re.I,
+)
+_NAME_LINE = re.compile(r"^[\W_]*(?:[^\W\d_][\w.’'-]*\W+){0,3}[^\W\d_][\w.’'-]*\W*$")
+_UNFINISHED = re.compile(r"(?:[,:;(]|\b(?:to|at|is|for|with|and|in|an|auf|ist|für|und|à|est|pour|et|a|es|para|y|è|per|e|naar|is|voor|en|na|do))\s*$", re.I)
+_SLOGAN = re.compile(r"^[\"“„«‘'].*[\"”“»’']\W*$")
+_DASHES = ("--", "—", "–", "---", "___", "__")
+
+
+def without_banner(lines: list[str]) -> list[str]:
+    """Leave out the warning about external senders that a mail gateway puts at the top."""
+    for start, line in enumerate(lines):
+        head = line[:_MAX_LINE]
+        if head and not _BANNER.search(head) and not (start and _BANNER_MORE.search(head)):
+            return lines[start:]
+        if head and _BANNER.search(head) and _FIRST_PERSON.search(head):
+            return lines[start:]
+    return lines
+
+
+def without_footer(lines: list[str]) -> list[str]:
+    """Cut at the first footer line, or at the first paragraph that disclaims: says two legal matters of "this message"."""
+    start = 0
+    for position, line in enumerate([*lines, ""]):
+        if line and position and _FOOTER.match(line[:_MAX_LINE]) and _is_tail(lines[position:]):
+            return lines[:position]
+        if not line:
+            paragraph = lines[start:position]
+            if paragraph and _disclaims(paragraph) and _is_tail(lines[position:]):
+                first = next(
+                    i
+                    for i in range(start, position)
+                    if _legal_matters([lines[i]]) or _THIS_MAIL.search(lines[i])
+                )
+                return lines[:first]
+            start = position + 1
+    return lines
+
+
+def _is_tail(lines: list[str]) -> bool:
+    """Decide whether nothing in these lines is in the first person or asks: nobody wrote them by hand."""
+    return not any(
+        line.endswith("?") or _POSTSCRIPT.match(line) or _FIRST_PERSON.search(line)
+        for line in lines[:40]
+    )
+
+
+def _disclaims(paragraph: list[str]) -> bool:
+    text = " ".join(paragraph)
+    if _legal_matters(paragraph) < 2 or not _THIS_MAIL.search(text):
+        return False
+    return not _FIRST_PERSON.search(text) or _legal_matters(paragraph) > 3
+
+
+def _legal_matters(paragraph: list[str]) -> int:
+    text = " ".join(paragraph).lower()
+    return sum(pattern.search(text) is not None for pattern in _LEGAL_PATTERNS)
+
+
+def without_signature(lines: list[str]) -> list[str]:
+    """Cut below a "-- " line, then device lines and signature blocks, from the end up; a PS below them stays."""
+    lines = lines[:]
+    while lines and (_RULE.match(lines[-1]) or _DEVICE.match(lines[-1][:_MAX_LINE])):
+        del lines[-1]
+    lines, postscript = _split_postscript(lines)
+    for position in range(max(1, len(lines) - _MAX_BLOCK), len(lines)):
+        if lines[position] in _DASHES and _is_signature(lines[position + 1 :]):
+            del lines[position:]
+            break
+    while lines:
+        if _RULE.match(lines[-1]) or _DEVICE.match(lines[-1][:_MAX_LINE]):
+            del lines[-1]
+        elif (start := _signature_start(lines)) < len(lines):
+            del lines[start:]
+        else:
+            break
+    return lines + postscript
+
+
+def _split_postscript(lines: list[str]) -> tuple[list[str], list[str]]:
+    for position in range(max(1, len(lines) - _MAX_BLOCK), len(lines)):
+        if re.match(r"^\W*(?:p\.? ?p?\.? ?s\b|n\.? ?b\b|p\.? ?d\.?:)", lines[position], re.I):
+            return lines[:position], lines[position:]
+    return lines, []
+
+
+def _reads_as_prose(line: str) -> bool:
+    """Decide whether a line says or asks something, rather than names a person, a company or a number."""
+    if line.endswith("?"):
+        return True
+    words = re.findall(r"[^\W\d_][\w'’]*", _CONTACT.sub(" ", line))
+    if len(words) < 3:
+        return False
+    small = sum(word[0].islower() for word in words)
+    if _PROSE_WORDS.search(line) and small * 2 >= len(words) - 1:
+        return True
+    return len(words) > 5 and small * 2 > len(words) and not _CONTACT.search(line)
+
+
+def _is_signature(block: list[str]) -> bool:
+    """Decide whether the lines below a dash sign the mail: a name on top, and nothing that reads as the customer's words."""
+    filled = [line for line in block if line and not _DEVICE.match(line[:_MAX_LINE])]
+    if not filled or all(map(_SLOGAN.match, filled)):
+        return True
+    prose = [line for line in filled if _reads_as_prose(line)]
+    has_contact = any(_CONTACT.search(line) or _COMPANY.search(line) for line in filled)
+    if _reads_as_prose(filled[0]) or not filled[0][0].isupper() and not _CONTACT.search(filled[0]):
+        return False
+    named = _NAME_LINE.match(filled[0]) is not None or has_contact
+    asks = any(line.endswith("?") or _FIRST_PERSON.search(line) for line in prose)
+    return named and (not prose or (has_contact and not asks and len(prose) * 2 <= len(filled)))
+
+
+def _signature_start(lines: list[str]) -> int:
+    """Return where the signature block at the end starts: it stays unless it says more than a name."""
+    top = len(lines)
+    while top and len(lines) - top < _MAX_BLOCK and _may_sign(lines[top - 1]):
+        top -= 1
+        if lines[top] and _CLOSING.match(lines[top]):
+            break
+    else:  # no closing: the last paragraph, if it is not the only one
+        return _unclosed_start(lines, top)
+    below = [position for position in range(top + 1, len(lines)) if lines[position]]
+    if not any(
+        _CONTACT.search(lines[position]) or _COMPANY.search(lines[position]) for position in below
+    ):
+        return len(lines)
+    if len(below) == 1 and "|" not in lines[below[0]]:
+        return len(lines)
+    if _ITS_BELOW.search(" ".join(lines[:top])[-400:]):
+        return len(lines)
+    if re.search(r"[,!.] *\w+\W*$", lines[top]):  # "Thanks, Anna"
+        return top + 1
+    if len(lines[below[0]].split()) == 1 and not _CONTACT.search(lines[below[0]]):  # a first name
+        return below[0] + 1
+    return top
+
+
+def _unclosed_start(lines: list[str], top: int) -> int:
+    """Return where the last paragraph starts if it signs the mail: a name, two more lines, contact data, after a full sentence."""
+    while top < len(lines) and "" in lines[top:]:
+        top += 1
+    paragraph = lines[top:]
+    above = [line for line in lines[:top] if line]
+    if not above or len(paragraph) < 2 or lines[top - 1]:
+        return len(lines)
+    if ":" in paragraph[0] or _CONTACT.search(paragraph[0]) or not _NAME_LINE.match(paragraph[0]):
+        return len(lines)
+    if not any(map(_CONTACT.search, paragraph)) or not paragraph[0][:1].isupper():
+        return len(lines)
+    sure = above[-1][-1] in ".!?)…。！？" or sum(map(bool, map(_CONTACT.search, paragraph))) > 1
+    if not sure or _UNFINISHED.search(above[-1]) or _ITS_BELOW.search(" ".join(above)[-400:]):
+        return len(lines)
+    return top
+
+
+def _may_sign(line: str) -> bool:
+    if not line:
+        return True
+    sentence = line.endswith((".", "!", ";")) and len(line.split()) > 5
+    if " | " in line and len(line) < 200:
+        return not line.endswith("?")
+    if len(line) >= 80 or _OWN_FACT.search(line) or _POSTSCRIPT.match(line):
+        return False
+    return not sentence and not (_reads_as_prose(line) and not _CLOSING.match(line))
