@@ -37,7 +37,12 @@ from ecomintent_batch.schema import (
 )
 from ecomintent_batch.storage.atomic import write_parquet
 from ecomintent_batch.text.language import detect_languages
-from ecomintent_batch.text.message import clean_messages, hash_message, which_have_words
+from ecomintent_batch.text.message import (
+    clean_messages,
+    hash_message,
+    which_are_cut,
+    which_have_words,
+)
 from ecomintent_batch.text.words import split_words
 
 OK, EMPTY, UNSUPPORTED_LANGUAGE, ERROR = range(len(STATUSES))
@@ -165,6 +170,7 @@ def label_shard(
         shard.encodings.n_tokens,
         shard.encodings.is_truncated,
     )
+    is_truncated |= which_are_cut(shard.messages)
     status = np.full(n, EMPTY)
     status[shard.to_score] = OK
     failed = np.asarray(np.isnan(probabilities).any(axis=1))

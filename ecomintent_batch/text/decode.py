@@ -29,7 +29,8 @@ _MAX_WORDS_BESIDES = 4  # "Re: order 4411 =?UTF-8?Q?...?="; more is prose about 
 
 _EQUALS = re.compile(r"=(?:[0-9A-F]{2}|[0-9a-f]{2}|[ \t]*(?:\n|$))")
 _SURE_QUOTED_PRINTABLE = re.compile(
-    r"=3D[\"']|=20$|^.{55,80}=$|(?<![\"'“„«‘])(?:\b|(?<=\s)|(?<=[a-z]))=(?:[CD][0-9A-F]|E[0-9A-F]=[89AB][0-9A-F])=[89AB][0-9A-F]",
+    r"=3D[\"']|=20$|^.{55,80}=$|(?<![\"'“„«‘])(?:\b|(?<=\s)|(?<=[a-z]))=(?:[CD][0-9A-F]"
+    r"|E[0-9A-F]=[89AB][0-9A-F])=[89AB][0-9A-F]",
     re.M,
 )
 _QUOTED_WORD = re.compile(r"[\"'“„«‘][^\s\"'”“»’]*=[C-F][0-9A-F][^\s\"'”“»’]*[\"'”“»’]")
@@ -38,7 +39,9 @@ _HIGH_OCTET = re.compile(r"=[C-F][0-9A-F]")
 
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-fA-F]{1,6}|[a-zA-Z]{2,8});")
 _BARE_AMPERSAND = re.compile(r"&(?!(?:#\d{1,7}|#x[0-9a-fA-F]{1,6}|[a-zA-Z]{2,8});)")
-_ACCENT_ENTITY = re.compile(r"[a-zA-Z]&(?:[a-zA-Z](?:uml|acute|grave|circ|tilde|cedil|ring)|szlig);")
+_ACCENT_ENTITY = re.compile(
+    r"[a-zA-Z]&(?:[a-zA-Z](?:uml|acute|grave|circ|tilde|cedil|ring)|szlig);"
+)
 _TYPED_ENTITY = re.compile(r"&(?:lt|gt);(?! ?\d)|[\"'“„«‘]&\w+;[\"'”“»’]|&amp;(?:#?\w{2,8});")
 
 
@@ -147,8 +150,8 @@ def _decode_entities(text: str) -> str:
     if is_html(text) or not _ENTITY.search(text):
         return text
     once = html.unescape(text)
-    for unescaped in (once, html.unescape(once)):
-        if "&lt;" in text or "&amp;lt;" in text:
+    if "&lt;" in text or "&amp;lt;" in text:
+        for unescaped in (once, html.unescape(once)):
             if is_html(unescaped):
                 return unescaped
     is_typed = (

@@ -1,4 +1,400 @@
+"""Contact form or notification of a shop system → what the customer typed into it.
+
+A form is a run of labelled fields, one of which is for the message; a notification frames the customer's words with an
+introduction and links. Labels are known words, so that facts that a customer lists ("Courier: DPD") are no form; a form
+also has an e-mail address or phone number in its field, or an introduction that says what it is.
+"""
+
 from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+__all__ = ["message_of_form"]
+
+_MAX_LINES = 400
+_MAX_LABEL = 48
+_WORD = re.compile(r"\w")
+_ADDRESS = re.compile(r"[^\s@<>]@[\w-]+\.\w")
+_PHONE = re.compile(r"\d(?:[ ()./+-]{0,2}\d){5,}")
+
+_LABELS = {  # what each kind of field is called, in lower case
+    "name": "name|first name|last name|full name|your name|contact name|customer name|customer|surname|from"
+    "|sender|firstname|lastname|username|buyer|contact|nom|prénom|nom complet|votre nom|civilité"
+    "|nom et prénom|nombre|apellidos?|nombre completo|nombre y apellidos?|tu nombre|su nombre|nome|cognome"
+    "|nome e cognome|il tuo nome|nome completo|seu nome|sobrenome|naam|voornaam|achternaam|uw naam|je naam"
+    "|imię|nazwisko|imię i nazwisko|twoje imię|namn|förnamn|efternamn|navn|fornavn|etternavn|efternavn|nimi"
+    "|jméno|příjmení|jméno a příjmení|meno|név|nume|prenume|isim|ad|ad soyad|adınız|vorname|nachname"
+    "|ihr name|dein name|vor- und nachname|anrede|salutation|title|firma|company|company name|empresa|société"
+    "|entreprise|azienda|bedrijf|bedrijfsnaam|お名前|氏名|名前|姓名|您的姓名|称呼|이름|성함|имя|ваше имя|фио|όνομα"
+    "|von|de|da|van|od|från|fra",
+    "email": "e-?mail|e-?mail ?address|your e-?mail|mail|mail address|e-?mail-?adresse|ihre e-?mail(?:-adresse)?"
+    "|email address|courriel|adresse e-?mail|adresse mail|adresse électronique|votre e-?mail|correo"
+    "|correo electrónico"
+    "|tu correo|dirección de correo(?: electrónico)?|indirizzo e-?mail|posta elettronica|la tua e-?mail"
+    "|endereço de e-?mail|seu e-?mail|e-?mailadres|uw e-?mail(?:adres)?|adres e-?mail|twój e-?mail"
+    "|e-?postadress|e-?post|e-?mailová adresa"
+    "|sähköposti|e-posta|メールアドレス|メール|电子邮箱|邮箱|电子邮件|이메일|почта|электронная почта|reply-to"
+    "|customer email"
+    "|contact email",
+    "phone": "phone|phone ?number|your phone|telephone|telephone number|tel|mobile|mobile number|cell|whatsapp"
+    "|telefon|telefonnummer|rufnummer|handy|mobil|handynummer|téléphone|numéro de téléphone|tél|portable"
+    "|teléfono|número de teléfono"
+    "|móvil|telefono|cellulare|numero di telefono|telefone|celular|número de telefone|telefoon|telefoonnummer"
+    "|numer telefonu|telefonszám|puhelin|puhelinnumero|電話番号|お電話番号|电话|联系电话|手机|手机号|전화번호|телефон",
+    "place": "country|country code|city|state|zip|zip code|postcode|postal code|address|street|region|land|stadt"
+    "|ort|plz|adresse|anschrift|pays|ville|code postal|país|ciudad|dirección|código postal|paese|città"
+    "|indirizzo|cap"
+    "|cidade|endereço|cep|plaats|adres|kraj|miasto|maa|ülke|国|国家|住所|地址|location|language|locale|sprache|langue",
+    "subject": "subject|topic|reason|category|department|order|order number|order no\\.?|order id|order #"
+    "|order reference|product|item|item id|sku|asin|betreff|thema|bestellnummer|auftragsnummer|produkt"
+    "|artikel|artikelnummer|abteilung"
+    "|objet|sujet|motif|objet de la demande|numéro de commande|n° de commande|commande|produit|asunto|tema"
+    "|motivo|número de pedido|pedido|producto|oggetto|argomento|numero ordine|ordine|prodotto|assunto"
+    "|número do pedido|produto|onderwerp"
+    "|bestelnummer|ordernummer|bestelling|temat|numer zamówienia|zamówienie|produkt|ämne|ordernummer|emne"
+    "|ordrenummer|aihe|předmět|číslo objednávky|tárgy|konu|sipariş no|件名|ご用件|注文番号|お問い合わせ種別"
+    "|种类|主题|订单号|제목|주문번호"
+    "|тема|номер заказа"
+    "|via|marketplace|store|shop|type|inquiry type|enquiry type|request type|how did you hear about us",
+    "message": "message|your message|the message|message body|body|comments?|your comments?|comment or message"
+    "|comments? / questions?|comments or questions|questions? or comments?|enquiry|inquiry|your enquiry"
+    "|your inquiry|question|your question|questions|description"
+    "|request|your request|details|message details|how can we help(?: you)?|what can we help(?: you)? with"
+    "|how may we help(?: you)?|additional (?:information|details|comments)|content|text|note|customer note"
+    "|buyer'?s? message|message from (?:buyer|customer)"
+    "|nachricht|ihre nachricht|deine nachricht|nachrichtentext|kommentar|anliegen|ihr anliegen|mitteilung"
+    "|anfrage|ihre anfrage|frage|ihre frage|bemerkung|text|inhalt|message|votre message|commentaires?"
+    "|votre demande|demande|contenu|corps du message|question"
+    "|mensaje|su mensaje|tu mensaje|comentarios?|consulta|cuerpo del mensaje|pregunta|texto|messaggio"
+    "|il tuo messaggio|il suo messaggio|testo(?: del messaggio)?|corpo del messaggio|commento|commenti"
+    "|richiesta|domanda|mensagem|sua mensagem|comentários?"
+    "|bericht|uw bericht|je bericht|berichtinhoud|opmerking(?:en)?|vraag|uw vraag|wiadomość|treść"
+    "|treść wiadomości|twoja wiadomość|pytanie|meddelande|ditt meddelande|besked|din besked|melding"
+    "|din melding|viesti|zpráva|vaše zpráva|text zprávy|správa|üzenet|mesaj|mesajınız|mesajul"
+    "|お問い合わせ内容|お問合せ内容|お問い合わせ|内容|ご質問|メッセージ|本文|メッセージ本文|留言|留言内容"
+    "|消息|问题描述|内容描述|메시지|문의 내용|문의내용|내용|сообщение"
+    "|ваше сообщение|вопрос|комментарий|текст сообщения|μήνυμα",
+    "meta": "date|time|submitted|submitted (?:at|on|from)|sent|sent (?:at|on|from)|received|ip|ip address"
+    "|remote ip|user agent|browser|device|page|page url|url|page title|referr?er|referred by|powered by"
+    "|source|consent|newsletter|subscribe|subscribe to (?:our )?newsletter|marketing"
+    "|accepts marketing|gdpr|terms|privacy|form|form name|form id|submission id|entry id|id|attachments?|file"
+    "|files|upload|photo|photos|created|website|datum|uhrzeit|gesendet|gesendet am|eingegangen|seite"
+    "|seiten-?url|ip-adresse|datenschutz|anhang|anhänge|formular|zustimmung"
+    "|heure|envoyé le|envoyé|adresse ip|pièce jointe|pièces jointes|rgpd|consentement|fecha|hora|enviado"
+    "|enviado el|dirección ip|página|adjuntos?|data|ora|inviato il|inviato|indirizzo ip|pagina|allegati"
+    "|allegato|privacy|enviado em|enviada em|anexo|anexos"
+    "|tijd|verzonden op|verzonden|bijlage|bijlagen|ip-adres|godzina|adres strony|agent użytkownika"
+    "|zdalny adres ip|adres ip|obsługiwane przez|załącznik|zgoda|tid|skickat|送信日時|日時|ipアドレス|同意"
+    "|添付ファイル|时间|提交时间"
+    "|来源|제출일|дата|время|страница"
+    "|preferred contact(?: method)?|contact preference|reply to this|view",
+}
+_KIND_OF: list[tuple[str, re.Pattern[str]]] = [
+    (
+        kind,
+        re.compile(
+            rf"(?:{names})(?: ?\((?:required|optional|erforderlich|optionnel|opcional)\))?", re.I
+        ),
+    )
+    for kind, names in _LABELS.items()
+]
+_META_WORDS = re.compile(
+    r"newsletter|marketing|consent|privacy|datenschutz|\bip\b|user.?agent|accept|akzeptier|einverstanden"
+    r"|zgadzam|j'accepte|acepto|accetto|aceito|akkoord|同意",
+    re.I,
+)
+_FIELD = re.compile(
+    rf"^[\W_]{{0,4}}?([^\W\d_][^:：\n\t]{{0,{_MAX_LABEL}}}?)\s?[*_]*\s?(?:[:：]|\t)[*_\s]*(.*)$"
+)
+_BARE_LABEL = re.compile(rf"^[\W_]{{0,4}}?([^\W\d_][^:：\n\t?]{{0,{_MAX_LABEL}}}?)\s*[*_?:]*\s*$")
+_INTRODUCTION = re.compile(
+    r"\b(?:contact(?:form)?|form\w*|submission|submitted|enquiry|inquiry|new (?:message|response|entry|lead"
+    r"|request|comment|ticket)|response|message from|a message|new note|following note|kontaktformular"
+    r"|kontaktanfrage|anfrage|nachricht|neue\w*"
+    r"|formulaire|nouveau message|nouvelle demande|message|demande|formulario|nuevo mensaje|mensaje|solicitud"
+    r"|modulo|nuovo messaggio|messaggio|richiesta|formulário|nova mensagem|mensagem|contactformulier|formulier"
+    r"|nieuw bericht|bericht|aanvraag"
+    r"|formularz\w*|nowa wiadomość|wiadomość|zgłoszenie|formulär|meddelande|kontaktskjema|kontaktformular"
+    r"|henvendelse|besked|lomake|viesti|formulář|zpráva|űrlap|üzenet|iletişim formu|mesaj)\b|お問い合わせ"
+    r"|フォーム|表单|留言"
+    r"|문의|сообщени|заявк|форм",
+    re.I,
+)
+_FORM_FOOTER = re.compile(
+    r"contact ?form|contactformulier|kontaktformular|formulaire de contact|formulario de contacto"
+    r"|modulo di contatto|formulário|formularz|\b(?:sent|submitted|received) (?:from|via|through|by"
+    r"|on)\b.{0,80}(?:form|site|website|https?:|page)"
+    r"|^\W*(?:you can )?(?:view|see|manage|download|edit|log ?in|reply|respond|to reply|to respond|answer"
+    r"|unsubscribe|click)\b.{0,100}(?:response|submission|entry|entries|message|e-?mail|here|dashboard|inbox"
+    r"|https?:|directly|admin|settings|customer)"
+    r"|e-?mail settings|notification settings|paramètres|tableau de bord|benachrichtigung|impostazioni"
+    r"|powered by|this (?:e-?mail|message|form) was|diese (?:e-?mail|nachricht) wurde|\bteam \w+$|^\W*(?:ip"
+    r"|https?://\S+)\W*$|^\W*ip\W",
+    re.I,
+)
+
+# Notifications: an introduction, the customer's words, a line where the frame goes on.
+_MARKER = re.compile(r"(?<![-_=*])[-_=*]{4,80}[ \t]*([^\n_=*-]{3,60}?)[ \t]*[-_=*]{4,80}(?![-_=*])")
+_BEGINS = re.compile(
+    r"^(?:begin|start|beginn|anfang|début|inicio|inizio|início|początek|början)\b|^(?:buyer |customer |the )?"
+    r"(?:message|nachricht|mensaje|messaggio|mensagem|bericht|wiadomość|meddelande|メッセージ)\s?:?$|ここから|開始|开始",
+    re.I,
+)
+_ENDS = re.compile(
+    r"^(?:end|ende|fin|fine|fim|einde|koniec|slut|final)\b|ここまで|終了|の終わり|结束", re.I
+)
+_OF_MAIL = re.compile(
+    r"forward|original|weitergeleitet|transféré|reenviad|inoltrat|doorgestuurd|przekaz", re.I
+)
+_NOTIFIES = re.compile(
+    r"^\W*(?:(?:you(?:'ve| have)?|we) (?:received|got|have)|you have|sie haben|du hast|vous avez|tu as|(?:ha"
+    r"|has|tienes|tiene)s? (?:recibido|un)|hai ricevuto|ha ricevuto|hai|ha|você (?:recebeu|tem)|recebeu|u hebt"
+    r"|u heeft|je hebt|masz|otrzymałe?[śa]\w*|otrzymano|du har|new|neue|nouveau|nuevo|nuovo|nova|nieuw|nowa"
+    r"|nytt|ny)"
+    r"\b.{0,60}\b(?:message|note|question|enquiry|inquiry|comment|nachricht|anfrage|frage|message|mensaje"
+    r"|pregunta|messaggio|domanda|mensagem|pergunta|bericht|vraag|wiadomość|pytanie|meddelande|besked"
+    r"|melding)\b.{0,100}$",
+    re.I,
+)
+_STOPS = re.compile(
+    r"^\W*(?:(?:view|see|read|open)\b.{0,40}\b(?:message|conversation|order|details|thread|listing|item"
+    r"|here)\W*(?:https?:\S+)?|reply(?:\W*$| (?:now|here|to|at|in|via|directly)\b.{0,80}$|\W+\|)"
+    r"|respond(?:\W*$| (?:now|to)\b.{0,60}$)|answer now\W*$|antworten\W*$|jetzt antworten\W*$"
+    r"|nachricht (?:ansehen|anzeigen|lesen)|répondre\W*$"
+    r"|(?:voir|lire) (?:le|la) (?:message|conversation)|responder\W*$|ver (?:el )?mensaje|rispondi\W*$|(?:vedi"
+    r"|visualizza|leggi) (?:il )?messaggio|beantwoorden\W*$|bekijk (?:het )?bericht|odpowiedz\W*$|svara\W*$"
+    r"|svar\W*$|ver mensagem"
+    r"|\[?(?:order|bestellung|commande|pedido|ordine|bestelling|zamówienie)\b ?(?:#|no|id|nr|nummer|n°|number"
+    r"|summary|details|\d)|to (?:reply|respond)\b|um zu antworten|pour répondre|para responder|per rispondere"
+    r"|om te antwoorden"
+    r"|(?:item|artikel|article|artículo|articolo|item id|item number|artikelnummer|listing|asin|sku"
+    r"|transaction|anzeige|angebot)\s?(?:id|nr|no|number|title|price)?\s?\.?[:#]|(?:buyer|käufer|acheteur"
+    r"|seller)\s?[:：]|was this (?:e-?mail|message) helpful|why did i get|for your information"
+    r"|zu ihrer information"
+    r"|(?:email )?reference id|learn (?:more|to protect)|ebay (?:sent|inc|hat)|etsy,? inc|copyright|©"
+    r"|[-_=]{8,}\W*$|please (?:answer|reply|respond)\b.{0,40}\b(?:within|24)|mark (?:as|this)|report\b.{0,40}$"
+    r"|solve this)",
+    re.I,
+)
+_FIRST_PERSON = re.compile(
+    r"\b(?:i|i'm|my|me|ich|mein\w*|je|j'ai|mon|ma|yo|mi|mio|mia|eu|meu|minha|ik|mijn|jag)\b", re.I
+)
+
+
+@dataclass
+class _Field:
+    kind: str
+    values: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.values).strip()
+
+
 def message_of_form(lines: list[str]) -> list[str] | None:
-    """x."""
+    """Return the lines of the message in a form or a notification, None where the lines are neither."""
+    if len(lines) > _MAX_LINES:
+        return None
+    joined = "\n".join(lines)
+    if inside := _between_markers(joined):
+        return inside
+    if ":" not in joined and "：" not in joined and "\t" not in joined and "?" not in joined:
+        return _of_notification(lines)
+    lines = [part for line in lines for part in _split_fields(line)]
+    return _of_fields(lines) or _of_questions(lines) or _of_notification(lines)
+
+
+def _between_markers(text: str) -> list[str] | None:
+    """Return what is between "--- Begin message ---" and "--- End message ---"."""
+    begin = None
+    for marker in _MARKER.finditer(text):
+        if _OF_MAIL.search(marker[1]):
+            return None
+        if begin and _ENDS.search(marker[1]):
+            inside = text[begin.end() : marker.start()].strip()
+            return [line.strip() for line in inside.split("\n")] if _WORD.search(inside) else None
+        if begin is None and _BEGINS.search(marker[1]):
+            begin = marker
     return None
+
+
+def _kind_of(label: str) -> str | None:
+    label = " ".join(label.split()).strip(" *_?.#")
+    if not label or len(label) > _MAX_LABEL:
+        return None
+    for kind, pattern in _KIND_OF:
+        if pattern.fullmatch(label):
+            return kind
+    return None
+
+
+def _split_fields(line: str) -> list[str]:
+    """Break a line that holds three fields or more before each of them."""
+    if line.count(":") + line.count("：") < 3 or len(line) > 20_000:
+        return [line]
+    starts: list[int] = []
+    kinds: set[str] = set()
+    for colon in re.finditer(r"\s?[:：](?!//)(?=\s|$)", line):
+        low = max(starts[-1] + 1 if starts else 0, colon.start() - _MAX_LABEL)
+        for word in re.finditer(r"(?:^|(?<=[\s|;,.。]))[^\W\d_]", line[low : colon.start()]):
+            start = low + word.start()
+            kind = _kind_of(line[start : colon.start()])
+            if kind and (not line[start].islower()) and (start or not starts):
+                starts.append(start)
+                kinds.add(kind)
+                break
+    if len(starts) < 3 or "message" not in kinds:
+        return [line]
+    pieces = [
+        line[start:end].strip(" |;,\t")
+        for start, end in zip(starts, [*starts[1:], len(line)], strict=True)
+    ]
+    return [piece for piece in [line[: starts[0]].strip(), *pieces] if piece]
+
+
+def _of_fields(lines: list[str]) -> list[str] | None:
+    """Return the value of the message field of a run of labelled fields."""
+    above: list[str] = []
+    fields: list[_Field] = []
+    for line in lines:
+        kind, value = _read_label(line)
+        in_message = bool(fields) and fields[-1].kind == "message"
+        if (
+            kind
+            and in_message
+            and (kind != "message" or fields[-1].text)
+            and not _starts_field(kind, fields)
+        ):
+            kind = None
+        if kind:
+            fields.append(_Field(kind, [value] if value else []))
+        elif fields:
+            fields[-1].values.append(line)
+        elif line:
+            above.append(line)
+    messages = [entry for entry in fields if entry.kind == "message" and _WORD.search(entry.text)]
+    if not messages or not _is_form(above, fields):
+        return None
+    kept = [line for entry in messages for line in [*_without_frame(entry.values), ""]]
+    return kept if any(map(_WORD.search, kept)) else None
+
+
+def _read_label(line: str) -> tuple[str | None, str]:
+    """Return the kind of field that a line begins, and what of its value the line holds."""
+    if not line or len(line) > 5000:
+        return None, ""
+    labelled = _FIELD.match(line)
+    if labelled and (kind := _kind_of(labelled[1])):
+        return kind, labelled[2]
+    bare = _BARE_LABEL.match(line)
+    if bare and line[-1] in ":：*?" and (kind := _kind_of(bare[1])):
+        return kind, ""
+    return None, ""
+
+
+def _starts_field(kind: str, fields: list[_Field]) -> bool:
+    """Decide whether a label below the message is one of the form, rather than a fact that the customer states.
+
+    What the form had above is not asked twice, and what a customer is likely to state is no end of the message.
+    """
+    seen = {entry.kind for entry in fields}
+    return kind in ("meta", "phone", "email", "place", "name") and (
+        kind == "meta" or kind not in seen
+    )
+
+
+def _is_form(above: list[str], fields: list[_Field]) -> bool:
+    if len(above) > 5 or any(len(line) > 200 for line in above):
+        return False
+    others = [entry for entry in fields if entry.kind != "message"]
+    introduced = bool(above) and any(map(_INTRODUCTION.search, above))
+    titled = len(above) == 1 and len(above[0]) < 60 and above[0][-1] not in "?!."
+    if any(_FIRST_PERSON.search(line) for line in above) or (above and not (introduced or titled)):
+        return False
+    reachable = any(
+        entry.kind == "email" and _ADDRESS.search(entry.text) for entry in others
+    ) or any(entry.kind == "phone" and _PHONE.search(entry.text) for entry in others)
+    sender = any(entry.kind == "name" and _ADDRESS.search(entry.text) for entry in others)
+    if (reachable or sender) and (len(others) > 1 or introduced):
+        return True
+    return introduced and bool(others)
+
+
+def _without_frame(lines: list[str]) -> list[str]:
+    """Leave out the fields and the footer that follow the value of the message field."""
+    for position, line in enumerate(lines):
+        if position and (
+            _STOPS.match(line)
+            or (line and _FORM_FOOTER.search(line) and not _FIRST_PERSON.search(line))
+        ):
+            lines = lines[:position]
+            break
+    kept = list(lines)
+    while kept:
+        line = kept[-1]
+        labelled = _FIELD.match(line)
+        is_meta = labelled is not None and (
+            _META_WORDS.search(labelled[1]) or _kind_of(labelled[1]) == "meta"
+        )
+        if len(kept) > 1 and (not _WORD.search(line) or is_meta):
+            kept.pop()
+        else:
+            break
+    return kept
+
+
+def _of_questions(lines: list[str]) -> list[str] | None:
+    """Return the answer to the question of a survey that asks for the message, or the longest answer."""
+    paragraphs: list[list[str]] = [[]]
+    for line in lines:
+        if line:
+            paragraphs[-1].append(line)
+        elif paragraphs[-1]:
+            paragraphs.append([])
+    answers = [
+        (block[0], block[1:]) for block in paragraphs if len(block) > 1 and block[0][-1] in "?:*"
+    ]
+    if (
+        len(answers) < 3
+        or not _INTRODUCTION.search(" ".join(paragraphs[0]))
+        or len(paragraphs[0]) > 2
+    ):
+        return None
+    asked = [answer for heading, answer in answers if _ASKS_MESSAGE.search(heading)]
+    return (
+        asked or [max((answer for _, answer in answers), key=lambda answer: len("".join(answer)))]
+    )[-1]
+
+
+_ASKS_MESSAGE = re.compile(
+    r"\b(?:help|message|comments?|question|tell us|describe|problem|issue|details|feedback|anything else"
+    r"|helfen|nachricht|anliegen|beschreib\w*|frage|aider|message|question|problème|ayudar\w*|mensaje|consulta"
+    r"|aiutar\w*|messaggio|ajudar|mensagem|helpen|bericht|pomóc|wiadomość)\b",
+    re.I,
+)
+
+
+def _of_notification(lines: list[str]) -> list[str] | None:
+    """Return what is between the introduction of a notification and the line where its frame goes on."""
+    filled = [position for position, line in enumerate(lines) if line]
+    start = next((position for position in filled[:4] if _NOTIFIES.match(lines[position])), None)
+    if start is None or _FIRST_PERSON.search(lines[start]):
+        return None
+    if any(len(lines[position]) > 60 for position in filled if position < start):
+        return None
+    stop = next(
+        (position for position in filled if position > start and _STOPS.match(lines[position])),
+        None,
+    )
+    if stop is None:
+        return None
+    first = start + 1
+    while first < stop and (
+        not lines[first] or lines[first].endswith((":", "：")) or _STOPS.match(lines[first])
+    ):
+        first += 1
+    if first >= stop:  # the frame is above the words, too
+        return None
+    inside = lines[first:stop]
+    return inside if any(map(_WORD.search, inside)) else None

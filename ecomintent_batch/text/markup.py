@@ -14,7 +14,8 @@ __all__ = ["QUOTE_BELOW", "html_to_text", "is_html"]
 QUOTE_BELOW = "\x1d"  # a line of its own: what follows is an earlier mail
 
 _NAMES = (
-    "p|br|div|span|html|body|table|tbody|td|tr|th|a|b|i|u|ul|ol|li|pre|font|strong|em|blockquote|img|hr|h[1-6]|style|head|meta"
+    "p|br|div|span|html|body|table|tbody|td|tr|th|a|b|i|u|ul|ol|li|pre|font|strong|em|blockquote|img|hr"
+    "|h[1-6]|style|head|meta"
     "|section|article|center|title|small|sup|sub|s|code|o:p"
 )
 _TAG = re.compile(rf"<(/?)({_NAMES}|!doctype)(?=[\s/>])[^<>]*>", re.I)
@@ -25,10 +26,13 @@ _BREAK = re.compile(r"\S<br\s*/?>|<br\s*/?>\S", re.I)
 _MAX_TAGS = 400  # of a long body the first ones are enough to see what it is
 
 _LINE_TAG = re.compile(
-    r"<(?:/p|p class=\"?Mso\w*|/?(?:div|tr|li|h[1-6])|(br)|(p|hr|/?(?:table|ul|ol|blockquote))|(/t[dh]))\b",
+    r"<(?:/p|p class=\"?Mso\w*|/?(?:div|tr|li|h[1-6])|/t[dh](?=>\s*</tr)|(br)|(p|hr|/?(?:table|ul|ol"
+    r"|blockquote))|(/t[dh]))\b",
     re.I,
 )
-_LINE_ENDS = re.compile(r"\n?(?: *\x1e *)+")  # a line tag sets \x1e, and a run of them ends one line
+_LINE_ENDS = re.compile(
+    r"\n?(?: *\x1e *)+"
+)  # a line tag sets \x1e, and a run of them ends one line
 _UNSEEN = (
     "style, script, head, title, .gmail_signature, .gmail_signature_prefix, .moz-signature, #Signature, .yahoo_quoted, "
     '[hidden], [style*="display:none"], [style*="display: none"]'
@@ -37,7 +41,9 @@ _QUOTE = (  # an editor's indent has no border
     'blockquote:not([style*="border:none"]):not([style*="border: none"]), .protonmail_quote, .freshdesk_quote, '
     ".gorgias-quote, .zendesk_quote, .front-quote, .tutanota_quote, .zmail_extra, .moz-forward-container"
 )
-_HEADERS = "#divRplyFwdMsg, .OutlookMessageHeader, #appendonsend, #mail-editor-reference-message-container"
+_HEADERS = (
+    "#divRplyFwdMsg, .OutlookMessageHeader, #appendonsend, #mail-editor-reference-message-container"
+)
 _ATTRIBUTION = ".gmail_attr, .moz-cite-prefix, .moz-email-headers-table"
 _FORWARD_MARK = re.compile(r"-{4,}|={4,}")
 
@@ -67,7 +73,9 @@ def is_html(text: str) -> bool:
         return False
     unbalanced += sum(count for name, count in opened.items() if name not in _ENDLESS)
     if _TAG.match(text.lstrip()[:2000]):
-        return pairs > 0 or first in _CONTAINERS or _BREAK.search(text) is not None or " src=" in text
+        return (
+            pairs > 0 or first in _CONTAINERS or _BREAK.search(text) is not None or " src=" in text
+        )
     if _ENDS_WITH_TAG.search(text[-400:]):
         return pairs > 0 or _BREAK.search(text) is not None
     return (pairs > 0 and not unbalanced) or _BREAK.search(text) is not None

@@ -19,16 +19,24 @@ __all__ = ["has_words", "newest_message"]
 _WORD = re.compile(r"\w")
 _IMAGE = re.compile(
     r"!\[[^\]\n]{0,200}\]\((?:[^()\s]|\([^()\s]{0,100}\)){1,2000}(?: \"[^\"\n]{0,200}\")?\)"
-    r"|\[(?:cid|image|inline image|bild|imagen|immagine|afbeelding|obraz|imagem|图片|画像|embedded image|photo)\b[^\]\n]{0,200}\]"
-    r"|\[[^\]\n]{1,100}\.(?:png|jpe?g|gif|heic|webp|bmp)\]|^[ \t]*<(?!http)[^<>\n@]{1,100}\.(?:png|jpe?g|gif|heic|webp)>[ \t]*$"
+    r"|\[(?:cid|image|inline image|bild|imagen|immagine|afbeelding|obraz|imagem|图片|画像|embedded image"
+    r"|photo)\b[^\]\n]{0,200}\]"
+    r"|\[[^\]\n]{1,100}\.(?:png|jpe?g|gif|heic|webp|bmp)\]|^[ \t]*<(?!http)[^<>\n@]{1,100}\.(?:png|jpe?g|gif"
+    r"|heic|webp)>[ \t]*$"
     r"|data:image/[\w.+-]+;base64,[\w+/=\s%]{20,}",
     re.I | re.M,
 )
-_DEVICE_ONLY = re.compile(r"^\W*(?:sent from|von mein\w+ \w+ gesendet|envoyé de|enviado|inviato|get outlook)\b.{0,40}$", re.I)
+_DEVICE_ONLY = re.compile(
+    r"^\W*(?:sent from|von mein\w+ \w+ gesendet|envoyé de|enviado|inviato|get outlook)\b.{0,40}$",
+    re.I,
+)
 _GREETING = re.compile(
-    r"^\W*(?:(?:hi|hello|hey|hiya|dear|good (?:morning|afternoon|evening|day)|hallo|guten (?:tag|morgen|abend)|moin|servus|sehr geehrte\w*|liebe[rs]?|bonjour|bonsoir"
-    r"|salut|cher|chère|hola|buen[oa]s \w+|estimad[oa]s?|ciao|buon\w+|salve|gentile|olá|oi|bom dia|boa tarde|prezad[oa]s?|goede\w*|beste|geachte|dag|hej|hei|dzień dobry"
-    r"|cześć|witam|szanown\w+|dobrý den|ahoj|merhaba|cheers|thanks|thank you|team|there|all|sir|madam|sam|damen|und|herren|support|so|much|many|for|that)\W*(?:\w+\W*){0,2}){1,3}$",
+    r"^\W*(?:(?:hi|hello|hey|hiya|dear|good (?:morning|afternoon|evening|day)|hallo|guten (?:tag|morgen|abend)"
+    r"|moin|servus|sehr geehrte\w*|liebe[rs]?|bonjour|bonsoir"
+    r"|salut|cher|chère|hola|buen[oa]s \w+|estimad[oa]s?|ciao|buon\w+|salve|gentile|olá|oi|bom dia|boa tarde"
+    r"|prezad[oa]s?|goede\w*|beste|geachte|dag|hej|hei|dzień dobry"
+    r"|cześć|witam|szanown\w+|dobrý den|ahoj|merhaba|cheers|thanks|thank you|team|there|all|sir|madam|sam"
+    r"|damen|und|herren|support|so|much|many|for|that)\W*(?:\w+\W*){0,2}){1,3}$",
     re.I,
 )
 _MARKS = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069\u061c]")
@@ -57,12 +65,12 @@ def newest_message(text: str) -> str:
         lines = form
     for cut in (without_banner, without_quotes, without_footer, without_signature):
         kept = cut(lines)
-        if len(kept) < len(lines) and _may_cut(lines, kept, sure=cut is without_quotes):
+        if len(kept) < len(lines) and _may_cut(kept, sure=cut is without_quotes):
             lines = kept
     return "\n".join(lines)
 
 
-def _may_cut(lines: list[str], kept: list[str], sure: bool) -> bool:
+def _may_cut(kept: list[str], sure: bool) -> bool:
     """A cut must leave words, and more than a greeting unless what it cuts is an earlier mail."""
     filled = [line for line in kept if has_words(line)]
     if not filled:

@@ -25,46 +25,65 @@ _DATE = re.compile(
     r"\b\d{1,2}[:.h]\d\d\b|\b(?:19|20)\d\d\b|\b\d{1,2}[./]\d{1,2}[./]\d\d|\d月|\d월|\d年"
 )
 _WROTE_WORDS = (
-    "wrote|writes|schrieb|geschrieben|a écrit|écrit|ha escrito|escribió|ha scritto|scritto|schreef|geschreven|het volgende"
-    "|napsala?|napísala?|napisała?|napisał\\(a\\)|napisao|pisze|escreveu|skrev|kirjoitti|írta|scris|написала?|пишет|писала?|написав"
+    "wrote|writes|schrieb|geschrieben|a écrit|écrit|ha escrito|escribió|ha scritto|scritto|schreef|geschreven"
+    "|het volgende"
+    "|napsala?|napísala?|napisała?|napisał\\(a\\)|napisao|pisze|escreveu|skrev|kirjoitti|írta|scris|написала?"
+    "|пишет|писала?|написав"
     "|έγραψε|yazdı|写道|寫道|書きました|כתב|كتب|작성|viết|menulis|rašė|kirjutas"
 )
 _WROTE = re.compile(rf"(?<!\w)(?:{_WROTE_WORDS})(?!\w)|写道|寫道|書きました|작성", re.I)
 _OPENING = re.compile(
-    r"^[\W_]*(?:on|at|am|le|el|il|op|em|no dia|a|w dniu|dnia|dne|dňa|den|på|pe|στις|в|le|ha|date|le|vào|pada|du|den"
-    r"|(?:mon|tue|wed|thu|fri|sat|sun|mo|di|mi|do|fr|sa|so|lun|mar|mer|jeu|ven|sam|dim|mié|jue|vie|sáb|dom|gio|sab|seg|ter|qua"
-    r"|qui|sex|ma|wo|vr|za|zo|pon|wt|śr|czw|pt|sob|niedz|mån|tis|ons|tor|fre|lör|sön|man|tir|lør|søn|пн|вт|ср|чт|пт|сб|вс)\w*\.?,?"
+    r"^[\W_]*(?:on|at|am|le|el|il|op|em|no dia|a|w dniu|dnia|dne|dňa|den|på|pe|στις|в|le|ha|date|le|vào|pada"
+    r"|du|den"
+    r"|(?:mon|tue|wed|thu|fri|sat|sun|mo|di|mi|do|fr|sa|so|lun|mar|mer|jeu|ven|sam|dim|mié|jue|vie|sáb|dom|gio"
+    r"|sab|seg|ter|qua"
+    r"|qui|sex|ma|wo|vr|za|zo|pon|wt|śr|czw|pt|sob|niedz|mån|tis|ons|tor|fre|lör|sön|man|tir|lør|søn|пн|вт|ср"
+    r"|чт|пт|сб|вс)\w*\.?,?"
     r"|\d)(?=\W|$|\d)",
     re.I,
 )
 _SECOND_PERSON = re.compile(
-    r"(?<!\w)(?:you|your|ihr|ihre|ihren|ihrer|euer|eure|vous|votre|vos|usted|ustedes|su|sus|tu|vuestr[oa]|voi|vostr[oa]|il suo|uw"
-    r"|jullie|wasz|wasza|pan|pani|państw\w*|seu|sua|kurier|courier|driver|agent|colleague|we|i|ich|je|j'ai|yo|io|eu|ik)(?!\w)",
+    r"(?<!\w)(?:you|your|ihr|ihre|ihren|ihrer|euer|eure|vous|votre|vos|usted|ustedes|su|sus|tu|vuestr[oa]|voi"
+    r"|vostr[oa]|il suo|uw"
+    r"|jullie|wasz|wasza|pan|pani|państw\w*|seu|sua|kurier|courier|driver|agent|colleague|we|i|ich|je|j'ai|yo"
+    r"|io|eu|ik)(?!\w)",
     re.I,
 )
 
 # Headers of a mail: what each client calls them, in lower case.
 _HEADER_KINDS = {
-    "from": "from|von|de|da|van|od|fra|från|lähettäjä|feladó|от|від|от кого|από|kimden|gönderen|发件人|寄件者|寄件人|差出人|送信者|送信元"
-    "|보낸 사람|보낸사람|remitente|expéditeur|mittente|absender|afzender|nadawca|odesílatel|avsändare|afsender|avsender|de la"
+    "from": "from|von|de|da|van|od|fra|från|lähettäjä|feladó|от|від|от кого|από|kimden|gönderen|发件人|寄件者|寄件人|差出人"
+    "|送信者|送信元"
+    "|보낸 사람|보낸사람|remitente|expéditeur|mittente|absender|afzender|nadawca|odesílatel|avsändare|afsender"
+    "|avsender|de la"
     "|expeditor|remetente|מאת|من|from name",
-    "date": "sent|date|gesendet|gesendet am|datum|envoyé|envoyé le|enviado|enviado el|enviada em|enviado em|enviada|fecha|inviato"
-    "|inviato il|data|verzonden|wysłano|data wysłania|odesláno|odoslané|dátum|skickat|sendt|sendt dato|dato|lähetetty|päivämäärä|päiväys"
-    "|küldve|elküldve|отправлено|дата|дата отправки|надіслано|gönderildi|gönderilme tarihi|tarih|发送时间|发送日期|日期|送信日時|送信日|日時|寄件日期"
+    "date": "sent|date|gesendet|gesendet am|datum|envoyé|envoyé le|enviado|enviado el|enviada em|enviado em"
+    "|enviada|fecha|inviato"
+    "|inviato il|data|verzonden|wysłano|data wysłania|odesláno|odoslané|dátum|skickat|sendt|sendt dato|dato"
+    "|lähetetty|päivämäärä|päiväys"
+    "|küldve|elküldve|отправлено|дата|дата отправки|надіслано|gönderildi|gönderilme tarihi|tarih|发送时间|发送日期|日期"
+    "|送信日時|送信日|日時|寄件日期"
     "|日付|보낸 날짜|보낸날짜|날짜|trimis|תאריך|נשלח|التاريخ|تاريخ|στάλθηκε|ημερομηνία|sent at|sent on|received",
-    "to": "to|an|à|a|para|aan|do|til|till|vastaanottaja|címzett|кому|kime|alıcı|收件人|宛先|받는 사람|받는사람|naar|komu|către|destinatario"
-    "|destinataire|destinatário|empfänger|mottagare|modtager|προς|אל|إلى|reply-to|reply to|antwort an|responder a|répondre à",
-    "subject": "subject|betreff|objet|asunto|oggetto|assunto|onderwerp|temat|předmět|predmet|ämne|emne|aihe|tárgy|тема|konu|主题|主題"
+    "to": "to|an|à|a|para|aan|do|til|till|vastaanottaja|címzett|кому|kime|alıcı|收件人|宛先|받는 사람|받는사람|naar|komu"
+    "|către|destinatario"
+    "|destinataire|destinatário|empfänger|mottagare|modtager|προς|אל|إلى|reply-to|reply to|antwort an"
+    "|responder a|répondre à",
+    "subject": "subject|betreff|objet|asunto|oggetto|assunto|onderwerp|temat|předmět|predmet|ämne|emne|aihe|tárgy"
+    "|тема|konu|主题|主題"
     "|主旨|件名|제목|subiect|sujet|titel|θέμα|נושא|الموضوع|titre",
-    "copy": "cc|bcc|kopie|копия|dw|udw|抄送|copie|cc:n|kopia|importance|priority|attachments?|anlagen?|wichtigkeit|priorität|importancia"
+    "copy": "cc|bcc|kopie|копия|dw|udw|抄送|copie|cc:n|kopia|importance|priority|attachments?|anlagen?|wichtigkeit"
+    "|priorität|importancia"
     "|pièces jointes|allegati|bijlagen|reply-to|참조",
 }
 _KIND_OF = {
-    name: kind for kind, names in _HEADER_KINDS.items() for name in names.replace("?", "").split("|")
+    name: kind
+    for kind, names in _HEADER_KINDS.items()
+    for name in names.replace("?", "").split("|")
 }
 _HEADER = re.compile(r"^[*_|>\s]*([^\W\d_][\w '’-]{0,24}?)\s?[*_]*\s?[:：](?!//)[*_\s]*(.*)$")
 _FORM_LABEL = re.compile(
-    r"^\W*(?:\w+ )?(?:name|e-?mail|phone|telephone|message|message body|order|comments?|telefon\w*)\b[^:]{0,12}:",
+    r"^\W*(?:\w+ )?(?:name|e-?mail|phone|telephone|message|message body|order|comments?"
+    r"|telefon\w*)\b[^:]{0,12}:",
     re.I | re.M,
 )
 _FLAT_LABELS = "|".join(
@@ -78,35 +97,52 @@ _FLAT_LABEL = re.compile(rf"(?<![\w-])[*_]*({_FLAT_LABELS})\s?[*_]*[:：][*_]*(?
 
 # Dividers of mail clients and helpdesks.
 _ORIGINAL = re.compile(
-    r"(?:(?:begin|start|anfang|inicio|début|end|ende|fin|fine) (?:of )?)?(?:(?:the |der |du |del )?(?:original|forwarded|weitergeleitete?|ursprüngliche?|"
-    r"original[- ]?nachricht|transféré|oorspronkelijk|origineel|doorgestuurd|przekazana|przesłana|oryginalna|původní|pôvodná|přeposlan|"
-    r"preposlan|videresend?t|oprindelig|opprinnelig|ursprungligt?|vidarebefordrat?|alkuperäinen|välitetty|edelleenlähetetty|eredeti|"
-    r"továbbított|исходное|пересылаемое|переадресованное|пересланное|перенаправленное|iletilen|yönlendirilen|orijinal|özgün|asıl|"
-    r"αρχικό|προωθημένο)\w*|(?:message|mensaje|mensagem|messaggio|e-mail|mail|correo|courriel) (?:d[’']origine|original[e]?|initial|"
-    r"transféré|reenviad[oa]|inoltrat[oa]|encaminhada|rispost[oa])|原始邮件|原邮件|原始郵件|转发邮件|转发的邮件|轉寄郵件|回复的原邮件|元のメッセージ|元のメール|"
+    r"(?:(?:begin|start|anfang|inicio|début|end|ende|fin|fine) (?:of )?)?(?:(?:the |der |du |del )?(?:original"
+    r"|forwarded|weitergeleitete?|ursprüngliche?|"
+    r"original[- ]?nachricht|transféré|oorspronkelijk|origineel|doorgestuurd|przekazana|przesłana|oryginalna"
+    r"|původní|pôvodná|přeposlan|"
+    r"preposlan|videresend?t|oprindelig|opprinnelig|ursprungligt?|vidarebefordrat?|alkuperäinen|välitetty"
+    r"|edelleenlähetetty|eredeti|"
+    r"továbbított|исходное|пересылаемое|переадресованное|пересланное|перенаправленное|iletilen|yönlendirilen"
+    r"|orijinal|özgün|asıl|"
+    r"αρχικό|προωθημένο)\w*|(?:message|mensaje|mensagem|messaggio|e-mail|mail|correo|courriel) (?:d[’']origine"
+    r"|original[e]?|initial|"
+    r"transféré|reenviad[oa]|inoltrat[oa]|encaminhada|rispost[oa])|原始邮件|原邮件|原始郵件|转发邮件"
+    r"|转发的邮件|轉寄郵件|回复的原邮件"
+    r"|元のメッセージ|元のメール|"
     r"転送メッセージ|転送されたメッセージ|転送|원본 메시지|원본 메일|전달된 메시지|original message)"
-    r"(?: ?(?:message|mail|e-?mail|nachricht|bericht|wiadomość|zpráva|správa|meddelelse|melding|meddelande|besked|viesti|üzenet|"
-    r"сообщение|письмо|повідомлення|ileti|mesaj|posta|μήνυμα|邮件|メール))?(?:[ ,:]*(?:from|von|de|by|am|on|vom|le|du)\b.{0,60})?[ .:]*",
+    r"(?: ?(?:message|mail|e-?mail|nachricht|bericht|wiadomość|zpráva|správa|meddelelse|melding|meddelande"
+    r"|besked|viesti|üzenet|"
+    r"сообщение|письмо|повідомлення|ileti|mesaj|posta|μήνυμα|邮件|メール))?(?:[ ,:]*(?:from|von|de|by|am|on|vom|le"
+    r"|du)\b.{0,60})?[ .:]*",
     re.I,
 )
 _FRAMED = re.compile(r"^[\W_]{0,3}([-_=*#~]{2,})\s*([^\s-].{0,150}?)\s*[-_=*#~]{2,}\W*$")
 _REPLY_ABOVE = re.compile(
-    r"\b(?:reply|replies|respond|antwort\w*|répon\w+|respond\w+|responda|respuesta|resposta|rispo\w+|svar\w*|odpow\w+|odpov\w+|yanıt\w*"
+    r"\b(?:reply|replies|respond|antwort\w*|répon\w+|respond\w+|responda|respuesta|resposta|rispo\w+|svar\w*"
+    r"|odpow\w+|odpov\w+|yanıt\w*"
     r"|beantwoord\w*|antwoord\w*|reageer\w*|vastau\w*|typ\w+|schreiben|écri\w+|escrib\w+|scriv\w+)\b.{0,80}"
-    r"\b(?:above|oberhalb|über|au-dessus|ci-dessus|encima|arriba|sopra|acima|boven|powyżej|nad|ovanför|ovan|over|yläpuolel\w*|üzerin\w*|yukarı\w*)\b"
+    r"\b(?:above|oberhalb|über|au-dessus|ci-dessus|encima|arriba|sopra|acima|boven|powyżej|nad|ovanför|ovan"
+    r"|over|yläpuolel\w*|üzerin\w*|yukarı\w*)\b"
     r"|返信.{0,30}(?:上|線)|(?:在|请).{0,10}(?:上方|以上).{0,10}回复|above this line",
     re.I,
 )
 _ABOVE_ALONE = re.compile(
-    r"^\W*(?:please )?(?:(?:type|write|enter) )?(?:your )?reply (?:above|over) this line\W*$", re.I
+    r"^.{0,60}\bto add (?:additional |a )?comments?,? (?:please )?reply to this e-?mail\b"
+    r"|^\W*(?:please )?(?:(?:type|write|enter) )?(?:your )?reply (?:above|over) this line\W*$",
+    re.I,
 )
 _MY = re.compile(
-    r"(?<!\w)(?:my|our|mein\w*|unser\w*|mon|ma|mes|mi|mis|mio|mia|mijn|mój|moja|minha|meu)(?!\w)", re.I
+    r"(?<!\w)(?:my|our|mein\w*|unser\w*|mon|ma|mes|mi|mis|mio|mia|mijn|mój|moja|minha|meu)(?!\w)",
+    re.I,
 )
 _BEGIN_FORWARD = re.compile(
-    r"^(?:begin forwarded message|anfang der weitergeleiteten (?:nachricht|e-?mail)|début du (?:message|courriel) (?:transféré|réexpédié)"
-    r"|inicio del mensaje reenviado|inizio messaggio inoltrato|início da mensagem (?:re)?encaminhada|begin doorgestuurd bericht"
-    r"|początek przekazywanej wiadomości|vidarebefordrat brev|start på videresendt besked|videresendt melding|přeposlaná zpráva)\s*:?$",
+    r"^(?:begin forwarded message|anfang der weitergeleiteten (?:nachricht|e-?mail)|début du (?:message"
+    r"|courriel) (?:transféré|réexpédié)"
+    r"|inicio del mensaje reenviado|inizio messaggio inoltrato|início da mensagem (?:re)?encaminhada"
+    r"|begin doorgestuurd bericht"
+    r"|początek przekazywanej wiadomości|vidarebefordrat brev|start på videresendt besked|videresendt melding"
+    r"|přeposlaná zpráva)\s*:?$",
     re.I,
 )
 _ENDS_FORWARD = re.compile(
@@ -115,18 +151,32 @@ _ENDS_FORWARD = re.compile(
 )
 
 # An attribution or a divider in the midst of a line, where an export has lost the line breaks.
-_FLAT_ATTRIBUTION = re.compile(
-    r"(?:(?<=^)|(?<=[\s.!?…)]))(?=(?:On|Am|Le|El|Il|Op|Em|No dia|W dniu|Dnia|Den|Dne|Pe) [^\n]{0,60}\d)"
-    rf"([^\n<>:]{{4,40}}(?:[:.h]\d\d[^\n<>]{{0,90}}?)?(?:<[^\s<>]{{3,90}}>|&lt;\S{{3,90}}&gt;)?,?\s?(?:{_WROTE_WORDS})(?:[^\n:<>]{{0,50}}(?:<[^\s<>]{{3,90}}>)?)\s?:)[ \t]*"
+_WROTE_COLON = re.compile(rf"(?<!\w)(?:{_WROTE_WORDS})(?!\w)[^\n:]{{0,60}}:(?!//)")
+_FLAT_OPENING = re.compile(
+    r"(?:^|(?<=[\s.!?…)]))(?:On|Am|Le|El|Il|Op|Em|No dia|W dniu|Dnia|Den|Dne|Dňa|Pe)\s(?=[^\n]{0,40}\d)"
 )
+_MAX_ATTRIBUTION = 180
 _FLAT_ADDRESSED = re.compile(
     rf"^([^\n<>]{{0,120}}<[^\s<>]+@[^\s<>]+>,?\s?(?:(?:{_WROTE_WORDS})\s?)?:)[ \t]+(?=\S)", re.M
 )
-_FLAT_DIVIDER = re.compile(r"([-_]{4,} ?[^\W\d_][^\n_-]{4,40}?(?: of)? ?[-_]{4,})", re.I)
+_FLAT_DIVIDER = re.compile(
+    r"(?<![-_])(?:[-_][-_]{3,60} ?[^\W\d_][^\n_-]{4,40}? ?[-_]{4,60})(?![-_])"
+)
+_FLAT_DEVICE = re.compile(
+    r"(?<=\S)[ \t]+(?=(?:sent from my (?:iphone|ipad|galaxy|samsung|android|mobile|phone)|von meinem (?:iphone"
+    r"|ipad|samsung|android|handy)"
+    r"|gesendet von (?:mein\w+ )?(?:iphone|ipad|mail|outlook)|envoyé (?:de mon|depuis mon|à partir de) \w+"
+    r"|enviado (?:desde|do|de) (?:mi|meu|mi) \w+"
+    r"|inviato da(?:l mio)? (?:iphone|ipad|\w+)|(?:verstuurd|verzonden) vanaf mijn \w+|skickat från min \w+"
+    r"|sendt fra min \w+"
+    r"|get outlook for (?:ios|android))\b[^\n.?!]{0,30}$)",
+    re.I | re.M,
+)
 _WRAPPED_ADDRESS = re.compile(r"<\s{0,2}([^\s<>]{1,90}@[^\s<>]{1,90})[ \t]*\n?[ \t]*>")
 _COMPARISON = re.compile(r"^>=|^> ?\d")
 _QUOTED_LINE = re.compile(  # of an earlier mail: empty, quoted twice, or a greeting
-    r"^>\s*(?:$|>|(?:hi|hello|hey|dear|hallo|guten|sehr geehrte|liebe|bonjour|hola|estimad|buon|gentile|ciao|olá|beste|geachte|dzień|witam|szanown)\b)",
+    r"^>\s*(?:$|>|(?:hi|hello|hey|dear|hallo|guten|sehr geehrte|liebe|bonjour|hola|estimad|buon|gentile|ciao"
+    r"|olá|beste|geachte|dzień|witam|szanown)\b)",
     re.I,
 )
 
@@ -137,12 +187,12 @@ def mend_wrapping(text: str) -> str:
         text = _WRAPPED_ADDRESS.sub(r"<\1>", text)
         text = _FLAT_ADDRESSED.sub(_break_after, text)
     if ":" in text and _WROTE.search(text):
-        text = _FLAT_ATTRIBUTION.sub(_break_around, text)
+        text = _break_around_attributions(text)
     if "----" in text or "____" in text:
         text = _FLAT_DIVIDER.sub(_break_at_divider, text)
     if text.count(":") > 2 and _ADDRESS.search(text):
         text = "\n".join(map(_break_before_headers, text.split("\n")))
-    return text
+    return _FLAT_DEVICE.sub("\n", text)
 
 
 def _break_after(attribution: re.Match[str]) -> str:
@@ -150,13 +200,23 @@ def _break_after(attribution: re.Match[str]) -> str:
     return f"{attribution[1]}\n" if sure else attribution[0]
 
 
-def _break_around(attribution: re.Match[str]) -> str:
-    sure = _is_attribution(attribution[1])
-    return f"\n{attribution[1]}\n" if sure else attribution[0]
+def _break_around_attributions(text: str) -> str:
+    """Break the line before and after each "On … wrote:" that is in the midst of one."""
+    pieces, done = [], 0
+    for end in _WROTE_COLON.finditer(text):
+        first = max(done, end.start() - _MAX_ATTRIBUTION)
+        first = text.rfind("\n", first, end.start()) + 1 or first
+        for opening in _FLAT_OPENING.finditer(text, first, end.end()):
+            start = opening.start()
+            if _is_attribution(text[start : end.end()]):
+                pieces += [text[done:start], "\n", text[start : end.end()], "\n"]
+                done = end.end()
+                break
+    return "".join([*pieces, text[done:]])
 
 
 def _break_at_divider(divider: re.Match[str]) -> str:
-    return f"\n{divider[1]}\n" if _is_divider(divider[1]) else divider[0]
+    return f"\n{divider[0]}\n" if _is_divider(divider[0]) else divider[0]
 
 
 def _break_before_headers(line: str) -> str:
@@ -230,8 +290,11 @@ def _own_arrows(lines: list[str]) -> set[int]:
         for position in range(start, end)
         if _COMPARISON.match(lines[position]) and not _CLOCK.search(lines[position][:30])
     }
-    if any(_ends_in_colon(line) and _attribution_height(lines, i) for i, line in enumerate(lines[:last])):
-        return own
+    if any(
+        _ends_in_colon(line) and _attribution_height(lines, i)
+        for i, line in enumerate(lines[:last])
+    ):
+        return {position for position in own if lines[position].startswith(">=")}
     for start, end in blocks:
         looks_quoted = any(map(_QUOTED_LINE.match, lines[start:end]))
         follows_text = bool(lines[start - 1])
@@ -340,7 +403,7 @@ def _label_kind(line: str) -> str | None:
 
 
 def _header_run(lines: list[str], start: int) -> tuple[int, list[str]]:
-    """Return where the run of "Word: value" lines ends that starts here, and the lines of it; single blank lines may part them."""
+    """Return where the run of "Word: value" lines that starts here ends, and its lines; blank lines may part them."""
     end, block = start, [lines[start]]
     end += 1
     while end < len(lines) and len(block) < _MAX_HEADER_LINES:
@@ -387,7 +450,7 @@ def _is_flat_header(line: str) -> bool:
     """Decide whether sender, date and subject of a mail follow each other in one line, from its start on."""
     if line.count(":") < 3:
         return False
-    labels = [label for label in _FLAT_LABEL.finditer(line[:600])]
+    labels = list(_FLAT_LABEL.finditer(line[:600]))
     if len(labels) < 3 or labels[0].start() > 3:
         return False
     kinds = {_KIND_OF[label[1].lower()] for label in labels}

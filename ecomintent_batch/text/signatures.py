@@ -13,108 +13,153 @@ __all__ = ["without_banner", "without_footer", "without_signature"]
 _MAX_LINE = 300  # a longer line is prose: no banner or signature line
 _MAX_BLOCK = 14
 _WORD = re.compile(r"\w")
-_RULE = re.compile(r"^[-_=*#~|.\s]*$")
+_RULE = re.compile(r"^[-_=*#~|.\s━─═＝—–・]*$")
 
 # What is above the text.
 _BANNER = re.compile(
-    r"^\W*external(?:\W+(?:e-?mail|message|sender|mail))?\W*(?:$|(?=.{0,40}(?:do not|don't|please|caution|warning|use care|this|originat)))"
-    r"|^\W*(?:caution|warning|achtung|attention|vorsicht|atención|precaución|attenzione|let op|externe?|uwaga|atenção|obs|this|diese|ce|cet|este"
-    r"|esta|quest[oa]|dit|deze)\b.{0,60}(?:mail|message|nachricht|correo|bericht|courriel|mensaje|mensagem|messaggio)\b.{0,50}"
-    r"\b(?:outside|extern\w*|außerhalb|extérieur|fuera|esterno|fora|buiten).{0,40}(?:organi|company|network|unternehmen|sender|absender|expéditeur"
+    r"^\W*external(?:\W+(?:e-?mail|message|sender|mail))?\W*(?:$|(?=.{0,40}(?:do not|don't|please|caution"
+    r"|warning|use care|this|originat)))"
+    r"|^\W*(?:caution|warning|achtung|attention|vorsicht|atención|precaución|attenzione|let op|externe?|uwaga"
+    r"|atenção|obs|this|diese|ce|cet|este"
+    r"|esta|quest[oa]|dit|deze)\b.{0,60}(?:mail|message|nachricht|correo|bericht|courriel|mensaje|mensagem"
+    r"|messaggio)\b.{0,50}"
+    r"\b(?:outside|extern\w*|außerhalb|extérieur|fuera|esterno|fora|buiten).{0,40}(?:organi|company|network"
+    r"|unternehmen|sender|absender|expéditeur"
     r"|afzender|institution|mittente|remitente|firma|domain|source|quelle|gekommen|empresa|$)",
     re.I,
 )
 _BANNER_MORE = re.compile(
-    r"^(?:please )?(?:do not|don't|never) (?:click|open)|unless you (?:recogni[sz]e|trust|know)|^klicken sie (?:nicht|auf keine)|^(?:bitte )?öffnen sie"
+    r"^(?:please )?(?:do not|don't|never) (?:click|open)|unless you (?:recogni[sz]e|trust|know)"
+    r"|^klicken sie (?:nicht|auf keine)|^(?:bitte )?öffnen sie"
     r"|^ne cliquez|^no haga clic|^non cliccare|^klik niet|^open geen",
     re.I,
 )
 
 # What is below the text.
 _MAIL_DEVICE = (
-    r"(?:i ?phone|i ?pad|i ?pod|apple|android|galaxy|samsung|xiaomi|redmi|huawei|honor|oneplus|oppo|vivo|pixel|nokia|motorola|sony|htc|lg|blackberry"
-    r"|windows|mobile?|mobil\w*|handy|smartphone|phone|telefon\w*|téléphone|teléfono|telefone|telefono|cellulare|celular|tablet\w*|device|gerät|mail|e-mail"
-    r"|outlook|gmail|gmx|web\.de|yahoo|aol|proton|thunderbird|spark|fairemail|mailbird|bluemail|k-9|tutanota|hotmail|libero|virgilio|orange|t-online|icloud)"
+    r"(?:i ?phone|i ?pad|i ?pod|apple|android|galaxy|samsung|xiaomi|redmi|huawei|honor|oneplus|oppo|vivo|pixel"
+    r"|nokia|motorola|sony|htc|lg|blackberry"
+    r"|windows|mobile?|mobil\w*|handy|smartphone|phone|telefon\w*|téléphone|teléfono|telefone|telefono"
+    r"|cellulare|celular|tablet\w*|device|gerät|mail|e-mail"
+    r"|outlook|gmail|gmx|web\.de|yahoo|aol|proton|thunderbird|spark|fairemail|mailbird|bluemail|k-9|tutanota"
+    r"|hotmail|libero|virgilio|orange|t-online|icloud)"
 )
 _DEVICE = re.compile(
     r"^\W*(?:"
     rf"sent (?:from|via|with|using)(?: my| the| an?)? ?.{{0,30}}\b{_MAIL_DEVICE}\b[^.?!]{{0,45}}"
     r"|get (?:outlook|bluemail|yahoo mail|the aol app|typeapp) for (?:ios|android|mac|windows|iphone|mobile)"
-    rf"|(?:diese (?:e-?mail|nachricht) wurde )?(?:mit der|mit|von|aus|via) .{{0,50}}\b{_MAIL_DEVICE}\b.{{0,40}}(?:gesendet|versandt|geschickt|verschickt)"
-    rf"|gesendet (?:von|mit|aus|über)\b.{{0,40}}\b{_MAIL_DEVICE}\b.{{0,30}}|outlook für (?:ios|android).{{0,30}}"
+    rf"|(?:diese (?:e-?mail|nachricht) wurde )?(?:mit der|mit|von|aus"
+    rf"|via) .{{0,50}}\b{_MAIL_DEVICE}\b.{{0,40}}(?:gesendet|versandt|geschickt|verschickt)"
+    rf"|gesendet (?:von|mit|aus|über)\b.{{0,40}}\b{_MAIL_DEVICE}\b.{{0,30}}|outlook für (?:ios"
+    rf"|android).{{0,30}}"
     rf"|(?:envoyé|expédié|envoyée) (?:de|depuis|à partir|avec|via|par)\b.{{0,40}}\b{_MAIL_DEVICE}\b.{{0,40}}"
-    r"|(?:télécharger|obtenir|obtenez) outlook pour.{0,20}|(?:obtener|obtén) outlook para.{0,20}|(?:obter|obtenha) o outlook.{0,25}"
-    r"|(?:scarica|ottieni) outlook per.{0,20}|(?:download|outlook voor|hanki outlook|hämta outlook|skaffa outlook|hent outlook|få outlook|pobierz outlook"
-    r"|pobierz program outlook|stáhnout outlook|outlook beszerzése|android için outlook|ios için outlook).{0,40}"
+    r"|(?:télécharger|obtenir|obtenez) outlook pour.{0,20}|(?:obtener|obtén) outlook para.{0,20}|(?:obter"
+    r"|obtenha) o outlook.{0,25}"
+    r"|(?:scarica|ottieni) outlook per.{0,20}|(?:download|outlook voor|hanki outlook|hämta outlook"
+    r"|skaffa outlook|hent outlook|få outlook|pobierz outlook"
+    r"|pobierz program outlook|stáhnout outlook|outlook beszerzése|android için outlook"
+    r"|ios için outlook).{0,40}"
     rf"|enviad[oa] (?:desde|de|do|a partir|com|con|pelo|por|mediante)\b.{{0,40}}\b{_MAIL_DEVICE}\b.{{0,40}}"
     rf"|inviat[oa] (?:da|dal|con|tramite)\b.{{0,40}}\b{_MAIL_DEVICE}\b.{{0,40}}"
     rf"|(?:verzonden|verstuurd|gestuurd) (?:vanaf|vanuit|met|via|van)\b.{{0,40}}\b{_MAIL_DEVICE}\b.{{0,40}}"
-    rf"|(?:skickat|skickades|sendt|lähetetty|wysłan[eoya]|wysłano|odesláno|odoslané|poslano|trimis|küldve|elküldve|отправлено|надіслано|στάλθηκε)\b.{{0,40}}"
+    rf"|(?:skickat|skickades|sendt|lähetetty|wysłan[eoya]|wysłano|odesláno|odoslané|poslano|trimis|küldve"
+    rf"|elküldve|отправлено|надіслано|στάλθηκε)\b.{{0,40}}"
     rf"\b{_MAIL_DEVICE}.{{0,30}}"
-    rf"|{_MAIL_DEVICE}.{{0,30}}(?:gönderildi|lähetetty|-?ról küldve|küldve|から送信|에서 보냄|보냄|에서 전송됨)|(?:내|나의) .{{0,30}}(?:보냄|전송됨)"
-    r"|.{0,20}(?:iphone|ipad|galaxy|android|スマートフォン|携帯|outlook|メール).{0,10}(?:から送信|で送信).{0,10}|(?:发自|發自|来自|從|从).{0,40}(?:iphone|ipad|手机|手機|发送|傳送|邮箱|客户端).{0,12}"
-    r"|发自我的.{1,25}|傳送自.{1,25}|yahoo mail: search, organi[sz]e, conquer|sent with (?:proton|tuta|spark|superhuman)\b.{0,40}|.{0,25}yahoo mail (?:for|auf|pour|para|per|su|en)\b.{0,20}"
+    rf"|{_MAIL_DEVICE}.{{0,30}}(?:gönderildi|lähetetty|-?ról küldve|küldve|から送信|에서 보냄|보냄|에서 전송됨)|(?:내"
+    rf"|나의) .{{0,30}}(?:보냄|전송됨)"
+    r"|.{0,20}(?:iphone|ipad|galaxy|android|スマートフォン|携帯|outlook|メール).{0,10}(?:から送信"
+    r"|で送信).{0,10}|(?:发自|發自|来自|從"
+    r"|从).{0,40}(?:iphone|ipad|手机|手機|发送|傳送|邮箱|客户端).{0,12}"
+    r"|发自我的.{1,25}|傳送自.{1,25}|yahoo mail: search, organi[sz]e, conquer|sent with (?:proton|tuta|spark"
+    r"|superhuman)\b.{0,40}|.{0,25}yahoo mail (?:for|auf|pour|para|per|su|en)\b.{0,20}"
     r")\W*(?:https?://\S*|<\S*>)?\W*$",
     re.I,
 )
 _FOOTER = re.compile(
-    r"^\W*(?:(?:you(?:'re| are| have)? (?:receiv\w+|getting)|sie (?:erhalten|bekommen)|vous recevez|(?:ha )?recib\w+|ricevi|(?:u|je) ontvangt|otrzymuje\w+|você recebeu)"
-    r" (?:this|these|our|diese\w*|dieser|ce|cet|este|quest[oa]|deze|dit|tę|ten) (?:\w+ )?(?:e-?mails?|messages?|newsletter|nachricht|courriel|correo|mensaje|messaggio|bericht|wiadomość|mensagem)"
-    r"|(?:to )?unsubscribe\b.{0,60}(?:https?:|[|<]|click|here)|(?:click here|klicken sie hier|cliquez ici) (?:to unsubscribe|um sich abzumelden|pour vous désabonner)"
+    r"^\W*(?:(?:you(?:'re| are| have)? (?:receiv\w+|getting)|sie (?:erhalten|bekommen)|vous recevez"
+    r"|(?:ha )?recib\w+|ricevi|(?:u|je) ontvangt|otrzymuje\w+|você recebeu)"
+    r" (?:this|these|our|diese\w*|dieser|ce|cet|este|quest[oa]|deze|dit|tę|ten) (?:\w+ )?(?:e-?mails?"
+    r"|messages?|newsletter|nachricht|courriel|correo|mensaje|messaggio|bericht|wiadomość|mensagem)"
+    r"|(?:to )?unsubscribe\b.{0,60}(?:https?:|[|<]|click|here)|(?:click here|klicken sie hier"
+    r"|cliquez ici) (?:to unsubscribe|um sich abzumelden|pour vous désabonner)"
     r"|(?:zum )?(?:abmelden|abbestellen)\b.{0,30}https?:|se désabonner\b.{0,30}https?:"
-    r"|(?:this|diese|dieses|ce|cet|este|quest[oa]|dit|deze) (?:e-?mail|message|nachricht|mail|courriel|bericht|correo|messaggio) (?:has been |was |is |wurde |a été |ha sido |è stat[oa] |is )"
-    r"(?:(?:sent|gesendet|envoyé|enviado|inviat[oa]|verzonden) (?:from a (?:contact )?form|to \S+@\S+|über das kontaktformular|an \S+@\S+|via (?:the|a|het|le) (?:contact|form)\w*|à \S+@\S+)"
+    r"|(?:this|diese|dieses|ce|cet|este|quest[oa]|dit|deze) (?:e-?mail|message|nachricht|mail|courriel|bericht"
+    r"|correo|messaggio) (?:has been |was |is |wurde |a été |ha sido |è stat[oa] |is )"
+    r"(?:(?:sent|gesendet|envoyé|enviado|inviat[oa]|verzonden) (?:from a (?:contact )?form|to \S+@\S+"
+    r"|über das kontaktformular|an \S+@\S+|via (?:the|a|het|le) (?:contact|form)\w*|à \S+@\S+)"
     r"|.{0,20}(?:scanned|checked|virus|geprüft|gescannt|überprüft|analysé|verified))"
-    r"|.{0,60}\bto add (?:additional |a )?comments?,? (?:please )?reply to this"
-    r"|view (?:this )?(?:e-?mail |message |newsletter )?(?:in|on) (?:your |a |the )?(?:web )?browser\W*$|.{0,60}\bregistered (?:in (?:england|scotland|wales|ireland)|office)\b.{0,60}(?:\d{5}|no\b|number|company|office|reg)"
-    r"|(?:avast|norton|avg)?\W*virus-free\W*(?:www\.\S+|https?\S+|<\S+>)?\W*$|virenfrei\W*(?:www\.\S+|https?\S+|<\S+>)?\W*$|(?:garanti )?sans virus\W*(?:www\.\S+)?\W*$|libre de virus\W*(?:www\.\S+)?\W*$"
-    r"|(?:please )?(?:consider|think).{0,30}\benvironment\b|bitte denken sie an die umwelt|pensez à l.environnement|(?:p )?(?:antes de imprimir|prima di stampare|avant d.imprimer|denk aan het milieu|tänk på miljön)"
+    r"|view (?:this )?(?:e-?mail |message |newsletter )?(?:in|on) (?:your |a |the )?(?:web )?browser\W*$"
+    r"|.{0,60}\bregistered (?:in (?:england|scotland|wales|ireland)|office)\b.{0,60}(?:\d{5}|no\b|number"
+    r"|company|office|reg)"
+    r"|(?:avast|norton|avg)?\W*virus-free\W*(?:www\.\S+|https?\S+|<\S+>)?\W*$|virenfrei\W*(?:www\.\S+"
+    r"|https?\S+|<\S+>)?\W*$|(?:garanti )?sans virus\W*(?:www\.\S+)?\W*$|libre de virus\W*(?:www\.\S+)?\W*$"
+    r"|(?:P )?(?:please )?(?:consider|think).{0,30}\benvironment\b|(?:P )?(?:bitte )?denken sie an die umwelt"
+    r"|(?:P )?pensez à l.environnement|(?:p )?(?:antes de imprimir|prima di stampare|avant d.imprimer"
+    r"|denk aan het milieu|tänk på miljön)"
     r"|intercom: inbound|powered by (?:zendesk|freshdesk|intercom|gorgias|help scout)\b"
     r")",
     re.I,
 )
 _THIS_MAIL = re.compile(
-    r"\b(?:this|diese\w*|ces?|cet|este|quest[oa]|deze|dit|t[aoeę]|tej|niniejsz\w*|detta|denne|tämä|tento|tato|esta|eventuali) (?:\w+ )?"
-    r"(?:e-?(?:mail|post)|mail|message|communication|nachricht|courriel|correo|mensaje|mensagem|messaggio|bericht|wiadomoś\w+|meddel|zpráv|comunicaz\w+|comunicaci\w+|transmission|korrespond\w+)",
+    r"\b(?:this|diese\w*|ces?|cet|este|quest[oa]|deze|dit|t[aoeę]|tej|niniejsz\w*|detta|denne|tämä|tento|tato"
+    r"|esta|eventuali) (?:\w+ )?"
+    r"(?:e-?(?:mail|post)|mail|message|communication|nachricht|courriel|correo|mensaje|mensagem|messaggio"
+    r"|bericht|wiadomoś\w+|meddel|zpráv|comunicaz\w+|comunicaci\w+|transmission|korrespond\w+)",
     re.I,
 )
 _LEGAL = (  # what a disclaimer says, a row per matter: two of the rows make one
-    "confiden|vertraulich|vertrouwelijk|riservat|poufn|důvěrn|fortrolig|konfidenti|luottamuk|gizli|конфиденц|datenschutz|rodo|danych osobowych",
-    "in error|par erreur|irrtüm|por error|por engano|per errore|onrechte|omyłk|misstag|omylem|versehentlich|fejl|feil|yanlışlık|по ошибке|abusivamente",
-    "intended|recipient|addressee|destinat|empfänger|adressat|adresat|geadresseerd|modtager|příjemc|mottagar|mottaker|alıcı|bestemd voor",
-    "privileged|unauthori|prohibited|disclos|liabil|untersagt|interdit|vietat|prohibid|proibid|verboden|haftung|responsab|not accept|copyright",
+    "confiden|vertraulich|vertrouwelijk|riservat|poufn|důvěrn|fortrolig|konfidenti|luottamuk|gizli|конфиденц"
+    "|datenschutz|rodo|danych osobowych",
+    "in error|par erreur|irrtüm|por error|por engano|per errore|onrechte|omyłk|misstag|omylem|versehentlich"
+    "|fejl|feil|yanlışlık|по ошибке|abusivamente",
+    "intended|recipient|addressee|destinat|empfänger|adressat|adresat|geadresseerd|modtager|příjemc|mottagar"
+    "|mottaker|alıcı|bestemd voor",
+    "privileged|unauthori|prohibited|disclos|liabil|untersagt|interdit|vietat|prohibid|proibid|verboden"
+    "|haftung|responsab|not accept|copyright",
 )
 _LEGAL_PATTERNS = tuple(re.compile(row) for row in _LEGAL)
 
 _CONTACT = re.compile(
     r"[^\s@]@[\w-]+\.\w|\bwww\.|https?://|(?<![\S])(?:[a-z\d-]+\.)+[a-z]{2,}(?=$|[\s/|,])| [|·•] "
-    r"|(?<!\w)(?:\+|\(?0)\d(?:[ ()./-]{0,2}\d){6,14}\b|\b(?:tel|tél|tlf|phone|fax|ext|mob\w*|cell|direct|[tmofe])[.: ]{1,3}[+(]{0,2}\d"
+    r"|(?<!\w)(?:\+|\(?0)\d(?:[ ()./-]{0,2}\d){6,14}\b|\b(?:tel|tél|tlf|phone|fax|ext|mob\w*|cell|direct"
+    r"|[tmofe])[.: ]{1,3}[+(]{0,2}\d"
     r"|\(\d{3}\) ?\d{3}-\d{4}|\b\d{3}-\d{3}-\d{4}\b",
     re.I,
 )
 _COMPANY = re.compile(
-    r"\b(?:ltd|limited|inc|llc|llp|plc|corp|gmbh|co\. kg|kg|ag|e\.k|ug|sarl|sas|sa|s\.a|s\.l|s\.r\.l|srl|spa|s\.p\.a|bv|b\.v|nv|ab|as|a/s|aps|oy|sp\. ?z ?o\. ?o|sp\. ?k|s\.r\.o|a\.s|kft"
+    r"\b(?:ltd|limited|inc|llc|llp|plc|corp|gmbh|co\. kg|kg|ag|e\.k|ug|sarl|sas|sa|s\.a|s\.l|s\.r\.l|srl|spa"
+    r"|s\.p\.a|bv|b\.v|nv|ab|as|a/s|aps|oy|sp\. ?z ?o\. ?o|sp\. ?k|s\.r\.o|a\.s|kft"
     r"|ltda|pty|株式会社|有限公司)\b\.?|株式会社|有限公司"
-    r"|\b(?:manager|director|head of|officer|assistant|coordinator|buyer|purchasing|sales|founder|owner|ceo|cfo|cto|engineer|consultant|partner|lead|supervisor|administrator"
-    r"|leiter\w*|geschäftsführer\w*|einkauf|vertrieb|sachbearbeiter\w*|directeur|directrice|responsable|gérante?|achats|gerente|directora?|compras|responsabile|titolare|acquisti"
+    r"|\b(?:manager|director|head of|officer|assistant|coordinator|buyer|purchasing|sales|founder|owner|ceo"
+    r"|cfo|cto|engineer|consultant|partner|lead|supervisor|administrator"
+    r"|leiter\w*|geschäftsführer\w*|einkauf|vertrieb|sachbearbeiter\w*|directeur|directrice|responsable"
+    r"|gérante?|achats|gerente|directora?|compras|responsabile|titolare|acquisti"
     r"|inkoper|inkoop|directeur|kierownik|dyrektor|specjalista|indkøber|inköpare|chef)\b",
     re.I,
 )
 _CLOSING = re.compile(
-    r"^\W*(?:(?!(?:hi|hello|hey|dear|hallo|bonjour|hola|which|what|is|who)\b)\w+\W+){0,3}(?:regards|wishes|thanks|thank you|cheers|best|sincerely|faithfully|yours|greetings|grüßen?|gru[sß]s?"
-    r"|mfg|cordialement|salutations|merci|saludos?|atentamente|gracias|saluti|grazie|groet\w*|bedankt|hilsen|hilsner|hälsningar|mvh"
-    r"|tack|takk?|terveisin|kiitos|pozdraw\w*|poważaniem|pozdravem|děkuji|cumprimentos|obrigad[oa]|saygılar\w*|üdvözlettel|уважением)"
+    r"^\W*(?:(?!(?:hi|hello|hey|dear|hallo|bonjour|hola|which|what|is|who)\b)\w+\W+){0,3}(?:regards|wishes"
+    r"|thanks|thank you|cheers|best|sincerely|faithfully|yours|greetings|grüßen?|gru[sß]s?"
+    r"|mfg|cordialement|salutations|merci|saludos?|atentamente|gracias|saluti|grazie|groet\w*|bedankt|hilsen"
+    r"|hilsner|hälsningar|mvh"
+    r"|tack|takk?|terveisin|kiitos|pozdraw\w*|poważaniem|pozdravem|děkuji|cumprimentos|obrigad[oa]|saygılar\w*"
+    r"|üdvözlettel|уважением)"
     r"(?:\W+(?!for\b|your\b|that\b|is\b|you\b)\w+){0,3}\W*$|^(?:よろしくお願い\w*|敬具|此致|谢谢|祝好)\W*$",
     re.I,
 )
-_PROSE_WORDS = re.compile(
-    r"(?<!\w)(?:i|i'm|i’m|i've|i’ve|i'd|my|me|you|please|pls|want|need|can|could|would|refund|cancel|ich|mich|mir|mein\w*|bitte|je|j'ai|mon|ma|mes|svp|s'il|yo|mi|mis|quiero|favor|io"
-    r"|mio|mia|vorrei|eu|meu|minha|quero|ik|mijn|graag|aub|jag|mój|moje|moja|mnie|chcę|proszę|jeg|don't|didn't|isn't|not|nicht|pas|niet|nie|não|non|no|still|but|aber|mais|pero|maar|ale)(?!\w)",
-    re.I,
+_I = (
+    "I|(?i:i(?:'m|’m|'ve|’ve|'d|’d|'ll| (?:am|was|have|had|want|need|can|can't|cannot|got|do|don't|did"
+    "|would|will|ordered|received|paid|bought|just|still|never)))"
 )
-_FIRST_PERSON = re.compile(
-    r"(?<!\w)(?:i|i'm|i’m|i've|i’ve|i'd|my|me|ich|mich|mir|mein|meine[nmrs]?|j'ai|mon|ma|mes|moi|yo|mi|mis|io|mio|mia|vorrei|eu|meu|minha|ik|mijn|mij|jag|mój|moje|moja|mnie|mi|jeg)(?!\w)",
-    re.I,
+_OTHER_I = (
+    "my|me|ich|mir|mein|meine[nmrs]?|j'ai|mon|ma|mes|moi|yo|mi|mis|io|mio|mia|vorrei|eu|meu|minha|ik|mijn"
+    "|mij|jag|mój|moje|moja|mnie|jeg"
+)
+_FIRST_PERSON = re.compile(rf"(?<!\w)(?:{_I}|(?i:{_OTHER_I}))(?!\w)")
+_PROSE_WORDS = re.compile(
+    rf"(?<!\w)(?:{_I}|(?i:{_OTHER_I}|you|please|pls|want|need|can|could|would|refund|cancel|mich|bitte|je|svp"
+    rf"|s'il|quiero|favor|quero|graag|aub|chcę|proszę"
+    r"|don't|didn't|isn't|not|nicht|pas|niet|nie|não|non|no|still|but|aber|mais|pero|maar|ale))(?!\w)"
 )
 _OWN_FACT = re.compile(
     r"^[-*•] |^name:|[?:]$|(?:order|invoice|customer|account|booking|ref|case|ticket|note"
@@ -122,17 +167,26 @@ _OWN_FACT = re.compile(
     re.I,
 )
 _ITS_BELOW = re.compile(
-    r"\b(?:below|unten|folgende\w*|ci-dessous|suivante?|abajo|siguiente|sotto|seguente|hieronder|volgende|poniżej|poniższ\w*|abaixo|seguinte|(?:the )?following (?:address|number|person|details|data|e-?mail)|nedan|nedenfor"
-    r"|new (?:address|number|phone)|(?:address|adresse|anschrift|dirección|indirizzo|adres|endereço|adresę|adress)(?: is| to| ist| lautet| :|:)"
-    r"|(?:deliver|ship|send)\w* (?:it |this |them )?(?:to|at)|change \w+ address|call me|ring me|reach me|contact me|rufen sie|erreichen)\b",
+    r"\b(?:below|unten|folgende\w*|ci-dessous|suivante?|abajo|siguiente|sotto|seguente|hieronder|volgende"
+    r"|poniżej|poniższ\w*|abaixo|seguinte|(?:the )?following (?:address|number|person|details|data|e-?mail)"
+    r"|nedan|nedenfor"
+    r"|new (?:address|number|phone)|(?:address|adresse|anschrift|dirección|indirizzo|adres|endereço|adresę"
+    r"|adress)(?: is| to| ist| lautet| :|:)"
+    r"|(?:deliver|ship|send)\w* (?:it |this |them )?(?:to|at)|change \w+ address|call me|ring me|reach me"
+    r"|contact me|rufen sie|erreichen)\b",
     re.I,
 )
 _POSTSCRIPT = re.compile(
-    r"^\W*(?:p\.? ?p?\.? ?s\b|n\.? ?b\b\.?|p\.? ?d\.?:|ps:|pps|edit:|update:|übrigens|btw|by the way|oh and|also\b|and\b|one more|ach ja|au fait|por cierto|a proposito)",
+    r"^\W*(?:p\.? ?p?\.? ?s\b|n\.? ?b\b\.?|p\.? ?d\.?:|ps:|pps|edit:|update:|übrigens|btw|by the way|oh and"
+    r"|also\b|and\b|one more|ach ja|au fait|por cierto|a proposito)",
     re.I,
 )
 _NAME_LINE = re.compile(r"^[\W_]*(?:[^\W\d_][\w.’'-]*\W+){0,3}[^\W\d_][\w.’'-]*\W*$")
-_UNFINISHED = re.compile(r"(?:[,:;(]|\b(?:to|at|is|for|with|and|in|an|auf|ist|für|und|à|est|pour|et|a|es|para|y|è|per|e|naar|is|voor|en|na|do))\s*$", re.I)
+_UNFINISHED = re.compile(
+    r"(?:[,:;(]|\b(?:to|at|is|for|with|and|in|an|auf|ist|für|und|à|est|pour|et|a|es|para|y|è|per|e|naar|is"
+    r"|voor|en|na|do))\s*$",
+    re.I,
+)
 _SLOGAN = re.compile(r"^[\"“„«‘'].*[\"”“»’']\W*$")
 _DASHES = ("--", "—", "–", "---", "___", "__")
 
@@ -234,7 +288,7 @@ def _is_signature(block: list[str]) -> bool:
         return True
     prose = [line for line in filled if _reads_as_prose(line)]
     has_contact = any(_CONTACT.search(line) or _COMPANY.search(line) for line in filled)
-    if _reads_as_prose(filled[0]) or not filled[0][0].isupper() and not _CONTACT.search(filled[0]):
+    if _reads_as_prose(filled[0]) or (filled[0][0].islower() and not _CONTACT.search(filled[0])):
         return False
     named = _NAME_LINE.match(filled[0]) is not None or has_contact
     asks = any(line.endswith("?") or _FIRST_PERSON.search(line) for line in prose)
@@ -251,9 +305,9 @@ def _signature_start(lines: list[str]) -> int:
     else:  # no closing: the last paragraph, if it is not the only one
         return _unclosed_start(lines, top)
     below = [position for position in range(top + 1, len(lines)) if lines[position]]
-    if not any(
-        _CONTACT.search(lines[position]) or _COMPANY.search(lines[position]) for position in below
-    ):
+    has_contact = any(_CONTACT.search(lines[position]) for position in below)
+    has_company = any(_COMPANY.search(lines[position]) for position in below)
+    if not has_contact and not (has_company and len(below) > 2):
         return len(lines)
     if len(below) == 1 and "|" not in lines[below[0]]:
         return len(lines)
@@ -267,16 +321,16 @@ def _signature_start(lines: list[str]) -> int:
 
 
 def _unclosed_start(lines: list[str], top: int) -> int:
-    """Return where the last paragraph starts if it signs the mail: a name, two more lines, contact data, after a full sentence."""
+    """Return where the last paragraph starts if it signs the mail: a name, then contact data, after a full sentence."""
     while top < len(lines) and "" in lines[top:]:
         top += 1
-    paragraph = lines[top:]
+    paragraph = [line for line in lines[top:] if not _RULE.match(line)]
     above = [line for line in lines[:top] if line]
     if not above or len(paragraph) < 2 or lines[top - 1]:
         return len(lines)
     if ":" in paragraph[0] or _CONTACT.search(paragraph[0]) or not _NAME_LINE.match(paragraph[0]):
         return len(lines)
-    if not any(map(_CONTACT.search, paragraph)) or not paragraph[0][:1].isupper():
+    if not any(map(_CONTACT.search, paragraph)) or paragraph[0][:1].islower():
         return len(lines)
     sure = above[-1][-1] in ".!?)…。！？" or sum(map(bool, map(_CONTACT.search, paragraph))) > 1
     if not sure or _UNFINISHED.search(above[-1]) or _ITS_BELOW.search(" ".join(above)[-400:]):
@@ -287,7 +341,9 @@ def _unclosed_start(lines: list[str], top: int) -> int:
 def _may_sign(line: str) -> bool:
     if not line:
         return True
-    sentence = line.endswith((".", "!", ";")) and len(line.split()) > 5
+    sentence = (
+        line.endswith((".", "!", ";")) and len(line.split()) > 5 and not _COMPANY.search(line)
+    )
     if " | " in line and len(line) < 200:
         return not line.endswith("?")
     if len(line) >= 80 or _OWN_FACT.search(line) or _POSTSCRIPT.match(line):

@@ -1,4 +1,458 @@
+"""Chat transcript → the turns of the customer.
+
+The lines are read by one grammar after the other: time, name and text; name, time and text; a line with name and time above
+the text; name and text. A text is a transcript where one grammar explains all of it and the two sides can be known: by their
+names (Visitor, Support Bot), by the frame of the chat ("Conversation with …"), or by what they say. Otherwise it stays whole:
+customers also retell a chat in their own words.
+"""
+
 from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+
+__all__ = ["customer_turns"]
+
+_MAX_LINE = 2000
+_MAX_LINES = 2000
+_CLOCK = r"(?<!\d)\d{1,2}[:.h]\d\d(?:[:.]\d\d)?(?:[.,]\d{1,3})?(?:\s?[ap]\.?\s?m\.?)?"
+_MONTH = r"[^\W\d_]{3,10}\.?"
+_DAY = (
+    rf"(?:(?:[^\W\d_]{{2,10}}\.?,?\s)?(?:\d{{4}}[-/.]\d{{1,2}}[-/.]\d{{1,2}}"
+    rf"|\d{{1,2}}[-/.]\d{{1,2}}[-/.]\d{{2,4}}|\d{{1,2}}\.?\s(?:de\s)?{_MONTH}(?:,?\s(?:de\s)?\d{{4}})?"
+    rf"|{_MONTH}\s\d{{1,2}}(?:st|nd|rd|th)?(?:,?\s\d{{4}})?|\d{{4}}年\d{{1,2}}月\d{{1,2}}日)|(?:mon|tue|wed|thu"
+    rf"|fri|sat|sun|mo|di|mi|do|fr|sa|so|lun|mar|mer|jeu|ven|sam|dim|yesterday|today|gestern|heute"
+    rf"|hier)\w{{0,6}}\.?)"
+)
+_STAMP = (
+    rf"(?:{_DAY}[,T]?\s?(?:at\s|um\s|à\s|a\slas\s|alle\s|kl\.?\s|о\s|·\s|-\s)?)?{_CLOCK}(?:\s?(?:UTC|GMT"
+    rf"|CES?T|[EPCM][SD]T|BST|Z|[+-]\d\d:?\d\d|Uhr))?"
+)
+_NAME = r"(?:[^\W\d_]|[@+]\w)[^:：\n|\[\]]{0,44}?"
+
+_TIME_NAME_TEXT = re.compile(
+    rf"^[\[(]?{_STAMP}[\])]?\s*[-–—|•,>]?\s*\*?(?P<name>{_NAME})\*?\s?[:：]\s*(?P<text>.*)$", re.I
+)
+_NAME_TIME_TEXT = re.compile(
+    rf"^(?P<name>{_NAME}),?\s*[-–—|•]?\s*[\[(]?{_STAMP}[\])]?\s?[:：]\s*(?P<text>.*)$"
+    rf"|^(?P<name2>{_NAME})\s*[\[(]{_STAMP}[\])]\s*(?P<text2>.*)$",
+    re.I,
+)
+_NAME_TIME = re.compile(rf"^(?P<name>{_NAME})\s*[,•|·–—-]?\s*[\[(]?{_STAMP}[\])]?\s*[:：]?$", re.I)
+_TIME_NAME = re.compile(
+    rf"^[\[(]?{_STAMP}[\])]?\s*[,•|·–—-]?\s*(?P<name>[^\W\d_].{{0,44}}?)\s*[:：]?$", re.I
+)
+_NAME_TEXT = re.compile(rf"^\**(?P<name>{_NAME})\**\s?[:：]\**\s+(?P<text>\S.*)$")
+_TIME_ONLY = re.compile(rf"^[\[(]?{_STAMP}[\])]?$", re.I)
+_TIME_FIRST = re.compile(rf"^[\[(]?{_STAMP}(?=[\])\s]|$)", re.I)
+_LEADING_TIME = re.compile(rf"^[\[(]{_STAMP}[\])]\s*|\s*[\[(]{_STAMP}[\])]$", re.I)
+
+_CUSTOMER_NAME = re.compile(
+    r"\b(?:customer|visitor|guest|client|end[- ]?user|user|shopper|buyer|consumer|caller|lead|kund(?:e|in)"
+    r"|besucher(?:in)?|gast|käufer(?:in)?|nutzer(?:in)?|cliente?"
+    r"|visiteur|visiteuse|invité|acheteur|visitante|usuari[oa]|comprador(?:a)?|invitad[oa]|visitatore"
+    r"|visitatrice|utente|ospite|acquirente|bezoeker|klant|gebruiker"
+    r"|usuári[oa]|klient(?:ka)?|gość|odwiedzający|kund|besökare|kunde|gæst|besøgende|asiakas|vierailija"
+    r"|zákazník|návštěvník|müşteri|ziyaretçi|клиент|посетитель|покупатель|гость"
+    r"|πελάτης|web ?user)\b|ziyaretçi|お客様|お客さま|访客|訪客|客户|顾客|用户|买家|고객|방문자|손님"
+    r"|\bV\d{6,}\b|\(anonymous\)|anonymous",
+    re.I,
+)
+_AGENT_NAME = re.compile(
+    r"\b(?:agent|support|\w*bot|assistant|operator|system|advisor|adviser|rep|representative|team|service|care"
+    r"|help|helpdesk|staff|consultant|concierge|admin"
+    r"|moderator|seller|sales|automated|answer|auto[- ]?reply|berater(?:in)?|mitarbeiter(?:in)?|kundenservice"
+    r"|kundendienst|kundenberater(?:in)?|verkäufer(?:in)?|systemnachricht|conseiller|conseillère|robot"
+    r"|vendeur|agente|asistente|asesora?|vendedora?|operador(?:a)?|operatore|operatrice|assistente|atendente"
+    r"|atendimento|medewerker|klantenservice|verkoper|konsultant(?:ka)?|doradca|obsługa"
+    r"|kundtjänst|medarbetare|medarbejder|kundeservice|asiakaspalvelu(?:ja)?|operátor|podpora|temsilci(?:si)?"
+    r"|destek|оператор|поддержка|бот|консультант|менеджер|shop|store|tienda|boutique|loja|negozio|sklep|winkel"
+    r"|hotline|desk|expert|specialist|virtual)\b|\w+bot\b|客服|担当|智能|小助手|助手|システム|ボット"
+    r"|オペレーター|スタッフ|상담원|상담사|챗봇|系统"
+    r"|机器人|店铺",
+    re.I,
+)
+_SYSTEM_NAME = re.compile(
+    r"^\W*(?:system|info|notice|event|note|sistema|système|systeem|システム|系统|시스템|система)\W*$",
+    re.I,
+)
+_COMPANY_NAME = re.compile(
+    r"[&@™®]|\b(?:ltd|inc|gmbh|llc|bv|sarl|srl|co|ag|shop|store|bakery|hotel|studio|verwaltung|hausverwaltung"
+    r"|werkstatt|praxis|restaurant|apotheke)\b|\.(?:com|de|fr|net|shop|example)\b|\S\s?\([^)]*\)$|\bfrom\b"
+    r"|\bde [A-Z]|\bvon [A-Z]",
+    re.I,
+)
+_SELF = re.compile(
+    r"^(?:me|i|myself|ich|moi|je|yo|eu|io|ik|ja|jag|jeg|mig|minä|já|ben|я|我|私|나)$", re.I
+)
+_RETOLD = re.compile(
+    r"^(?:your|the|ihr|ihre|der|die|das|votre|le|la|su|el|vostro|il|uw|jullie|de|wasz|twój|seu|o|a|q|you|du"
+    r"|sie|vous|tu|he|she|they|er|sie)\b",
+    re.I,
+)
+
+_SYSTEM_LINE = re.compile(
+    r"^\W*(?:chat (?:started|ended|closed|transcript|session|began|id|duration|gestartet|beendet|geschlossen"
+    r"|begonnen|conversation|on |from |with |log|démarré|terminé|iniciado|finalizado|terminato|gestart"
+    r"|beëindigd)"
+    r"|(?:live ?)?chat ?(?:verlauf|protokoll|transcript|transkript|log)|chat\W*$|(?:start|end) of (?:chat"
+    r"|conversation|transcript)|conversation (?:started|ended|closed|with|transcript|id)|conversation avec"
+    r"|conversación con|conversazione con|gespräch mit|gesprek met|conversa com|rozmowa z"
+    r"|(?:the )?(?:chat|conversation) (?:was|has been|is now) (?:closed|ended|started|transferred|assigned)"
+    r"|transcript\b.{0,60}$|transcription\b.{0,60}$|gesprächsverlauf|this conversation (?:was|has)"
+    r"|messages? (?:and calls|to this chat)"
+    r"|nachrichten und anrufe sind|les messages et (?:les )?appels|los mensajes y las llamadas"
+    r"|i messaggi e le chiamate|as mensagens e as chamadas|チャット(?:開始|終了)|聊天(?:开始|结束|记录)"
+    r"|会话(?:开始|结束)|채팅"
+    r"|чат (?:начат|завершен)"
+    r"|.{1,60}\b(?:joined|left|entered|closed|ended|started|accepted|rejoined|disconnected)(?: the)? (?:chat"
+    r"|conversation|session|room)\b.{0,40}$|.{1,60}\b(?:has (?:joined|left|ended)|was assigned|is typing)\W*$"
+    r"|.{1,50} (?:hat den chat (?:betreten|verlassen|beendet)|ist dem chat beigetreten|a rejoint (?:le chat"
+    r"|la conversation)|a quitté|se ha unido|ha abandonado|è entrat[oa]|ha lasciato|neemt deel|entrou|saiu"
+    r"|dołączył\w*|opuścił\w*|czat zakończony).{0,30}$"
+    r"|(?:chat )?(?:transferred|assigned|routed) to\b.{0,60}$|(?:rating|csat|duration|wait time"
+    r"|visitor (?:info|details)|browser|location|platform|ip(?: address)?|referr?er|started|ended|channel"
+    r"|department|agents|served by|page|url|date|time|participants|started on|ended on|tags|status|subject"
+    r"|topic)\s?[:：].{0,120}$"
+    r"|\*{2,}.{1,120}\*{2,}\W*$|[-=_*~#.\s]{3,}$|powered by\b.{0,40}$|from olark\W*$"
+    r"|end[- ]of[- ]transcript|fin de la (?:conversation|conversación)|fine della conversazione"
+    r"|einde (?:van het )?gesprek|ende des (?:chats|gesprächs)"
+    r")",
+    re.I,
+)
+_SYSTEM_TEXT = re.compile(
+    r"^\W*(?:this message was deleted|diese nachricht wurde gelöscht|ce message a été supprimé"
+    r"|(?:se eliminó este|este) mensaje|(?:image|video|audio|sticker|gif|document|media|bild|foto) (?:omitted"
+    r"|weggelassen|absente)"
+    r"|<?media omitted>?|<medien ausgeschlossen>|<médias omis>|<multimedia omitido>|null|uploaded: .{1,80}"
+    r"|missed (?:voice|video) call|nachrichten und anrufe sind ende.{0,80}"
+    r"|messages and calls are end.{0,120})\W*$",
+    re.I,
+)
+_AGENT_SAYS = re.compile(
+    r"how (?:can|may|could) (?:i|we) (?:help|assist)|(?:can|may) i (?:help|have your|get your|ask)"
+    r"|what brings you|thank(?:s| you) for (?:contacting|reaching|messaging|getting in touch|writing|waiting"
+    r"|chatting|your (?:message|patience|order|interest))"
+    r"|let me (?:check|have a look|take a look|look|see|transfer)|one moment|bear with|happy to (?:help"
+    r"|assist)|glad to help|(?:sorry|apologi[sz]e|apologies) (?:to hear|for (?:the|that|any)|about (?:that"
+    r"|the))|^(?:oh no|sorry)[!,]|anything else (?:i|we)"
+    r"|(?:what is|what's|what was|could you|can you|do you have|may i have|please).{0,30}\byour (?:e-?mail"
+    r"|order|name|address|account|phone|postcode|zip|number|details|work)|we (?:usually|are open|will get back"
+    r"|have refunded|can offer|'ll get back)|our (?:team|courier|warehouse)|teammate|welcome to"
+    r"|ask me anything|i(?:'ll| will) (?:check|transfer|connect|look|send you|arrange)|(?:an )?agent will"
+    r"|here are some|automated response|choose (?:a|an|one)|you (?:can|may) (?:find|return|choose)"
+    r"|your (?:refund|order|parcel|replacement) (?:has|is|was|will)"
+    r"|wie (?:kann|können) (?:ich|wir)|womit kann|(?:ihnen|dir) helfen|einen (?:kleinen )?moment"
+    r"|ihre (?:bestellnummer|e-?mail|kundennummer|auftragsnummer|postleitzahl)|vielen dank für ihre"
+    r"|tut mir leid|ich (?:schaue|prüfe|sehe) (?:das |mal |gleich |kurz )?nach"
+    r"|comment puis-je|en quoi puis-je|je (?:regarde|vérifie)|un instant|votre (?:numéro|e-?mail|adresse mail"
+    r"|nom)|merci de (?:nous|votre)|pouvez-vous me|je suis désolée?|bienvenue"
+    r"|en qué (?:puedo|podemos)|cómo puedo ayud|un momento|su (?:número|correo|nombre|email)"
+    r"|gracias por (?:contact|escrib|su)|lo siento|déjeme|bienvenid[oa]|come posso|posso aiutar|un attimo"
+    r"|un operatore|il (?:suo|tuo) (?:numero|ordine|indirizzo)|scegli|mi dispiace|grazie per (?:averci|il)"
+    r"|hoe kan ik|waarmee kan|een moment(?:je)?|uw (?:bestelnummer|e-?mail|ordernummer|postcode)"
+    r"|je (?:bestelnummer|e-?mailadres)|ik kijk|wat vervelend|em que posso|como posso ajud|um momento|(?:seu"
+    r"|teu) (?:pedido|e-?mail|número|nome|cpf)|sinto muito|vou verificar|bem-vind"
+    r"|w czym mog|jak mog[ęe] pom|chwil[ęa]|pana|pani |numer zamówienia\?|przykro mi|hur kan (?:jag|vi)"
+    r"|hvordan kan (?:jeg|vi)|hvad kan jeg|ditt ordernummer|miten voin|jak (?:vám )?mohu|s čím|nasıl yardımcı"
+    r"|hoş ?geldiniz|sipariş numaranız"
+    r"|您好|请问您|请提供|亲|欢迎|承知|確認いたし|お問い合わせありがとう|でございます|いただけますか|申し訳"
+    r"|무엇을 도와|안녕하세요|чем могу|здравствуйте|подскажите"
+    r"|уточните",
+    re.I,
+)
+_CUSTOMER_SAYS = re.compile(
+    r"(?<!\w)(?:my|i (?:want|need|ordered|bought|paid|was|got|received|tried|am|have|haven't|can't|cannot|did"
+    r"|never|still)|i've|i'd like|mein\w*|ich (?:habe|hab|möchte|will|brauche|warte)|wir haben|ma|mon|mes|j'ai"
+    r"|je (?:veux|voudrais|n'ai|ne)|mi|mis|quiero|he (?:pedido|comprado|pagado)"
+    r"|mio|mia|ho (?:ordinato|pagato|provato|comprato)|vorrei|mijn|ik (?:heb|wil|kan|zie)|meu|minha|quero"
+    r"|comprei|mój|moje|moja|chcę|zamówiłam?|min|mitt|mina|jag (?:vill|har)|jeg (?:vil|har)|siparişim|мой|моя"
+    r"|я (?:хочу|заказал\w*)|我的|我想|我要|注文し)(?!\w)",
+    re.I,
+)
+_ROLE_LABEL = re.compile(
+    r"(?<=\s)(?=(?:Customer|Visitor|Guest|Client|User|Shopper|Buyer|Agent|Support|Bot|Chatbot|Operator"
+    r"|Assistant|Advisor|Kunde|Kundin|Besucher|Mitarbeiter|Berater|Client|Visiteur|Conseiller|Cliente|Agente"
+    r"|Visitatore|Operatore|Utente|Klant|Bezoeker|Medewerker|Klient|Konsultant"
+    r"|Atendente)(?: [\w#]{1,15})?\s?: )"
+)
+_FLAT_NAME = re.compile(
+    r"(?:^|(?<=\s))([A-ZÀ-ÞŁŚŻ][\w.'’-]{1,20}(?: [A-ZÀ-ÞŁŚŻ][\w.'’-]{0,20})?): (?=\S)"
+)
+_FLAT_TIME = re.compile(
+    rf"(?<=\s)(?=[\[(]?{_STAMP}[\])]?\s*[-–|]?\s*[^\W\d_][^:：\n|\[\]]{{0,30}}?[:：] )", re.I
+)
+_FRAME_CUSTOMER = re.compile(
+    r"(?:conversation|chat|gespräch|transcript|conversación|conversazione|gesprek|conversa|rozmowa) (?:with"
+    r"|mit|avec|con|met|com|z|of) (.{2,50}?)\W*$",
+    re.I | re.M,
+)
+_ADDRESSED = re.compile(
+    r"^(?:hi|hello|hey|dear|thanks|thank you|good (?:morning|afternoon|evening)|hallo|guten (?:tag|morgen"
+    r"|abend)|bonjour|hola|ciao|buongiorno|olá|dzień dobry|beste|hej)\W+(?:herr |frau |mr\.? |mrs\.? |ms\.? "
+    r"|monsieur |madame |sr\.? |sra\.? )?([^\W\d_]{2,20})",
+    re.I,
+)
+_ADDRESS_ALONE = re.compile(r"^\S+@\S+\.\w+\.?$")
+
+
+@dataclass
+class _Turn:
+    speaker: str
+    lines: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Chat:
+    preamble: list[str] = field(default_factory=list)
+    frame: list[str] = field(default_factory=list)
+    turns: list[_Turn] = field(default_factory=list)
+    has_loose_end: bool = False  # text below the last turn that no header explains
+
+
 def customer_turns(lines: list[str]) -> list[str] | None:
-    """x."""
+    """Return the customer's turns of a transcript, None where the lines are none or the two sides cannot be known."""
+    filled = [line for line in lines if line]
+    if len(filled) > _MAX_LINES or not any(
+        ":" in line or "：" in line or "." in line or "h" in line for line in filled[:12]
+    ):
+        return None
+    if len(filled) < 3:
+        filled = [part for line in filled for part in _split_flat(line)]
+        lines = filled
+        if len(filled) < 2:
+            return None
+    stamped = [line for line in filled[:60] if not _TIME_ONLY.match(line)]
+    for pattern in (_TIME_NAME_TEXT, _NAME_TIME_TEXT, _NAME_TIME, _TIME_NAME):
+        if _count(pattern, stamped) > 1:
+            chat = _parse(lines, pattern)
+            if _is_chat(chat):
+                return _customer_lines(chat)
+    if _count(_TIME_ONLY, filled[:60]) > 1:
+        for parse in (_parse_name_above_time, _parse_time_below):
+            chat = parse(filled)
+            if _is_chat(chat):
+                return _customer_lines(chat)
+    if _count(_NAME_TEXT, filled[:60]) > 1:
+        chat = _parse(lines, _NAME_TEXT, is_stamped=False)
+        if _is_plain_chat(chat):
+            return _customer_lines(chat)
     return None
+
+
+def _count(pattern: re.Pattern[str], lines: list[str]) -> int:
+    return sum(pattern.match(line) is not None for line in lines if len(line) < _MAX_LINE)
+
+
+def _split_flat(line: str) -> list[str]:
+    """Break a transcript that an export has joined to one line; any other line stays whole."""
+    if len(line) < 40 or len(line) > 50_000:
+        return [line]
+    for pattern, needed in ((_FLAT_TIME, 2), (_ROLE_LABEL, 1)):
+        parts = [part.strip() for part in pattern.split(line)]
+        if len(parts) > needed:
+            return parts
+    names = Counter(name[1] for name in _FLAT_NAME.finditer(line))
+    if len(names) < 2 or max(names.values()) < 2 or sum(names.values()) < 3:
+        return [line]
+    pieces, done = [], 0
+    for name in _FLAT_NAME.finditer(line):
+        if names[name[1]] > 1 or _AGENT_NAME.search(name[1]) or _CUSTOMER_NAME.search(name[1]):
+            pieces.append(line[done : name.start()].strip())
+            done = name.start()
+    return [piece for piece in [*pieces, line[done:]] if piece]
+
+
+def _parse(lines: list[str], pattern: re.Pattern[str], is_stamped: bool = True) -> _Chat:
+    chat = _Chat()
+    is_open = False
+    for line in lines:
+        if not line:
+            continue
+        header = (
+            pattern.match(line) if len(line) < _MAX_LINE and not _TIME_ONLY.match(line) else None
+        )
+        groups = header.groupdict() if header else {}
+        name = (groups.get("name") or groups.get("name2") or "").strip(" *_-–|,")
+        if header and name and len(name.split()) < 7 and not _SYSTEM_LINE.match(line):
+            text = _LEADING_TIME.sub("", groups.get("text") or groups.get("text2") or "").strip()
+            chat.turns.append(_Turn(name, [text] if text else []))
+            is_open, chat.has_loose_end = True, False
+        elif _SYSTEM_LINE.match(line):
+            chat.frame.append(line)
+            is_open = is_open and not is_stamped
+        elif is_stamped and _TIME_FIRST.match(line) and pattern in (_TIME_NAME_TEXT, _TIME_NAME):
+            chat.frame.append(line)
+            is_open = False
+        elif not chat.turns:
+            chat.preamble.append(line)
+        elif is_open:
+            chat.turns[-1].lines.append(line)
+            chat.has_loose_end = chat.has_loose_end or not is_stamped
+        else:
+            chat.frame.append(line)
+    return chat
+
+
+def _parse_name_above_time(lines: list[str]) -> _Chat:
+    """Read name, time and text, each on lines of its own."""
+    chat = _Chat()
+    for position, line in enumerate(lines):
+        following = lines[position + 1] if position + 1 < len(lines) else ""
+        if _TIME_ONLY.match(line) and position:
+            continue
+        if _TIME_ONLY.match(following) and len(line) < 50:
+            chat.turns.append(_Turn(line))
+        elif _SYSTEM_LINE.match(line):
+            chat.frame.append(line)
+        elif chat.turns:
+            chat.turns[-1].lines.append(line)
+        else:
+            chat.preamble.append(line)
+    if any(not turn.lines for turn in chat.turns):  # the times are below the texts
+        return _Chat()
+    return chat
+
+
+def _parse_time_below(lines: list[str]) -> _Chat:
+    """Read name, text and time, each on lines of its own."""
+    chat = _Chat()
+    block: list[str] = []
+    for line in lines:
+        if not _TIME_ONLY.match(line):
+            block.append(line)
+            continue
+        if len(block) < 2 or len(block[0]) > 50:
+            return _Chat()
+        chat.turns.append(_Turn(block[0], block[1:]))
+        block = []
+    chat.frame = [line for line in block if _SYSTEM_LINE.match(line)]
+    return chat if len(chat.frame) == len(block) else _Chat()
+
+
+def _is_chat(chat: _Chat) -> bool:
+    """Accept turns with times: names come again, or say which side they are; nothing long is above them."""
+    counts = Counter(turn.speaker for turn in chat.turns)
+    if len(chat.turns) < 2 or sum(map(len, chat.preamble)) > 300 or len(counts) > 8:
+        return False
+    if any(_RETOLD.match(name) and " " in name for name in counts):
+        return False
+    if not any(turn.lines for turn in chat.turns):
+        return False
+    known = any(_CUSTOMER_NAME.search(name) or _AGENT_NAME.search(name) for name in counts)
+    return known or (max(counts.values()) > 1 and len(chat.turns) > len(counts))
+
+
+def _is_plain_chat(chat: _Chat) -> bool:
+    """Accept turns without times: nothing but turns, two to four names of which one comes again, nobody retells."""
+    counts = Counter(turn.speaker for turn in chat.turns)
+    if not 2 <= len(counts) <= 4 or sum(map(len, chat.preamble)) > 200 or len(chat.preamble) > 2:
+        return False
+    if any(_SELF.match(name) or _RETOLD.match(name) for name in counts):
+        return False
+    if any(line.endswith(":") or _CHAT_TOLD.search(line) for line in chat.preamble):
+        return False
+    known = [name for name in counts if _CUSTOMER_NAME.search(name) or _AGENT_NAME.search(name)]
+    if len(chat.turns) < 3 and len(known) < 2:
+        return False
+    says = any(_AGENT_SAYS.search(" ".join(turn.lines)) for turn in chat.turns)
+    if not (known or chat.frame or says) or (max(counts.values()) < 2 and len(known) < 2):
+        return False
+    if chat.has_loose_end:
+        return _roles(chat).get(chat.turns[-1].speaker) == "customer"
+    return True
+
+
+_CHAT_TOLD = re.compile(
+    r"\b(?:chat|phone|conversation|talked|spoke|told|said|agent|yesterday|went|telefon\w*|gespräch|gesagt"
+    r"|conversación|dijo|dijeron|téléphone|détail|conversazione|detto|gesprek|gezegd|rozmow\w*|conversa)\b",
+    re.I,
+)
+
+
+def _roles(chat: _Chat) -> dict[str, str]:
+    """Return "customer", "agent" or "system" for each speaker; nothing where the two sides cannot be known."""
+    names = list(dict.fromkeys(turn.speaker for turn in chat.turns))
+    roles: dict[str, str] = {}
+    for name in names:
+        if _SYSTEM_NAME.match(name):
+            roles[name] = "system"
+        elif _AGENT_NAME.search(name) and not re.match(
+            r"^\W*(?:visitor|customer|guest)\W*\d", name, re.I
+        ):
+            roles[name] = "agent"
+        elif _CUSTOMER_NAME.search(name) or _SELF.match(name):
+            roles[name] = "customer"
+        elif name.lower() in ("you", "du", "sie", "vous", "tú", "usted", "tu", "jij", "você"):
+            roles[name] = "agent"  # the export is the shop's
+    frame = "\n".join([*chat.preamble, *chat.frame])
+    if framed := _FRAME_CUSTOMER.search(frame):
+        roles.update(
+            {name: "customer" for name in names if name == framed[1] and name not in roles}
+        )
+    customers = [name for name in names if roles.get(name) == "customer"]
+    unknown = [name for name in names if name not in roles]
+    if customers:
+        return roles | dict.fromkeys(unknown, "agent")
+    if len(unknown) == 1 and "agent" in roles.values():
+        return roles | {unknown[0]: "customer"}
+    if not unknown:
+        return roles
+    scores = {name: _agent_score(name, names, chat) for name in unknown}
+    lowest = min(unknown, key=lambda name: scores[name])
+    others = [name for name in unknown if name != lowest]
+    if others and min(scores[name] for name in others) - scores[lowest] < 2:
+        return {}
+    return roles | dict.fromkeys(others, "agent") | {lowest: "customer"}
+
+
+def _agent_score(name: str, names: list[str], chat: _Chat) -> float:
+    """Return how much a speaker sounds like the shop rather than the customer."""
+    texts = [text for turn in chat.turns if turn.speaker == name for text in turn.lines]
+    score = 2.0 if _COMPANY_NAME.search(name) else 0.0
+    for text in texts:
+        score += 2 * (_AGENT_SAYS.search(text) is not None)
+        score -= _CUSTOMER_SAYS.search(text) is not None
+        score -= 2 * (_ADDRESS_ALONE.match(text) is not None)
+        addressed = _ADDRESSED.match(text)
+        if addressed and any(
+            addressed[1].lower() in other.lower().split() for other in names if other != name
+        ):
+            score += 1.5
+    joined = re.search(
+        rf"{re.escape(name)}\W+(?:has )?(?:joined|entered|accepted)", "\n".join(chat.frame)
+    )
+    score += 2 * (joined is not None)
+    if chat.preamble and not any(
+        map(_is_title, chat.preamble)
+    ):  # the first words are the customer's
+        score += 1.5 * (chat.turns[0].speaker == name)
+    else:
+        score -= chat.turns[0].speaker == name
+    return score
+
+
+def _customer_lines(chat: _Chat) -> list[str] | None:
+    roles = _roles(chat)
+    if "customer" not in roles.values():
+        return None
+    spoken = [line for line in chat.preamble if not _is_title(line)]
+    for turn in chat.turns:
+        if roles.get(turn.speaker) == "customer":
+            spoken += [line for line in turn.lines if not _SYSTEM_TEXT.match(line)]
+    return spoken if any(map(str.isalnum, "".join(spoken))) else None
+
+
+def _is_title(line: str) -> bool:
+    """Decide whether a line above the turns is a heading rather than something that the customer says."""
+    words = line.split()
+    return (
+        _SYSTEM_LINE.match(line) is not None
+        or len(words) < 4
+        or (
+            len(words) < 9
+            and line[-1] not in "?!."
+            and sum(word[0].isupper() for word in words) * 2 >= len(words)
+        )
+    )
