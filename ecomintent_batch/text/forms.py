@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 __all__ = ["message_of_form"]
 
@@ -219,6 +220,7 @@ def _between_markers(text: str) -> list[str] | None:
     return None
 
 
+@lru_cache(maxsize=8192)
 def _kind_of(label: str) -> str | None:
     label = " ".join(label.split()).strip(" *_?.#")
     if not label or len(label) > _MAX_LABEL:

@@ -63,6 +63,8 @@ def newest_message(text: str) -> str:
     form = message_of_form(lines)
     if form is not None:
         lines = form
+    if len(lines) == 1:  # the rules below compare lines
+        return lines[0]
     for cut in (without_banner, without_quotes, without_footer, without_signature):
         kept = cut(lines)
         if len(kept) < len(lines) and _may_cut(kept, sure=cut is without_quotes):

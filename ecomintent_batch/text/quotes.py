@@ -151,6 +151,7 @@ _ENDS_FORWARD = re.compile(
 )
 
 # An attribution or a divider in the midst of a line, where an export has lost the line breaks.
+_ANY_DATE = re.compile(r"\d[:.h]\d\d|\d{4}")
 _WROTE_COLON = re.compile(rf"(?<!\w)(?:{_WROTE_WORDS})(?!\w)[^\n:]{{0,60}}:(?!//)")
 _FLAT_OPENING = re.compile(
     r"(?:^|(?<=[\s.!?…)]))(?:On|Am|Le|El|Il|Op|Em|No dia|W dniu|Dnia|Den|Dne|Dňa|Pe)\s(?=[^\n]{0,40}\d)"
@@ -162,6 +163,14 @@ _FLAT_ADDRESSED = re.compile(
 _FLAT_DIVIDER = re.compile(
     r"(?<![-_])(?:[-_][-_]{3,60} ?[^\W\d_][^\n_-]{4,40}? ?[-_]{4,60})(?![-_])"
 )
+_DEVICES = (
+    "sent from my",
+    "von meinem",
+    "gesendet von",
+    "envoyé de",
+    "enviado de",
+    "enviado do",
+) + ("inviato da", "vanaf mijn", "från min", "fra min", "outlook for")
 _FLAT_DEVICE = re.compile(
     r"(?<=\S)[ \t]+(?=(?:sent from my (?:iphone|ipad|galaxy|samsung|android|mobile|phone)|von meinem (?:iphone"
     r"|ipad|samsung|android|handy)"
@@ -186,13 +195,16 @@ def mend_wrapping(text: str) -> str:
     if "<" in text and "@" in text:
         text = _WRAPPED_ADDRESS.sub(r"<\1>", text)
         text = _FLAT_ADDRESSED.sub(_break_after, text)
-    if ":" in text and _WROTE.search(text):
+    if ":" in text and _ANY_DATE.search(text):
         text = _break_around_attributions(text)
     if "----" in text or "____" in text:
         text = _FLAT_DIVIDER.sub(_break_at_divider, text)
     if text.count(":") > 2 and _ADDRESS.search(text):
         text = "\n".join(map(_break_before_headers, text.split("\n")))
-    return _FLAT_DEVICE.sub("\n", text)
+    small = text.lower()
+    if any(device in small for device in _DEVICES):
+        text = _FLAT_DEVICE.sub("\n", text)
+    return text
 
 
 def _break_after(attribution: re.Match[str]) -> str:

@@ -117,7 +117,7 @@ _LEGAL = (  # what a disclaimer says, a row per matter: two of the rows make one
     "privileged|unauthori|prohibited|disclos|liabil|untersagt|interdit|vietat|prohibid|proibid|verboden"
     "|haftung|responsab|not accept|copyright",
 )
-_LEGAL_PATTERNS = tuple(re.compile(row) for row in _LEGAL)
+_LEGAL_STEMS = tuple(tuple(row.split("|")) for row in _LEGAL)
 
 _CONTACT = re.compile(
     r"[^\s@]@[\w-]+\.\w|\bwww\.|https?://|(?<![\S])(?:[a-z\d-]+\.)+[a-z]{2,}(?=$|[\s/|,])| [|·•] "
@@ -204,11 +204,12 @@ def without_banner(lines: list[str]) -> list[str]:
 
 def without_footer(lines: list[str]) -> list[str]:
     """Cut at the first footer line, or at the first paragraph that disclaims: says two legal matters of "this message"."""
+    may_disclaim = _legal_matters(lines) > 1
     start = 0
     for position, line in enumerate([*lines, ""]):
         if line and position and _FOOTER.match(line[:_MAX_LINE]) and _is_tail(lines[position:]):
             return lines[:position]
-        if not line:
+        if not line and may_disclaim:
             paragraph = lines[start:position]
             if paragraph and _disclaims(paragraph) and _is_tail(lines[position:]):
                 first = next(
@@ -238,7 +239,7 @@ def _disclaims(paragraph: list[str]) -> bool:
 
 def _legal_matters(paragraph: list[str]) -> int:
     text = " ".join(paragraph).lower()
-    return sum(pattern.search(text) is not None for pattern in _LEGAL_PATTERNS)
+    return sum(any(stem in text for stem in stems) for stems in _LEGAL_STEMS)
 
 
 def without_signature(lines: list[str]) -> list[str]:
@@ -333,7 +334,7 @@ def _unclosed_start(lines: list[str], top: int) -> int:
     if not any(map(_CONTACT.search, paragraph)) or paragraph[0][:1].islower():
         return len(lines)
     sure = above[-1][-1] in ".!?)…。！？" or sum(map(bool, map(_CONTACT.search, paragraph))) > 1
-    if not sure or _UNFINISHED.search(above[-1]) or _ITS_BELOW.search(" ".join(above)[-400:]):
+    if not sure or _UNFINISHED.search(above[-1][-9:]) or _ITS_BELOW.search(" ".join(above)[-400:]):
         return len(lines)
     return top
 
@@ -341,11 +342,12 @@ def _unclosed_start(lines: list[str], top: int) -> int:
 def _may_sign(line: str) -> bool:
     if not line:
         return True
-    sentence = (
-        line.endswith((".", "!", ";")) and len(line.split()) > 5 and not _COMPANY.search(line)
-    )
     if " | " in line and len(line) < 200:
         return not line.endswith("?")
-    if len(line) >= 80 or _OWN_FACT.search(line) or _POSTSCRIPT.match(line):
+    if len(line) >= 80 or line.endswith("?"):
         return False
-    return not sentence and not (_reads_as_prose(line) and not _CLOSING.match(line))
+    if line.endswith((".", "!", ";")) and len(line.split()) > 5 and not _COMPANY.search(line):
+        return False
+    if _OWN_FACT.search(line) or _POSTSCRIPT.match(line):
+        return False
+    return not _reads_as_prose(line) or _CLOSING.match(line) is not None

@@ -31,6 +31,9 @@ _STAMP = (
 )
 _NAME = r"(?:[^\W\d_]|[@+]\w)[^:：\n|\[\]]{0,44}?"
 
+_ANY_CLOCK = re.compile(r"\d[:.h]\d\d")
+_ANY_COLON = re.compile(r"\S[:：](?=\s)|：")
+
 _TIME_NAME_TEXT = re.compile(
     rf"^[\[(]?{_STAMP}[\])]?\s*[-–—|•,>]?\s*\*?(?P<name>{_NAME})\*?\s?[:：]\s*(?P<text>.*)$", re.I
 )
@@ -214,30 +217,39 @@ class _Chat:
 def customer_turns(lines: list[str]) -> list[str] | None:
     """Return the customer's turns of a transcript, None where the lines are none or the two sides cannot be known."""
     filled = [line for line in lines if line]
-    if len(filled) > _MAX_LINES or not any(
-        ":" in line or "：" in line or "." in line or "h" in line for line in filled[:12]
-    ):
+    if len(filled) > _MAX_LINES:
+        return None
+    head = "\n".join(filled[:60])[:20_000]
+    may_have_times = len(_ANY_CLOCK.findall(head)) > 1
+    may_have_names = len(_ANY_COLON.findall(head)) > 1
+    if not (may_have_times or may_have_names):
         return None
     if len(filled) < 3:
-        filled = [part for line in filled for part in _split_flat(line)]
-        lines = filled
+        lines = filled = [part for line in filled for part in _split_flat(line)]
         if len(filled) < 2:
             return None
-    stamped = [line for line in filled[:60] if not _TIME_ONLY.match(line)]
+    if may_have_times and (turns := _timed_turns(lines, filled)):
+        return turns
+    if may_have_names and _count(_NAME_TEXT, filled[:60]) > 1:
+        chat = _parse(lines, _NAME_TEXT, is_stamped=False)
+        if _is_plain_chat(chat):
+            return _customer_lines(chat)
+    return None
+
+
+def _timed_turns(lines: list[str], filled: list[str]) -> list[str] | None:
+    clocked = [line for line in filled[:60] if _ANY_CLOCK.search(line)]
+    stamped = [line for line in clocked if not _TIME_ONLY.match(line)]
     for pattern in (_TIME_NAME_TEXT, _NAME_TIME_TEXT, _NAME_TIME, _TIME_NAME):
         if _count(pattern, stamped) > 1:
             chat = _parse(lines, pattern)
             if _is_chat(chat):
                 return _customer_lines(chat)
-    if _count(_TIME_ONLY, filled[:60]) > 1:
+    if len(clocked) - len(stamped) > 1:
         for parse in (_parse_name_above_time, _parse_time_below):
             chat = parse(filled)
             if _is_chat(chat):
                 return _customer_lines(chat)
-    if _count(_NAME_TEXT, filled[:60]) > 1:
-        chat = _parse(lines, _NAME_TEXT, is_stamped=False)
-        if _is_plain_chat(chat):
-            return _customer_lines(chat)
     return None
 
 
@@ -250,6 +262,8 @@ def _split_flat(line: str) -> list[str]:
     if len(line) < 40 or len(line) > 50_000:
         return [line]
     for pattern, needed in ((_FLAT_TIME, 2), (_ROLE_LABEL, 1)):
+        if pattern is _FLAT_TIME and not _ANY_CLOCK.search(line):
+            continue
         parts = [part.strip() for part in pattern.split(line)]
         if len(parts) > needed:
             return parts
