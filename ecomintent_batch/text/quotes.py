@@ -170,7 +170,12 @@ _DEVICES = (
     "envoyé de",
     "enviado de",
     "enviado do",
-) + ("inviato da", "vanaf mijn", "från min", "fra min", "outlook for")
+    "inviato da",
+    "vanaf mijn",
+    "från min",
+    "fra min",
+    "outlook for",
+)
 _FLAT_DEVICE = re.compile(
     r"(?<=\S)[ \t]+(?=(?:sent from my (?:iphone|ipad|galaxy|samsung|android|mobile|phone)|von meinem (?:iphone"
     r"|ipad|samsung|android|handy)"
