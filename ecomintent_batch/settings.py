@@ -1,4 +1,4 @@
-"""Every knob of a run, typed and validated once.
+"""Every option of a run, typed and validated once.
 
 The same model serves the command line, the environment (`ECOMINTENT_THRESHOLD=0.8`), a TOML file
 (`--config run.toml`) and the form of a Prefect deployment. Flags win over the environment, the
@@ -25,6 +25,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ecomintent_batch.analytics.alerts import parse_alert
 from ecomintent_batch.errors import UsageError, hide_password
+from ecomintent_batch.options import RUN_OPTIONS, EngineName
 from ecomintent_batch.storage.location import Location, parse_location
 
 if TYPE_CHECKING:
@@ -33,11 +34,24 @@ if TYPE_CHECKING:
 
 Columns = Annotated[tuple[str, ...], NoDecode]  # in the environment `channel,brand`, not JSON
 _AS_PATH = WithJsonSchema({"type": "string", "format": "path"})  # one field in a form
-EngineName = Literal["auto", "torch", "onnx", "stub"]
-# For forms and stored parameters only: a command line may hold the password of its user.
+# For forms and stored parameters only: a URL on the command line may hold a password.
 _NO_PASSWORD: dict[str, JsonValue] = {
     "pattern": r"^(?!\w+://([^:@/]*:(?!\d+([/?#]|$)).*@|.*[?&][^=&]*pass[^=&]*=))"
 }
+
+
+def _field(name: str, **more: Any) -> Any:
+    """Return the field of an option: default, description and bounds are those of the table."""
+    option = RUN_OPTIONS[name]
+    default = f" Default: {option.default_text}." if option.default_text else ""
+    return Field(
+        ... if name == "source" else option.default,
+        description=option.help + default,
+        ge=option.minimum,
+        le=option.maximum,
+        pattern=option.pattern,
+        **more,
+    )
 
 
 class RunSettings(BaseSettings):
@@ -47,96 +61,40 @@ class RunSettings(BaseSettings):
         env_prefix="ECOMINTENT_", extra="forbid", frozen=True, protected_namespaces=()
     )
 
-    source: str = Field(
-        min_length=1,
-        description="File, glob, folder, .duckdb file, or postgresql:// URL without its password.",
-        json_schema_extra=_NO_PASSWORD,
-    )
-    out: Annotated[Location, _AS_PATH, BeforeValidator(parse_location)] = Field(
-        Path("ecomintent-out"),
-        description="Folder, or s3:// URL, that holds the outputs of all runs.",
-    )
-    table: str | None = Field(None, description="Table of a database source.")
-    query: str | None = Field(None, description="One SELECT over a database source.")
-    id_column: str | None = Field(
-        None, description="Column with the ticket's id; found by its name when unset."
-    )
-    text_column: Columns = Field((), description="Columns with the text, joined in this order.")
-    time_column: str | None = Field(
-        None, description="Column with the ticket's time, for daily volumes."
-    )
-    time_format: str | None = Field(
-        None, description="strptime format of a time column that is text."
-    )
-    keep: Columns = Field((), description="Source columns to carry into the predictions.")
-    by: Columns = Field((), description="Source columns to break the volumes down by.")
-    encoding: str | None = Field(
-        None, description="Encoding of text files; told from their bytes when unset."
-    )
-    delimiter: str | None = Field(
-        None, description="Delimiter of text files; told from their lines when unset."
-    )
-    model: str | None = Field(
-        None, description="Model folder or Hugging Face id; the embedded model when unset."
-    )
-    engine: EngineName = Field("auto", description="What computes the probabilities.")
-    device: str = Field(
-        "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N."
-    )
-    compile: bool = Field(
-        False,
-        description="Compile the torch engine first (torch.compile): a minute, for millions of tickets.",
-    )
-    threads: int | None = Field(
-        None, ge=1, description="CPU threads that score; all cores when unset."
-    )
-    threshold: float = Field(
-        0.70, ge=0, le=1, description="Less confident tickets get the intent OTHER."
-    )
-    max_length: int | None = Field(
-        None, ge=8, description="Tokens of a message that the model reads."
-    )
-    max_batch_tokens: int | None = Field(
-        None, ge=8, description="Tokens of one batch, padding included."
-    )
-    shard_rows: int = Field(65_536, ge=1, description="Tickets in one shard.")
-    max_reject_ratio: float = Field(
-        0.01, ge=0, le=1, description="Share of unreadable rows that fails the run."
-    )
-    dedupe: bool = Field(True, description="Score identical messages of a shard once.")
-    any_language: bool = Field(
-        False, description="Label tickets in languages that the model was not trained on, too."
-    )
-    raw_text: bool = Field(False, description="Leave markup, quoted threads and signatures in.")
-    keep_text: bool = Field(False, description="Write the cleaned message into the predictions.")
-    incremental: bool = Field(
-        False, description="Leave out tickets whose message is classified already."
-    )
-    backfill: bool = Field(
-        False,
-        description="With incremental: tickets that another model has classified count as new.",
-    )
-    lag_days: float = Field(
-        3,
-        ge=0,
-        description="With incremental and a time column: days to read again, for late rows.",
-    )
-    hourly_price: float = Field(
-        0.10, ge=0, description="USD an hour of the machine, for the cost in the report."
-    )
-    alert: Columns = Field(
-        (), description="Conditions such as 'WISMO share > 30%' that set exit code 3."
-    )
-    resume: bool = Field(
-        True, description="Pick up an interrupted run of the same settings and source."
-    )
-    on_stale: Literal["refuse", "discard"] = Field(
-        "refuse",
-        description="What to do with an interrupted run that no longer fits source or settings; a flow discards it.",
-    )
-    lock_timeout: float = Field(
-        0, ge=0, description="Seconds to wait for another job to leave OUT."
-    )
+    source: str = _field("source", min_length=1, json_schema_extra=_NO_PASSWORD)
+    table: str | None = _field("table")
+    query: str | None = _field("query")
+    encoding: str | None = _field("encoding")
+    delimiter: str | None = _field("delimiter")
+    max_reject_ratio: float = _field("max_reject_ratio")
+    id_column: str | None = _field("id_column")
+    text_column: Columns = _field("text_column")
+    time_column: str | None = _field("time_column")
+    time_format: str | None = _field("time_format")
+    keep: Columns = _field("keep")
+    by: Columns = _field("by")
+    model: str | None = _field("model")
+    engine: Literal[EngineName, "stub"] = _field("engine")
+    device: str = _field("device")
+    compile: bool = _field("compile")
+    threads: int | None = _field("threads")
+    threshold: float = _field("threshold")
+    max_length: int | None = _field("max_length")
+    max_batch_tokens: int | None = _field("max_batch_tokens")
+    dedupe: bool = _field("dedupe")
+    any_language: bool = _field("any_language")
+    raw_text: bool = _field("raw_text")
+    out: Annotated[Location, _AS_PATH, BeforeValidator(parse_location)] = _field("out")
+    shard_rows: int = _field("shard_rows")
+    keep_text: bool = _field("keep_text")
+    incremental: bool = _field("incremental")
+    backfill: bool = _field("backfill")
+    lag_days: float = _field("lag_days")
+    hourly_price: float = _field("hourly_price")
+    alert: Columns = _field("alert")
+    resume: bool = _field("resume")
+    on_stale: Literal["refuse", "discard"] = _field("on_stale")
+    lock_timeout: float = _field("lock_timeout")
 
     @field_validator("delimiter")
     @classmethod
@@ -209,12 +167,12 @@ class RunSettings(BaseSettings):
         )
 
     def kept_columns(self) -> list[str]:
-        """Return the columns named by keep and by, each once, in that order."""
+        """Return the columns of `keep` and `by`, each once, in that order."""
         return list(dict.fromkeys((*self.keep, *self.by)))
 
 
 def load_settings(config: Path | None = None, **flags: Any) -> RunSettings:
-    """Build settings from flags (None and () count as not given), the environment and a TOML file.
+    """Build settings from flags, the environment and a TOML file; the flags None and () are not given.
 
     Raises:
         UsageError: a value is out of range, unknown, or contradicts another.
@@ -239,12 +197,14 @@ def _read_toml(path: Path) -> dict[str, Any]:
             f"--config {path}: expected a readable TOML file, found: {error}"
         ) from None
     return {
-        name.replace("-", "_"): value for name, value in values.items()
-    }  # spelled as the flags are, too
+        # Names may be spelled like flags.
+        name.replace("-", "_"): value
+        for name, value in values.items()
+    }
 
 
 def _without_env(values: dict[str, Any]) -> dict[str, Any]:
-    """Drop what the environment sets too, because the environment wins over the file."""
+    """Return the values that no environment variable sets: the environment wins over the file."""
     import os
 
     environment = {name.upper() for name in os.environ}

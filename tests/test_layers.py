@@ -35,7 +35,7 @@ def test_the_command_line_starts_light():
 
 def test_the_job_loads_no_engine_before_it_needs_one():
     """Torch takes seconds to import: a run on ONNX Runtime, or one that fails on its source, does not pay them."""
-    loaded = modules_after("import ecomintent_batch.pipeline, ecomintent_batch.cli.printing")
+    loaded = modules_after("import ecomintent_batch.pipeline, ecomintent_batch.cli.progress")
     assert (
         loaded
         & {

@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ecomintent_batch.errors import UsageError
+from ecomintent_batch.options import USUAL_Z
 
-USUAL_Z = 3.5
 _ANY = "any"
 _GRAMMAR = re.compile(
     r"\s*(?P<intent>\S.*?)\s+(?P<measure>share|volume|unusual)(?:\s*(?P<sign>[<>]=?)\s*(?P<bound>\d+(?:\.\d+)?)\s*(?P<percent>%?))?\s*",

@@ -15,6 +15,7 @@ import duckdb
 
 from ecomintent_batch.analytics.alerts import Alert, check_alerts, lowest_z, parse_alert
 from ecomintent_batch.errors import OutputError
+from ecomintent_batch.options import WEEKS_COMPARED
 from ecomintent_batch.runs.layout import (
     ALERTS,
     LANGUAGES,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 _VIEW = re.compile(r"VIEW (\w+) AS")
 _FORMULA = r"^[=+\-@\t\r]"
-_WEEKS_BACK = 8  # of sql/unusual_days.sql
 _SHOWN_ROWS = 200
 
 
@@ -163,7 +163,7 @@ def open_history(store: RunStore, manifest: Manifest) -> duckdb.DuckDBPyConnecti
     connection = open_views(store, [manifest], variables)
     if since is None or time_column is None or not manifest.settings.incremental:
         return connection
-    first_day = since - timedelta(weeks=_WEEKS_BACK)
+    first_day = since - timedelta(weeks=WEEKS_COMPARED)
     # A run that was started before that day has no ticket of a later one.
     recent_runs = [run for run in runs if run.started_at.date() >= first_day]
     parts = [part for run in recent_runs for part in store.part_locations(run)]

@@ -1,4 +1,4 @@
-"""The command line: what it consists of, its exit codes, and how errors look."""
+"""The command line: its commands, its exit codes, and how it prints errors."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from ecomintent_batch.cli.commands import (
     verify,
 )
 from ecomintent_batch.cli.errors import INTERRUPTED, one_line_errors
+from ecomintent_batch.cli.parameters import with_debug
 
 app = typer.Typer(
     help="Label the intents of support tickets in batch: exports in, labelled Parquet and volumes out.",
@@ -43,11 +44,18 @@ _COMMANDS = (
     bench.bench,
 )
 for _command in _COMMANDS:
-    app.command()(_command)
-app.add_typer(review.app, name="review")
+    app.command()(with_debug(_command))
+
+_review = typer.Typer(
+    help="Let people label selected tickets, and learn from their labels.", no_args_is_help=True
+)
+_review.command("export")(with_debug(review.export_sheet))
+_review.command("import")(with_debug(review.import_sheet))
+app.add_typer(_review, name="review")
 
 
 @app.callback()
+@with_debug
 def _options(
     version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
 ) -> None:
@@ -60,10 +68,10 @@ def _options(
 
 def main() -> None:
     """Run the command line."""
-    resumable = "; the same command goes on from here" if "run" in sys.argv[1:2] else ""
+    resumable = "; run the same command again to resume" if "run" in sys.argv[1:3] else ""
     with one_line_errors("ecomintent-batch", debug="--debug" in sys.argv, on_interrupt=resumable):
         code: Any = app(standalone_mode=False)
-        if code == INTERRUPTED:  # typer has swallowed the KeyboardInterrupt
+        if code == INTERRUPTED:  # typer returns the code instead of the KeyboardInterrupt
             raise KeyboardInterrupt
     sys.exit(code if isinstance(code, int) else 0)
 

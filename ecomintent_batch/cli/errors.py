@@ -1,4 +1,4 @@
-"""How an error ends a command: one line on stderr and an exit code."""
+"""An error ends a command with one line on stderr and an exit code."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from typing import Any
 import typer
 
 INTERRUPTED, TERMINATED = 130, 143  # exit codes: 128 plus the number of the signal
-_WrongUsage: Any = typer.BadParameter.__mro__[
-    2
-]  # ClickException, of the click that typer brings along
+# ClickException of the click that typer bundles.
+_WrongUsage: Any = typer.BadParameter.__mro__[2]
 
 
 @contextmanager
 def one_line_errors(program: str, *, debug: bool = False, on_interrupt: str = "") -> Iterator[None]:
-    """Turn what is raised inside into one line on stderr and an exit code; SIGTERM is an interrupt with a code of its own."""
+    """Turn an exception raised inside into one line on stderr and an exit code; SIGTERM has a code of its own."""
     from ecomintent_batch.errors import EcomIntentError, hide_password, without_text
 
     terminated = _interrupt_on_sigterm()
@@ -36,22 +35,35 @@ def one_line_errors(program: str, *, debug: bool = False, on_interrupt: str = ""
         _fail(program, "interrupted", INTERRUPTED)
     except Exception as error:
         if isinstance(error, _WrongUsage):
-            found = hide_password(error.format_message())
-            if "\n" not in found:
-                _fail(
-                    program,
-                    f"{found[0].lower()}{found[1:].rstrip('.')}; see {program} --help",
-                    error.exit_code,
-                )
-            error.show()  # no command at all: the help
-            sys.exit(error.exit_code)
+            message = hide_password(error.format_message()).replace("Value error, ", "")
+            if "\n" in message:  # no command at all: show the help
+                error.show()
+                sys.exit(error.exit_code)
+            message = f"{message[0].lower()}{message[1:].rstrip('.')}; see {program} --help"
+            _fail(program, message, error.exit_code)
         if debug:
             raise
         _fail(program, f"{without_text(error)}; run again with --debug, and report it", 1)
 
 
+@contextmanager
+def needs_extra(name: str) -> Iterator[None]:
+    """Name the extra of the package that installs a missing module, in one line."""
+    from ecomintent_batch.errors import EcomIntentError
+
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        if module == "ecomintent_batch":
+            raise
+        raise EcomIntentError(
+            f"{module}: expected it to be installed, found it missing; pip install 'ecomintent-batch[{name}]'"
+        ) from None
+
+
 def _interrupt_on_sigterm() -> list[int]:
-    """Make SIGTERM raise KeyboardInterrupt, and return the list in which it leaves its mark: typer drops what is raised."""
+    """Make SIGTERM raise KeyboardInterrupt, and return a list that it appends to: typer drops the exception itself."""
     import signal
 
     terminated: list[int] = []

@@ -37,7 +37,7 @@ def main() -> None:
     with (
         patience,
         one_line_errors(
-            parser.prog, debug=given.debug, on_interrupt="; the same command goes on from here"
+            parser.prog, debug=given.debug, on_interrupt="; run the same command again to resume"
         ),
     ):
         settings = load_settings(given.config, source=given.source, out=given.out)

@@ -1,132 +1,41 @@
-"""What a run looks like on the terminal: a bar where there is one, plain lines where there is not."""
+"""Results on the terminal: tables that fit its width, and JSON for programs."""
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
-
-from ecomintent_batch import progress
-from ecomintent_batch.pipeline import RunResult
-from ecomintent_batch.runs.records import Manifest
 
 if TYPE_CHECKING:
     import polars as pl
 
     from ecomintent_batch.analytics.review import Review
+    from ecomintent_batch.pipeline import RunResult
+    from ecomintent_batch.runs.records import Manifest
 
-_LINE_EVERY_S = 10.0
 
-
-def _open_console(*, stderr: bool = False) -> Console:
-    """Return a console that prints names as they are: `[1]` and `:bug:` are names of files and labels here."""
+def open_console(*, stderr: bool = False) -> Console:
+    """Return a console that prints text unchanged: here `[1]` and `:bug:` can be names of files and labels."""
     return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
 
 
-@contextmanager
-def job_progress(*, quiet: bool) -> Iterator[progress.Progress]:
-    """Yield the progress that fits where stderr goes."""
-    console = _open_console(stderr=True)
-    if quiet:
-        yield _Warnings(console)
-    elif console.is_terminal:
-        with Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            console=console,
-        ) as bar:
-            yield _Bar(bar)
-    else:
-        yield _Lines(console)
+def print_json(value: Any) -> None:
+    """Print a value, or a record, as one JSON document."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, default=_to_json))
 
 
-class _Warnings(progress.Progress):
-    """Prints what went wrong and did not stop the job, and nothing else."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-
-    def warn(self, text: str) -> None:
-        self._console.print(text, style="yellow", soft_wrap=True)
-
-
-class _Counting(_Warnings):
-    """Counts tickets and the time since the first were scored."""
-
-    def __init__(self, console: Console) -> None:
-        super().__init__(console)
-        self._lock = threading.Lock()
-        self._done, self._total, self._complete = 0.0, 0, False
-        self._began = 0.0
-
-    def extracted(self, tickets: int, *, complete: bool) -> None:
-        with self._lock:
-            self._total, self._complete = tickets, complete
-
-    def _count(self, tickets: float) -> float:
-        """Add tickets and return the rate, in tickets/s."""
-        self._began = self._began or time.monotonic()
-        self._done += tickets
-        return self._done / max(time.monotonic() - self._began, 1e-3)
-
-
-class _Bar(_Counting):
-    def __init__(self, bar: Progress) -> None:
-        super().__init__(bar.console)
-        self._bar = bar
-        self._task = bar.add_task("tickets", total=None, rate="")
-
-    def note(self, text: str) -> None:
-        self._bar.console.print(text, style="dim", soft_wrap=True)
-
-    def extracted(self, tickets: int, *, complete: bool) -> None:
-        super().extracted(tickets, complete=complete)
-        self._bar.update(self._task, total=tickets)
-
-    def advance(self, tickets: float) -> None:
-        with self._lock:
-            rate = self._count(tickets)
-            self._bar.update(self._task, completed=self._done, rate=f"{rate:,.0f}/s")
-
-
-class _Lines(_Counting):
-    def __init__(self, console: Console) -> None:
-        super().__init__(console)
-        self._next = time.monotonic() + _LINE_EVERY_S
-
-    def note(self, text: str) -> None:
-        self._console.print(text, soft_wrap=True)
-
-    def advance(self, tickets: float) -> None:
-        with self._lock:
-            rate = self._count(tickets)
-            now = time.monotonic()
-            if now < self._next:
-                return
-            self._next = now + _LINE_EVERY_S
-            left = (
-                f", {max(self._total - self._done, 0) / rate:,.0f} s left" if self._complete else ""
-            )
-            self._console.print(
-                f"{self._done:,.0f} of {self._total:,}{'' if self._complete else '+'} tickets, {rate:,.0f}/s{left}",
-                soft_wrap=True,
-            )
+def _to_json(value: Any) -> Any:
+    return value.model_dump(mode="json") if hasattr(value, "model_dump") else str(value)
 
 
 def print_result(result: RunResult) -> None:
     """Print the volumes, what the run has cost, and where its files are."""
-    console = _open_console()
+    console = open_console()
     counts, performance = result.manifest.counts, result.manifest.performance
     table = Table("intent", box=None, pad_edge=False, header_style="bold")
     for heading in ("tickets", "share", "first choice", "of them unsure"):
@@ -174,7 +83,7 @@ def print_result(result: RunResult) -> None:
 
 def print_runs(location: str, manifests: Sequence[Manifest]) -> None:
     """Print a line for each committed run."""
-    console = _open_console()
+    console = open_console()
     if not manifests:
         console.print(f"No committed runs in {location}.", soft_wrap=True)
         return
@@ -196,7 +105,7 @@ def print_runs(location: str, manifests: Sequence[Manifest]) -> None:
 
 def print_queries(queries: Mapping[str, str]) -> None:
     """Print the names of the queries, each with its first sentence."""
-    console = _open_console()
+    console = open_console()
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
@@ -207,7 +116,7 @@ def print_queries(queries: Mapping[str, str]) -> None:
 
 def print_review_sheet(rows: pl.DataFrame, sheet: Path) -> None:
     """Print how many tickets of each slice wait for a label, and where."""
-    console = _open_console()
+    console = open_console()
     counts = dict(rows.group_by("reason", maintain_order=True).len().iter_rows())
     listed = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
     console.print(f"{len(rows):,} tickets to label ({listed}).")
@@ -221,7 +130,7 @@ def print_review_sheet(rows: pl.DataFrame, sheet: Path) -> None:
 
 def print_review(review: Review) -> None:
     """Print how often the model was right, by slice and by intent, and what was written."""
-    console = _open_console()
+    console = open_console()
     table = Table("slice or intent", box=None, pad_edge=False, header_style="bold")
     for heading in ("labelled", "right", "accuracy", "95 % interval"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -249,7 +158,7 @@ def print_review(review: Review) -> None:
 
 def print_dataset(report: dict[str, Any], out: Path) -> None:
     """Print the rows that each step kept, the splits by intent, the lengths, and what leaks between the splits."""
-    console = _open_console()
+    console = open_console()
     _print_table(
         console,
         ["step", "rows", "dropped"],

@@ -25,6 +25,7 @@ from ecomintent_batch.inference.batches import (
     tokenise_words,
 )
 from ecomintent_batch.inference.engines import Engine, ModelFolder
+from ecomintent_batch.options import THRESHOLD
 from ecomintent_batch.runs.describe import PartStats
 from ecomintent_batch.runs.layout import part_name
 from ecomintent_batch.schema import (
@@ -54,7 +55,7 @@ _PLAIN_MULTI_INTENT = 0.30  # of the second intent, for a model without a traine
 class ClassifyOptions:
     """The settings that decide what a part holds."""
 
-    threshold: float = 0.70
+    threshold: float = THRESHOLD
     max_length: int | None = None
     dedupe: bool = True
     raw_text: bool = False

@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from ecomintent_batch.errors import RunStateError
+from ecomintent_batch.options import HOURLY_PRICE
 from ecomintent_batch.storage.atomic import sha256_of, write_json
 
 R = TypeVar("R", bound="Record")
@@ -151,7 +152,7 @@ class RecordedSettings(Record):
     raw_text: bool = False
     keep_text: bool = False
     incremental: bool = False
-    hourly_price: float = 0.10
+    hourly_price: float = HOURLY_PRICE
     alert: tuple[str, ...] = ()
 
     _written: dict[str, Any] = PrivateAttr(default_factory=dict)

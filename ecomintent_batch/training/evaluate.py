@@ -21,6 +21,7 @@ from ecomintent_batch.errors import ModelError, UsageError
 from ecomintent_batch.inference.batches import plan_batches, tokenise
 from ecomintent_batch.inference.classify import is_multi_intent
 from ecomintent_batch.inference.engines import Engine, ModelFolder, load_engine, open_model
+from ecomintent_batch.options import HOURLY_PRICE, THRESHOLD
 from ecomintent_batch.text.message import clean_message
 from ecomintent_batch.training.evaluation_records import (
     ORDER,
@@ -39,7 +40,6 @@ from ecomintent_batch.training.evaluation_records import (
 )
 from ecomintent_batch.training.evaluation_set import EvaluationSet, match_labels
 
-DEFAULT_THRESHOLD = 0.70
 _BINS = 15
 _THRESHOLDS = 100
 _WARM_UP_TICKETS, _LATENCY_TICKETS = 10, 200
@@ -60,8 +60,8 @@ def evaluate_model(
     model: str | None = None,
     engine: str = "auto",
     device: str = "auto",
-    threshold: float = DEFAULT_THRESHOLD,
-    hourly_price: float = 0.10,
+    threshold: float = THRESHOLD,
+    hourly_price: float = HOURLY_PRICE,
 ) -> Evaluation:
     """Judge a model by one or more sets of labelled tickets; real messages come first in the result.
 

@@ -20,11 +20,11 @@ from ecomintent_batch.inference.batches import collate, plan_batches, tokenise
 from ecomintent_batch.inference.classify import multi_intent_features
 from ecomintent_batch.inference.engines import ModelFolder, load_engine, open_model
 from ecomintent_batch.inference.engines.first_token import read_first_token_only
+from ecomintent_batch.options import THRESHOLD
 from ecomintent_batch.storage.atomic import whole_folder, write_json, write_text
 from ecomintent_batch.text.message import clean_message
 from ecomintent_batch.training.corpus_files import CORPUS, INTENTS, read_jsonl
 from ecomintent_batch.training.evaluate import (
-    DEFAULT_THRESHOLD,
     Scored,
     expected_calibration_error,
     fit_temperature,
@@ -347,8 +347,6 @@ def _measure_sets(folder: Path, sets: dict[str, EvaluationSet]) -> dict[str, Set
     model = open_model(str(folder))
     engine = load_engine(model, engine="onnx")
     return {
-        name: measure_set(
-            tickets, score_labelled(model, engine, tickets.rows), model, DEFAULT_THRESHOLD
-        )
+        name: measure_set(tickets, score_labelled(model, engine, tickets.rows), model, THRESHOLD)
         for name, tickets in sets.items()
     }

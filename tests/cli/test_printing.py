@@ -16,6 +16,7 @@ import pytest
 from support.tickets import write_tickets
 
 from ecomintent_batch.cli import printing as terminal
+from ecomintent_batch.cli import progress as terminal_progress
 from ecomintent_batch.pipeline import run_job
 from ecomintent_batch.runs.catalog import list_runs
 
@@ -49,8 +50,8 @@ def run_command(*arguments: str, **environment: str) -> subprocess.CompletedProc
 
 def test_a_log_gets_plain_lines(settings, monkeypatch, capsys):
     """Where stderr is no terminal: what was picked, then now and then a line with tickets, rate and time left."""
-    monkeypatch.setattr(terminal, "_LINE_EVERY_S", 0.0)
-    with terminal.job_progress(quiet=False) as progress:
+    monkeypatch.setattr(terminal_progress, "_LINE_EVERY_S", 0.0)
+    with terminal_progress.show_progress(quiet=False) as progress:
         run_job(settings, progress)
     out, err = capsys.readouterr()
     assert out == ""
@@ -70,7 +71,7 @@ def test_a_terminal_gets_a_bar(settings, monkeypatch, capsys):
     """Where stderr is one: the notes above a bar with the rate, at the whole of the tickets in the end."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "100")
-    with terminal.job_progress(quiet=False) as progress:
+    with terminal_progress.show_progress(quiet=False) as progress:
         run_job(settings, progress)
     err = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", capsys.readouterr().err)
     assert "columns: id ticket_id, text body, time created_at\n" in err

@@ -533,7 +533,7 @@ def test_a_signal_leaves_a_run_that_can_be_resumed(tmp_path, stub_settings, sign
     if signum != signal.SIGKILL:
         assert (
             err.splitlines()[-1]
-            == "ecomintent-batch: interrupted; the same command goes on from here"
+            == "ecomintent-batch: interrupted; run the same command again to resume"
         )
         assert "Traceback" not in err
     interrupted = interrupted_run(settings.out)

@@ -10,6 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from ecomintent_batch.analytics.alerts import lowest_z, parse_alert
 from ecomintent_batch.analytics.report.charts import (
     bundle_script,
     colours_of,
@@ -27,6 +28,7 @@ from ecomintent_batch.analytics.report.facts import (
     top_moves,
 )
 from ecomintent_batch.analytics.summaries import Summary
+from ecomintent_batch.options import WEEKS_COMPARED
 from ecomintent_batch.runs.records import Manifest
 from ecomintent_batch.runs.store import RunStore
 
@@ -89,6 +91,8 @@ def _to_show(facts: Facts) -> dict[str, Any]:
         "fallers": top_moves(facts.moves, up=False),
         "costs": cost_rows(facts),
         "most_rows": _MOST_ROWS,
+        "usual_z": lowest_z(map(parse_alert, facts.manifest.settings.alert)),
+        "weeks": WEEKS_COMPARED,
     }
 
 

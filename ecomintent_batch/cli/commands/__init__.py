@@ -1,1 +1,1 @@
-"""The subcommands: flags to settings, one module a task; `cli.py` makes the program of them."""
+"""The subcommands, one module per task; `cli/app.py` puts them together."""

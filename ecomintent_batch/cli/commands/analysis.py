@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, BinaryIO
 
 import typer
 
-
-class FormatChoice(StrEnum):
-    """What --format takes."""
-
-    table = "table"
-    csv = "csv"
-    json = "json"
-    parquet = "parquet"
+from ecomintent_batch.cli.choices import TableFormat
+from ecomintent_batch.cli.parameters import Json, Out, RunId, describe
+from ecomintent_batch.options import OUT
 
 
 def query(
@@ -29,51 +22,45 @@ def query(
     sets: Annotated[
         list[str] | None, typer.Option("--set", help="name=value of a parameter; repeatable.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder with the outputs.")] = Path("ecomintent-out"),
+    out: Out = OUT,
     run: Annotated[
         str | None,
-        typer.Option(help="One run, or 'latest'. [default: all of them]", show_default=False),
+        typer.Option(help=describe("One run, or 'latest'.", "all of them"), show_default=False),
     ] = None,
     every_run: Annotated[
         bool,
         typer.Option(
             "--every-run",
-            help="Count a ticket once for each run that labelled it, not by its newest only.",
+            help="Count a ticket once for each run that labelled it, not only in its latest run.",
         ),
     ] = False,
     form: Annotated[
-        FormatChoice, typer.Option("--format", help="How the rows are printed.")
-    ] = FormatChoice.table,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+        TableFormat, typer.Option("--format", help="How the rows are printed.")
+    ] = "table",
+    as_json: Json = False,
 ) -> None:
     """Run a query over the committed runs; without a name, list them."""
     from ecomintent_batch.analytics.queries import list_queries, run_query
-    from ecomintent_batch.cli.printing import print_queries
+    from ecomintent_batch.cli.printing import print_json, print_queries
 
     if name is None:
-        print_queries(list_queries())
+        print_json(list_queries()) if as_json else print_queries(list_queries())
         return
     rows = run_query(name, out, sets=sets or [], run_id=run, every_run=every_run)
-    if form is FormatChoice.table:
+    form = "json" if as_json else form
+    if form == "table":
         rows.show(max_rows=10_000, max_width=None if sys.stdout.isatty() else 1_000)
-    elif form is FormatChoice.csv:
+    elif form == "csv":
         from ecomintent_batch.analytics.summaries import neutralise_formulas
 
         typer.echo(neutralise_formulas(rows.pl()).write_csv(), nl=False)
-    elif form is FormatChoice.json:
+    elif form == "json":
         typer.echo(rows.pl().write_json())
     else:
         rows.pl().write_parquet(_binary_stdout())
 
 
-def report(
-    run_id: Annotated[
-        str | None,
-        typer.Argument(help="A committed run. [default: the newest]", show_default=False),
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Folder with the outputs.")] = Path("ecomintent-out"),
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-) -> None:
+def report(run_id: RunId = None, out: Out = OUT) -> None:
     """Make the report of a run again, and print its path."""
     from ecomintent_batch.analytics.report import make_report_again
 

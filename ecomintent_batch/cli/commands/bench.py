@@ -1,4 +1,4 @@
-"""`bench`: how fast it is here."""
+"""`bench`: throughput on this machine."""
 
 from __future__ import annotations
 
@@ -6,31 +6,32 @@ from typing import Annotated
 
 import typer
 
+from ecomintent_batch.cli.parameters import describe, option
+
 
 def bench(
     tickets: Annotated[
-        int, typer.Option(min=1, help="Tickets of the whole job on short messages.")
+        int, typer.Option(min=1, help="Tickets in the run of the whole job on short messages.")
     ] = 200_000,
-    model: Annotated[str | None, typer.Option(help="Model folder or Hugging Face id.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    threads: Annotated[
-        int | None,
-        typer.Option(help="CPU threads that score. [default: all cores]", show_default=False),
-    ] = None,
+    model: Annotated[str | None, option("model")] = None,
+    device: Annotated[str, option("device")] = "auto",
+    threads: Annotated[int | None, option("threads")] = None,
     hourly_price: Annotated[
-        float | None, typer.Option(min=0, help="Price of an hour here: adds the cost of 1,000.")
+        float | None,
+        typer.Option(min=0, help="USD an hour of this machine: adds the cost of 1,000 tickets."),
     ] = None,
     scale: Annotated[
         list[int] | None,
         typer.Option(
-            help="Instead, run the whole job on so many tickets, 10000 for one; repeatable."
+            help="Instead, run the whole job on this many tickets, such as 10000; repeatable."
         ),
     ] = None,
     engine: Annotated[
-        list[str] | None, typer.Option(help="Engines of --scale; repeatable. [default: stub]")
+        list[str] | None,
+        typer.Option(help=describe("Engine of --scale; repeatable.", "stub"), show_default=False),
     ] = None,
 ) -> None:
-    """Measure throughput against what else would label the same messages; the last line is JSON."""
+    """Measure the throughput, and that of other libraries on the same messages; the last line is JSON."""
     from collections.abc import Callable
     from importlib.util import find_spec
     from pathlib import Path

@@ -1,39 +1,49 @@
-"""`clean`: tidying up."""
+"""`clean`: removing what no run needs any more."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ecomintent_batch.cli.parameters import Json, Out, Quiet, option
+from ecomintent_batch.options import OUT
+
 
 def clean(
-    out: Annotated[Path, typer.Option(help="Folder with the outputs.")] = Path("ecomintent-out"),
+    out: Out = OUT,
     older_than: Annotated[
         float | None,
         typer.Option(
-            min=0, help="Committed runs older than so many days go, too.", show_default=False
+            min=0, help="Also remove committed runs older than N days.", show_default=False
         ),
     ] = None,
     yes: Annotated[
-        bool, typer.Option("--yes", help="Remove it; without, it is only listed.")
+        bool, typer.Option("--yes", help="Remove; without it, only list what would be removed.")
     ] = False,
-    lock_timeout: Annotated[
-        float, typer.Option(min=0, help="Seconds to wait for a job in OUT.")
-    ] = 0,
+    lock_timeout: Annotated[float, option("lock_timeout")] = 0,
+    quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
-    """List, or remove, interrupted runs and what crashes have left in OUT; never anything of a running job."""
+    """List or remove interrupted runs and what crashes have left in --out; never anything of a running job."""
     from ecomintent_batch.runs.store import open_store
 
-    store = open_store(out)
+    store, silent = open_store(out), quiet or as_json
     with store.hold_for_cleaning(lock_timeout, lambda text: typer.echo(text, err=True)):
         leftovers = store.leftovers(older_than)
         for leftover in leftovers:
-            typer.echo(f"{leftover.location}  {leftover.what}, {leftover.n_bytes:,} bytes")
-            if yes:
-                store.remove(leftover)
-    if not leftovers:
+            if not silent:
+                typer.echo(f"{leftover.location}  {leftover.what}, {leftover.n_bytes:,} bytes")
+        for leftover in leftovers if yes else ():
+            store.remove(leftover)
+    if as_json:
+        from ecomintent_batch.cli.printing import print_json
+
+        rows = [
+            {"path": str(one.location), "what": one.what, "bytes": one.n_bytes} for one in leftovers
+        ]
+        print_json({"removed": yes, "leftovers": rows})
+    elif not silent and not leftovers:
         typer.echo(f"Nothing to remove in {store.location}.")
-    elif not yes:
+    elif not silent and not yes:
         typer.echo("Nothing was removed: add --yes.")

@@ -7,38 +7,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ecomintent_batch.cli.commands.choices import RunnerChoice
+from ecomintent_batch.cli.choices import Runner
+from ecomintent_batch.cli.parameters import Config, Json, Quiet, Source, describe, with_settings
 
 if TYPE_CHECKING:
     from ecomintent_batch.flows.deployments import DeploymentRequest
 
-_Source = Annotated[
-    str,
-    typer.Argument(
-        help="What classify-daily reads: file, glob, .duckdb file, or postgresql:// URL.",
-        show_default=False,
-    ),
-]
-_Out = Annotated[
-    Path | None,
-    typer.Option(
-        help="Folder for the outputs of all runs. [default: ecomintent-out]", show_default=False
-    ),
-]
-_Table = Annotated[str | None, typer.Option(help="Table of a database source.")]
-_Query = Annotated[str | None, typer.Option(help="One SELECT over a database source.")]
-_Config = Annotated[Path | None, typer.Option(help="TOML file with any of the options of `run`.")]
 _Cron = Annotated[
     str | None,
-    typer.Option(help="When classify-daily runs. [default: 0 6 * * *]", show_default=False),
+    typer.Option(help=describe("When classify-daily runs.", "0 6 * * *"), show_default=False),
 ]
 _Timezone = Annotated[
     str | None,
-    typer.Option(help="Of --cron, as in Europe/Berlin. [default: UTC]", show_default=False),
+    typer.Option(
+        help=describe("Time zone of --cron, such as Europe/Berlin.", "UTC"), show_default=False
+    ),
 ]
 _Runner = Annotated[
-    RunnerChoice,
-    typer.Option(help="Where shards are classified: flow's process, a process a core, Ray."),
+    Runner,
+    typer.Option(
+        help="Where shards are classified: in the flow's process, in one process per core, on Ray."
+    ),
 ]
 _RayAddress = Annotated[
     str | None, typer.Option(help="Ray cluster: host:6379 or ray://host:10001.")
@@ -46,75 +35,62 @@ _RayAddress = Annotated[
 _Pool = Annotated[
     str | None,
     typer.Option(
-        help="Work pool; made as a process pool where missing. [default: ecomintent]",
+        help=describe("Work pool; created as a process pool if it does not exist.", "ecomintent"),
         show_default=False,
     ),
 ]
 _Notify = Annotated[
-    str | None, typer.Option(help="Notification block told of failures, as in slack-webhook/ops.")
+    str | None,
+    typer.Option(help="Notification block to use on failures, such as slack-webhook/ops."),
 ]
-_Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+# classify-daily is incremental as it is; a scheduled run resumes, or discards what no longer fits.
+_NOT_DEPLOYED = ("incremental", "backfill", "resume", "on_stale")
 
 
+@with_settings(without=_NOT_DEPLOYED)
 def deploy(
-    source: _Source,
-    out: _Out = None,
-    table: _Table = None,
-    query: _Query = None,
-    config: _Config = None,
+    source: Source,
+    *,
+    flags: dict[str, Any],
+    config: Config = None,
     cron: _Cron = None,
     timezone: _Timezone = None,
-    runner: _Runner = RunnerChoice.inline,
+    runner: _Runner = "inline",
     ray_address: _RayAddress = None,
     pool: _Pool = None,
     notify: _Notify = None,
-    debug: _Debug = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
-    """Register the daily and the on-demand deployment with a Prefect server, for its workers to run."""
-    request = _read_request(
-        config,
-        cron,
-        timezone,
-        runner,
-        ray_address,
-        source=source,
-        out=out,
-        table=table,
-        query=query,
-    )
+    """Register the daily and the on-demand deployment with a Prefect server, whose workers run them."""
+    request = _read_request(config, cron, timezone, runner, ray_address, source=source, **flags)
     from ecomintent_batch.flows.deployments import deploy as register
 
     names, pool = register(request, pool=pool, notify=notify)
-    typer.echo(f"Registered   {', '.join(names)}")
-    typer.echo(f"Work         prefect worker start --pool {pool}")
-    typer.echo(f"Run now      prefect deployment run {names[0]}")
+    if as_json:
+        from ecomintent_batch.cli.printing import print_json
+
+        print_json({"deployments": names, "pool": pool})
+    elif not quiet:
+        typer.echo(f"Registered   {', '.join(names)}")
+        typer.echo(f"Work         prefect worker start --pool {pool}")
+        typer.echo(f"Run now      prefect deployment run {names[0]}")
 
 
+@with_settings(without=_NOT_DEPLOYED)
 def serve(
-    source: _Source,
-    out: _Out = None,
-    table: _Table = None,
-    query: _Query = None,
-    config: _Config = None,
+    source: Source,
+    *,
+    flags: dict[str, Any],
+    config: Config = None,
     cron: _Cron = None,
     timezone: _Timezone = None,
-    runner: _Runner = RunnerChoice.inline,
+    runner: _Runner = "inline",
     ray_address: _RayAddress = None,
     notify: _Notify = None,
-    debug: _Debug = False,
 ) -> None:
-    """Run the two deployments on this machine when they are due, without work pool and worker."""
-    request = _read_request(
-        config,
-        cron,
-        timezone,
-        runner,
-        ray_address,
-        source=source,
-        out=out,
-        table=table,
-        query=query,
-    )
+    """Run both deployments on this machine when they are due, without a work pool or worker."""
+    request = _read_request(config, cron, timezone, runner, ray_address, source=source, **flags)
     from ecomintent_batch.flows.deployments import serve_here
 
     serve_here(request, notify=notify)
@@ -124,15 +100,13 @@ def _read_request(
     config: Path | None,
     cron: str | None,
     timezone: str | None,
-    runner: RunnerChoice,
+    runner: Runner,
     ray_address: str | None,
     **flags: Any,
 ) -> DeploymentRequest:
     from ecomintent_batch.settings import load_settings
 
-    settings = load_settings(
-        config, **flags
-    )  # before Prefect is loaded: wrong usage is told at once
+    settings = load_settings(config, **flags)  # before Prefect, which takes a second to load
     from ecomintent_batch.flows.deployments import DeploymentRequest
 
-    return DeploymentRequest(settings, cron, timezone, runner.value, ray_address)
+    return DeploymentRequest(settings, cron, timezone, runner, ray_address)

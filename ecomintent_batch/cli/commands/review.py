@@ -1,45 +1,46 @@
-"""`review`: tickets out to people, and their labels back."""
+"""`review`: a sheet of tickets for people to label, and what their labels say."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ecomintent_batch.cli.commands.choices import needs_extra
-
-app = typer.Typer(
-    help="Let people label the tickets most worth it, and learn from them.", no_args_is_help=True
-)
+from ecomintent_batch.cli.errors import needs_extra
+from ecomintent_batch.cli.parameters import Json, Out, Quiet, describe
+from ecomintent_batch.options import OUT
 
 
-@app.command("export")
 def export_sheet(
     sheet: Annotated[Path, typer.Argument(help="New .csv or .xlsx file.")] = Path("review.csv"),
     run: Annotated[
-        str | None, typer.Option(help="The run. [default: the newest]", show_default=False)
+        str | None, typer.Option(help=describe("The run.", "the newest"), show_default=False)
     ] = None,
     source: Annotated[
         str | None,
         typer.Option(
-            help="The run's source, for the messages of a run without --keep-text.",
+            help="Source of the run: gives the messages of a run without --keep-text.",
             show_default=False,
         ),
     ] = None,
     control: Annotated[
-        int, typer.Option(min=0, help="Tickets drawn at random; they measure the accuracy.")
+        int, typer.Option(min=0, help="Tickets drawn at random, to measure the accuracy.")
     ] = 100,
-    uncertain: Annotated[int, typer.Option(min=0, help="The least sure tickets.")] = 100,
+    uncertain: Annotated[
+        int, typer.Option(min=0, help="Tickets with the lowest confidence.")
+    ] = 100,
     disagreeing: Annotated[
-        int, typer.Option(min=0, help="Tickets of which another model says otherwise.")
+        int, typer.Option(min=0, help="Tickets that another model labels otherwise.")
     ] = 50,
-    drifting: Annotated[int, typer.Option(min=0, help="Tickets of unusual days.")] = 50,
-    seed: Annotated[int, typer.Option(help="Of all that is drawn at random.")] = 0,
-    out: Annotated[Path, typer.Option(help="Folder with the outputs.")] = Path("ecomintent-out"),
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    drifting: Annotated[int, typer.Option(min=0, help="Tickets from unusual days.")] = 50,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    out: Out = OUT,
+    quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
-    """Write a sheet with a column for the label."""
+    """Write a sheet of tickets with an empty column for the label."""
     sizes = {
         "control": control,
         "disagreeing": disagreeing,
@@ -48,24 +49,34 @@ def export_sheet(
     }
     with needs_extra("review"):
         from ecomintent_batch.analytics.review import export_review
-        from ecomintent_batch.cli.printing import print_review_sheet
 
         rows = export_review(out, sheet, run_id=run, source=source, sizes=sizes, seed=seed)
-    print_review_sheet(rows, sheet)
+    from ecomintent_batch.cli.printing import print_json, print_review_sheet
+
+    if as_json:
+        counts = dict(rows.group_by("reason", maintain_order=True).len().iter_rows())
+        print_json({"sheet": str(sheet), "tickets": counts})
+    elif not quiet:
+        print_review_sheet(rows, sheet)
 
 
-@app.command("import")
 def import_sheet(
     sheet: Annotated[Path, typer.Argument(help="The sheet with labels.")] = Path("review.csv"),
     into: Annotated[
         Path, typer.Option(help="Folder for labelled.parquet, control.parquet and accuracy.json.")
     ] = Path("reviewed"),
-    out: Annotated[Path, typer.Option(help="Folder with the outputs.")] = Path("ecomintent-out"),
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    out: Out = OUT,
+    quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
-    """Read the labels: how often the model is right, and tickets to train on."""
+    """Read the labels: print how often the model is right, and write tickets to train on."""
     with needs_extra("review"):
         from ecomintent_batch.analytics.review import import_review
-        from ecomintent_batch.cli.printing import print_review
 
-        print_review(import_review(out, sheet, into))
+        review = import_review(out, sheet, into)
+    from ecomintent_batch.cli.printing import print_json, print_review
+
+    if as_json:
+        print_json(json.loads((into / "accuracy.json").read_text(encoding="utf-8")))
+    elif not quiet:
+        print_review(review)
