@@ -75,7 +75,7 @@ def _describe_command(name: str, function: Any) -> str:
     options = [row for row in rows if not row.is_argument]
     words = [row.spelled if row.default == "required" else f"[{row.spelled}]" for row in arguments]
     usage = " ".join(["ecomintent-batch", name, *words, "[OPTIONS]"])
-    lines = [f"## {name}", "", *inspect.getdoc(function).splitlines(), ""]
+    lines = [f"## {name}", "", inspect.getdoc(function) or "", ""]
     lines += ["```text", usage, "```", "", *_to_table("argument", arguments)]
     settings = [row for row in options if row.panel != _OWN]
     if name == "run":

@@ -186,7 +186,8 @@ def _connect_duckdb(location: str) -> duckdb.DuckDBPyConnection:
     except duckdb.Error as error:
         if "Could not set lock" in str(error):
             raise SourceError(
-                f"{location}: expected a database that can be read, found it locked by a writer; try again when it is done"
+                f"{location}: expected a database that can be read, found it locked by a writer; try again when it is done",
+                transient=True,
             ) from None
         raise SourceError(
             f"{location}: expected a DuckDB database, found: {first_line(error)}"
@@ -219,7 +220,8 @@ def _connect_postgres(location: str, name: str) -> duckdb.DuckDBPyConnection:
             .removeprefix(f'Unable to connect to Postgres at "{name}": ')
         )
         raise SourceError(
-            f"{name}: expected a Postgres server that lets this user in, found: {reason}"
+            f"{name}: expected a Postgres server that lets this user in, found: {reason}",
+            transient=not re.search("authentication|password|pg_hba|not exist|permission", reason),
         ) from None
     return connection
 

@@ -35,7 +35,8 @@ def lock_out(
             lock.acquire()
     except Timeout:
         raise OutputError(
-            f"{out}: expected to be free, found another job at work in it; wait with --lock-timeout, or use another --out"
+            f"{out}: expected to be free, found another job at work in it; wait with --lock-timeout, or use another --out",
+            transient=True,
         ) from None
     except OSError as error:
         raise OutputError(

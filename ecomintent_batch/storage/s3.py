@@ -116,7 +116,8 @@ class Store:
             entries = [entry for page in pages for entry in page.get("Contents", ())]
         except Exception as error:  # botocore's kinds are many, and hold the request
             raise OutputError(
-                f"{self.url}: expected a bucket that can be listed, found: {_reason(error)}"
+                f"{self.url}: expected a bucket that can be listed, found: {_reason(error)}",
+                transient=_is_transient(error),
             ) from None
         objects = [
             StoredObject(
@@ -139,7 +140,8 @@ class Store:
             self._client.delete_object(Bucket=self.bucket, Key=self._key(name))
         except Exception as error:
             raise OutputError(
-                f"{self.url}/{name}: expected an object that may be removed, found: {_reason(error)}"
+                f"{self.url}/{name}: expected an object that may be removed, found: {_reason(error)}",
+                transient=_is_transient(error),
             ) from None
 
     def read(self, name: str) -> bytes:
@@ -166,7 +168,8 @@ class Store:
             if _reason(error) == "NoSuchKey":
                 return None
             raise RunStateError(
-                f"{self.url}/{name}: expected an object, found: {_reason(error)}"
+                f"{self.url}/{name}: expected an object, found: {_reason(error)}",
+                transient=_is_transient(error),
             ) from None
         age_s = (_time_of(answer) - answer["LastModified"]).total_seconds()
         return VersionedBody(body=body, etag=answer["ETag"], age_s=age_s)
@@ -178,7 +181,8 @@ class Store:
             self._client.download_file(self.bucket, self._key(name), str(path))
         except Exception as error:
             raise SourceError(
-                f"{self.url}/{name}: expected an object, found: {_reason(error)}"
+                f"{self.url}/{name}: expected an object, found: {_reason(error)}",
+                transient=_is_transient(error),
             ) from None
 
     def upload(self, path: Path, name: str) -> None:
@@ -187,7 +191,8 @@ class Store:
             self._client.upload_file(str(path), self.bucket, self._key(name))
         except Exception as error:
             raise OutputError(
-                f"{self.url}/{name}: expected a bucket that can be written, found: {_reason(error)}; run the same command again"
+                f"{self.url}/{name}: expected a bucket that can be written, found: {_reason(error)}; run the same command again",
+                transient=_is_transient(error),
             ) from None
 
     def put(self, name: str, body: bytes) -> str:
@@ -211,7 +216,8 @@ class Store:
             if condition and _reason(error) in _CONDITION_FAILED:
                 return None
             raise OutputError(
-                f"{self.url}/{name}: expected a bucket that can be written, found: {_reason(error)}; run the same command again"
+                f"{self.url}/{name}: expected a bucket that can be written, found: {_reason(error)}; run the same command again",
+                transient=_is_transient(error),
             ) from None
         return str(answer["ETag"])
 
@@ -234,6 +240,15 @@ def _time_of(answer: dict[str, Any]) -> datetime:
     """Return the time of an answer by the clock of the store."""
     sent = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
     return parsedate_to_datetime(sent) if sent else datetime.now(UTC)
+
+
+def _is_transient(error: Exception) -> bool:
+    """Return whether the store may answer later: no connection, or a fault of the server."""
+    return isinstance(error, OSError) or bool(
+        re.search(
+            "Connect|Timeout|Endpoint|SlowDown|InternalError|ServiceUnavailable", _reason(error)
+        )
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -155,7 +155,8 @@ def _download(hub_id: str) -> Path:
         return Path(snapshot_download(hub_id, allow_patterns=patterns))
     except Exception as error:  # the hub client raises its own, requests' and OS errors
         raise ModelError(
-            f"{hub_id}: expected a model on the Hugging Face hub, found: {type(error).__name__}; download it and give its folder"
+            f"{hub_id}: expected a model on the Hugging Face hub, found: {type(error).__name__}; download it and give its folder",
+            transient=type(error).__name__ not in ("RepositoryNotFoundError", "GatedRepoError"),
         ) from None
 
 
