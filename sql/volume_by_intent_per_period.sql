@@ -1,19 +1,22 @@
 -- Tickets by day, week or month and intent, with the change against the period before.
 -- Parameters: run_id = one run, or NULL for all; time_column = the column with the ticket's time; period = day, week
---   (from Monday) or month, week when unset
--- Grain: one row per period and intent, zeros included; tickets without a time are left out. The first and the last period
---   may be incomplete.
+--   (from Monday) or month, week when unset; by_column = a column whose values are counted apart, NULL for all tickets together
+-- Grain: one row per period, value and intent, zeros included; tickets without a time are left out, and with by_column those
+--   without a value. The first and the last period may be incomplete.
 -- Columns: period (its first day), intent, tickets, share (of the period), previous_tickets, change (0.5 = half as many
---   more; null where there were none), share_change (in shares: 0.02 = two points more)
+--   more; null where there were none), share_change (in shares: 0.02 = two points more), value
+--   (of by_column, null without one), unsure_share (of the tickets of all intents in the period, within the value)
 WITH counted AS (
     SELECT
         date_trunc(
             coalesce(getvariable('period')::VARCHAR, 'week'),
             COLUMNS(lambda c: lower(c) = lower(getvariable('time_column')))::TIMESTAMP
         )::DATE AS period,
+        COLUMNS(lambda c: lower(c) = lower(coalesce(getvariable('by_column')::VARCHAR, ' all')))::VARCHAR AS value,
         intent::VARCHAR AS intent,
-        count(*) AS tickets
-    FROM tickets
+        count(*) AS tickets,
+        count(*) FILTER (below_threshold) AS unsure
+    FROM (SELECT '' AS " all", * FROM tickets)
     GROUP BY ALL
 ),
 spine AS (
@@ -23,12 +26,18 @@ spine AS (
     FROM counted
 ),
 volumes AS (
-    SELECT period, intent, coalesce(tickets, 0) AS tickets
-    FROM spine CROSS JOIN (SELECT DISTINCT intent FROM counted WHERE period IS NOT NULL) LEFT JOIN counted USING (period, intent)
+    SELECT period, value, intent, coalesce(tickets, 0) AS tickets, coalesce(unsure, 0) AS unsure
+    FROM
+        spine CROSS JOIN (SELECT DISTINCT value, intent FROM counted WHERE period IS NOT NULL AND value IS NOT NULL)
+        LEFT JOIN counted USING (period, value, intent)
 ),
 shares AS (
-    SELECT *, tickets / nullif(sum(tickets) OVER (PARTITION BY period), 0) AS share
+    SELECT
+        *,
+        tickets / nullif(sum(tickets) OVER whole, 0) AS share,
+        sum(unsure) OVER whole / nullif(sum(tickets) OVER whole, 0) AS unsure_share
     FROM volumes
+    WINDOW whole AS (PARTITION BY period, value)
 )
 SELECT
     period,
@@ -37,7 +46,9 @@ SELECT
     share,
     lag(tickets) OVER before AS previous_tickets,
     tickets / nullif(lag(tickets) OVER before, 0) - 1 AS change,
-    share - lag(share) OVER before AS share_change
+    share - lag(share) OVER before AS share_change,
+    nullif(value, '') AS value,
+    unsure_share
 FROM shares
-WINDOW before AS (PARTITION BY intent ORDER BY period)
-ORDER BY period, tickets DESC, intent;
+WINDOW before AS (PARTITION BY shares.value, intent ORDER BY period)
+ORDER BY period, shares.value, tickets DESC, intent;

@@ -66,7 +66,9 @@ def write_run(
         **columns_of_job,
     }
     schema = prediction_schema(
-        [pa.field(name, array.type) for name, array in tables.items()], NINE, keep_text=False
+        [pa.field(name, array.type) for name, array in tables.items()],
+        NINE,
+        keep_text="message" in columns_of_job,
     )
     arrays = [
         tables[field.name]

@@ -1,0 +1,173 @@
+"""Findings of `sql/findings.sql` → sentences, the strongest of each period, each told once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import polars as pl
+
+MIN_PERIODS = 4  # of sql/findings.sql
+MIN_WEEKS_OF_A_DRIFT = 12  # of sql/findings.sql
+_MOST_NEWEST, _MOST_EARLIER, _MOST_DRIFTS = 5, 5, 3
+_Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What the report says of the findings.
+
+    Attributes:
+        newest: Of the newest full week and month; the first sentence says what they are.
+        earlier: Of the weeks and months before, the strongest first.
+        drifts: Shares that moved slowly.
+        left_out: Findings in the table that are not among these.
+    """
+
+    newest: tuple[str, ...]
+    earlier: tuple[str, ...]
+    drifts: tuple[str, ...]
+    left_out: int
+
+    @property
+    def any(self) -> bool:
+        """Return whether anything stands out."""
+        return len(self.newest) > 1 or bool(self.earlier or self.drifts)
+
+
+def describe_findings(findings: pl.DataFrame) -> Changes:
+    """Return the strongest findings in words; a finding that another one explains is told with that one only."""
+    rows = list(findings.iter_rows(named=True))
+    newest = {row["kind"]: row for row in rows if _is_total(row)}
+    week = newest.get("week")
+    year = week["period_end"].year if week else None
+    chosen = _choose([row for row in rows if row["is_finding"]])
+    recent = [row for row in chosen if _is_of_newest(row, newest)]
+    earlier = [row for row in chosen if row["kind"] != "drift" and row not in recent]
+    drifts = [row for row in chosen if row["kind"] == "drift"]
+    shown = recent[:_MOST_NEWEST], earlier[:_MOST_EARLIER], drifts[:_MOST_DRIFTS]
+    said = [tuple(describe_finding(row, year) for row in part) for part in shown]
+    return Changes(
+        newest=(_describe_newest(week, found=bool(recent)), *said[0]),
+        earlier=said[1],
+        drifts=said[2],
+        left_out=len(chosen) - sum(map(len, shown)),
+    )
+
+
+def describe_finding(row: _Row, year: int | None = None) -> str:
+    """Return one finding in a sentence.
+
+    Args:
+        row: A row of findings.
+        year: The year that need not be named.
+    """
+    group = f"{_name_group(row)}: " if row["value"] is not None else ""
+    if row["kind"] == "drift":
+        return group + _describe_drift(row)
+    when = _name_period(row, year)
+    if row["measure"] == "unsure_share":
+        return f"{group}{_percent(row['found'])} of the tickets unsure {when}, usually {_percent(row['usual'])}."
+    if row["intent"] is None:
+        return f"{group}{row['found']:,.0f} tickets {when}, usually {row['usual']:,.0f}."
+    return f"{group}{row['intent']} {row['found']:,.0f} {when}, usually {row['usual']:,.0f}."
+
+
+def name_day(day: date, year: int | None = None) -> str:
+    """Return `8 June 2026`, without the year that need not be named."""
+    return f"{day.day} {day:%B}" + ("" if day.year == year else f" {day.year}")
+
+
+def _choose(found: Sequence[_Row]) -> list[_Row]:
+    """Return the findings to tell, the strongest first."""
+    strongest: dict[tuple[Any, ...], _Row] = {}
+    # Within the same period one event shows in an intent, in its brand and in its channel: the clearest one is told.
+    for row in sorted(found, key=_by_strength):
+        key = (row["kind"], row["period"], row["intent"], row["measure"], row["score"] > 0)
+        strongest.setdefault(key, row)
+    rows = list(strongest.values())
+    return [row for row in rows if not any(_explains(other, row) for other in rows)]
+
+
+def _explains(cause: _Row, row: _Row) -> bool:
+    """Return whether a finding need not be told beside another: a month beside its week, a step beside its drift."""
+    if row is cause or row["intent"] != cause["intent"] or row["score"] * cause["score"] < 0:
+        return False
+    if "unsure_share" in (row["measure"], cause["measure"]) and row["measure"] != cause["measure"]:
+        return False
+    if cause["kind"] == "drift":
+        return row["kind"] == "month" or (
+            row["kind"] == "week" and abs(row["score"]) < abs(cause["score"])
+        )
+    return (
+        (row["kind"], cause["kind"]) == ("month", "week")
+        and row["period"] <= cause["period_end"]
+        and cause["period"] <= row["period_end"]
+    )
+
+
+def _by_strength(row: _Row) -> tuple[Any, ...]:
+    return (-abs(row["score"]) / row["bound"], row["by_column"] or "", row["value"] or "")
+
+
+def _is_total(row: _Row) -> bool:
+    """Return whether a row is the one that names the newest full week or month."""
+    return (row["measure"], row["intent"], row["value"]) == ("tickets", None, None) and row[
+        "kind"
+    ] != "drift"
+
+
+def _is_of_newest(row: _Row, newest: Mapping[str, _Row]) -> bool:
+    kind = newest.get(row["kind"])
+    return kind is not None and row["period"] == kind["period"]
+
+
+def _describe_newest(week: _Row | None, *, found: bool) -> str:
+    if week is None:
+        return "Too few weeks to judge: there is no full week, from Monday to Sunday, yet."
+    total = f"The newest full week, of {name_day(week['period'])}, has {week['found']:,.0f} tickets"
+    if week["score"] is None:
+        before = week["periods"]
+        return (
+            f"{total}. Too few weeks to judge: there {'is' if before == 1 else 'are'} {before} full "
+            f"week{'' if before == 1 else 's'} before it, and {MIN_PERIODS} are needed."
+        )
+    return f"{total}, usually {week['usual']:,.0f}{'' if found else '; nothing in it stands out'}."
+
+
+def _describe_drift(row: _Row) -> str:
+    verb = "rose" if row["found"] > row["usual"] else "fell"
+    low, high = sorted(abs(100 * row[name]) for name in ("low", "high"))
+    what = "the share of unsure tickets" if row["measure"] == "unsure_share" else row["intent"]
+    of = "" if row["measure"] == "unsure_share" else " of the tickets"
+    return (
+        f"{what} {verb} slowly, from {_percent(row['usual'])} to {_percent(row['found'])}{of} "
+        f"between {name_day(row['period'])} and {name_day(row['period_end'])} "
+        f"(by {low:.1f} to {high:.1f} points)."
+    )
+
+
+def _name_period(row: _Row, year: int | None) -> str:
+    start: date = row["period"]
+    if row["kind"] == "month":
+        return f"in {start:%B}" + ("" if start.year == year else f" {start.year}")
+    return f"in the week of {name_day(start, year)}"
+
+
+def _name_group(row: _Row) -> str:
+    value = " ".join(str(row["value"]).split())[:60]
+    return value if any(map(str.isalpha, value)) else f"{row['by_column']} {value}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %" if share < 0.1 else f"{100 * share:.0f} %"
+
+
+def describe_all(changes: Changes) -> Iterable[str]:
+    """Yield every sentence: the newest week first, then the drifts, then earlier weeks."""
+    yield from changes.newest
+    yield from changes.drifts
+    yield from changes.earlier
