@@ -124,6 +124,14 @@ class RunSettings(BaseSettings):
                 raise ValueError(str(error).removeprefix("--alert: ")) from None
         return value
 
+    @model_validator(mode="after")
+    def _alerts_look_within_by(self) -> Self:
+        for text in self.alert:
+            by = parse_alert(text).by
+            if by is not None and by not in self.by:
+                raise ValueError(f"alert {text!r} looks within {by}, which is not among --by")
+        return self
+
     @field_serializer("source", when_used="json")
     def _hide_password(self, value: str) -> str:
         return hide_password(value)

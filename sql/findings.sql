@@ -1,4 +1,4 @@
--- What changed: weeks and months in which volumes or the share of unsure tickets left their usual range, and slow drifts.
+-- What changed, as weeks and months in which volumes or the share of unsure tickets left their usual range, and slow drifts.
 -- Parameters: run_id = one run, or NULL for all; time_column = the column with the ticket's time; by_columns = list of columns
 --   within whose 100 most frequent values to look, too, as [brand, country]; since = periods that ended before this day are
 --   not judged, save the newest full ones, NULL to judge all; false_findings = findings to accept in a period without any event,

@@ -3,8 +3,11 @@
     INTENT share  >|<|>=|<= 30%     its share of the tickets of the run (0.3 is the same)
     INTENT volume >|<|>=|<= 500     its tickets in the run
     INTENT unusual [> 4]            a day whose z-score is beyond 3.5, or the bound given (`sql/unusual_days.sql`)
+    INTENT changed [> 5]            a finding of the newest full week or month, or a drift (`sql/findings.sql`)
+    … by COLUMN                     the same within each value of a --by column
 
-`any` in the place of INTENT stands for each of them. A run looks at the days since the run of the same source before it.
+`any` instead of INTENT means each of them, `unsure` the tickets below the threshold (share, volume, changed). A run looks at
+the days since the previous run.
 """
 
 from __future__ import annotations
@@ -12,15 +15,16 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ecomintent_batch.errors import UsageError
 from ecomintent_batch.options import USUAL_Z
 
-_ANY = "any"
+_ANY, UNSURE = "any", "unsure"
 _GRAMMAR = re.compile(
-    r"\s*(?P<intent>\S.*?)\s+(?P<measure>share|volume|unusual)(?:\s*(?P<sign>[<>]=?)\s*(?P<bound>\d+(?:\.\d+)?)\s*(?P<percent>%?))?\s*",
+    r"\s*(?P<intent>\S.*?)\s+(?P<measure>share|volume|unusual|changed)"
+    r"(?:\s*(?P<sign>[<>]=?)\s*(?P<bound>\d+(?:\.\d+)?)\s*(?P<percent>%?))?(?:\s+by\s+(?P<by>\S.*?))?\s*",
     re.I,
 )
 _SIGNS = {">": operator.gt, "<": operator.lt, ">=": operator.ge, "<=": operator.le}
@@ -28,23 +32,23 @@ _SIGNS = {">": operator.gt, "<": operator.lt, ">=": operator.ge, "<=": operator.
 
 @dataclass(frozen=True)
 class Condition:
-    """One `--alert`: `bound` is a share from 0 to 1, tickets, or a z-score."""
+    """One `--alert`: `bound` is a share from 0 to 1, tickets, or a score; `by` is a --by column."""
 
     text: str
     intent: str
     measure: str
     sign: str
     bound: float
+    by: str | None = None
 
     def is_about(self, intent: str) -> bool:
-        """Tell whether it looks at an intent."""
+        """Return whether it looks at an intent."""
         return self.intent in (_ANY, intent)
 
     def holds(self, value: float) -> bool:
-        """Tell whether a share, a volume or a z-score is beyond the bound."""
-        return bool(
-            _SIGNS[self.sign](abs(value) if self.measure == "unusual" else value, self.bound)
-        )
+        """Return whether a share, a volume or a score is beyond the bound."""
+        size = abs(value) if self.measure in ("unusual", "changed") else value
+        return bool(_SIGNS[self.sign](size, self.bound))
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,8 @@ class Alert:
     tickets: int
     days: tuple[str, ...]
     message: str
+    by: str | None = None
+    group: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `alerts.json` and an event hold of it."""
@@ -73,56 +79,107 @@ def parse_alert(text: str) -> Condition:
     found = _GRAMMAR.fullmatch(text)
     if found is None:
         raise _wrong(text)
-    measure, sign, bound = found["measure"].lower(), found["sign"], found["bound"]
-    if measure == "unusual":
+    measure, sign, bound, by = found["measure"].lower(), found["sign"], found["bound"], found["by"]
+    if measure in ("unusual", "changed"):
         if found["percent"] or (sign and not sign.startswith(">")):
             raise _wrong(text)
-        return Condition(text, found["intent"], measure, sign or ">=", float(bound or USUAL_Z))
+        least = USUAL_Z if measure == "unusual" else 0.0
+        return Condition(text, found["intent"], measure, sign or ">=", float(bound or least), by)
     if bound is None or (measure == "volume" and found["percent"]):
         raise _wrong(text)
     number = float(bound) / (100 if found["percent"] else 1)
     if measure == "share" and number > 1:
         raise _wrong(text)
-    return Condition(text, found["intent"], measure, sign, number)
+    return Condition(text, found["intent"], measure, sign, number, by)
 
 
 def check_intents(conditions: Iterable[Condition], labels: Sequence[str]) -> None:
     """Raise UsageError where a condition is about an intent that the model does not know."""
     for condition in conditions:
-        if not any(condition.is_about(label) for label in labels):
+        if not any(condition.is_about(label) for label in (*labels, UNSURE)):
             raise UsageError(
-                f"--alert {condition.text!r}: expected an intent of the model or 'any', found {condition.intent!r}; "
+                f"--alert {condition.text!r}: expected an intent of the model, 'any' or 'unsure', found {condition.intent!r}; "
                 f"it has {', '.join(labels[:20])}"
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Counted:
+    """What alerts look at, of all tickets or of those of one value of a column.
+
+    Attributes:
+        volumes: Rows with intent, tickets and share; `unsure` is one of the intents.
+        unusual: Rows with day, intent, tickets, usual and z_score, down to the lowest bound among the conditions.
+    """
+
+    volumes: Sequence[Mapping[str, Any]]
+    unusual: Sequence[Mapping[str, Any]] = ()
+
+
 def check_alerts(
     conditions: Sequence[Condition],
-    volumes: Sequence[Mapping[str, Any]],
-    unusual: Sequence[Mapping[str, Any]],
-    span: Sequence[str],
+    counted: Mapping[tuple[str, str] | None, Counted],
+    changes: Sequence[tuple[Mapping[str, Any], str]] = (),
+    span: Sequence[str] = (),
 ) -> list[Alert]:
-    """Return an alert for each condition and intent that it holds for.
+    """Return an alert for each condition, group and intent that it holds for.
 
     Args:
         conditions: What to look for.
-        volumes: Rows with intent, tickets and share.
-        unusual: Rows with day, intent, tickets, usual and z_score, down to the lowest bound among the conditions.
+        counted: Of all tickets under None, and by (column, value).
+        changes: Findings that are new, each with its sentence.
         span: First and last day of the run's tickets; empty where they have no time.
     """
     alerts: list[Alert] = []
-    total = sum(row["tickets"] for row in volumes)
-    counts = {row["intent"]: (row["tickets"], row["share"]) for row in volumes}
     for condition in conditions:
-        if condition.measure == "unusual":
-            alerts += _check_unusual(condition, unusual)
+        if condition.measure == "changed":
+            alerts += _check_changes(condition, changes)
             continue
-        intents = list(counts) if condition.intent == _ANY else [condition.intent]
-        for intent in intents:
-            tickets, share = counts.get(intent, (0, 0.0))
-            if condition.holds(share if condition.measure == "share" else tickets):
-                alerts.append(_describe_volume(condition, intent, tickets, share, total, span))
+        for group, tables in counted.items():
+            if (group[0] if group else None) == condition.by:
+                found = _check_group(condition, tables, span)
+                alerts += found if group is None else [_name_group(alert, group) for alert in found]
     return alerts
+
+
+def _check_group(condition: Condition, tables: Counted, span: Sequence[str]) -> list[Alert]:
+    if condition.measure == "unusual":
+        return _check_unusual(condition, tables.unusual)
+    total = sum(row["tickets"] for row in tables.volumes if row["intent"] != UNSURE)
+    counts = {row["intent"]: (row["tickets"], row["share"]) for row in tables.volumes}
+    every = [intent for intent in counts if intent != UNSURE]
+    alerts = []
+    for intent in every if condition.intent == _ANY else [condition.intent]:
+        tickets, share = counts.get(intent, (0, 0.0))
+        if condition.holds(share if condition.measure == "share" else tickets):
+            alerts.append(_describe_volume(condition, intent, tickets, share, total, span))
+    return alerts
+
+
+def _check_changes(
+    condition: Condition, changes: Sequence[tuple[Mapping[str, Any], str]]
+) -> list[Alert]:
+    alerts = []
+    for row, sentence in changes:
+        intent = UNSURE if row["measure"] == "unsure_share" else row["intent"] or _ANY
+        if (
+            condition.intent in (_ANY, intent)
+            and condition.by in (None, row["by_column"])
+            and condition.holds(row["score"])
+        ):
+            days = (str(row["period"]), str(row["period_end"]))
+            alerts.append(
+                Alert(
+                    condition.text, intent, "changed", row["score"], row["tickets"], days,
+                    f"{sentence.rstrip('.')} (score {row['score']:+.1f})", row["by_column"], row["value"],
+                )
+            )  # fmt: skip
+    return alerts
+
+
+def _name_group(alert: Alert, group: tuple[str, str]) -> Alert:
+    column, value = group
+    return replace(alert, by=column, group=value, message=f"{column} {value[:60]}: {alert.message}")
 
 
 def lowest_z(conditions: Iterable[Condition]) -> float:
@@ -176,6 +233,5 @@ def _describe_volume(
 
 
 def _wrong(text: str) -> UsageError:
-    return UsageError(
-        f"--alert: expected 'INTENT share > 30%', 'INTENT volume > 500' or 'any unusual', found {text!r}; see the README"
-    )
+    forms = "'INTENT share > 30%', 'INTENT volume > 500', 'any unusual' or 'any changed by COLUMN'"
+    return UsageError(f"--alert: expected {forms}, found {text!r}; see the README")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import polars as pl
 
-MIN_PERIODS = 4  # of sql/findings.sql
-MIN_WEEKS_OF_A_DRIFT = 12  # of sql/findings.sql
+_MIN_PERIODS = 4  # of sql/findings.sql
 _MOST_NEWEST, _MOST_EARLIER, _MOST_DRIFTS = 5, 5, 3
 _Row = Mapping[str, Any]
 
@@ -33,15 +32,15 @@ class Changes:
     left_out: int
 
     @property
-    def any(self) -> bool:
-        """Return whether anything stands out."""
-        return len(self.newest) > 1 or bool(self.earlier or self.drifts)
+    def sentences(self) -> tuple[str, ...]:
+        """All of them: the newest week first, then what moved slowly, then earlier weeks."""
+        return self.newest + self.drifts + self.earlier
 
 
 def describe_findings(findings: pl.DataFrame) -> Changes:
     """Return the strongest findings in words; a finding that another one explains is told with that one only."""
     rows = list(findings.iter_rows(named=True))
-    newest = {row["kind"]: row for row in rows if _is_total(row)}
+    newest = _newest_totals(rows)
     week = newest.get("week")
     year = week["period_end"].year if week else None
     chosen = _choose([row for row in rows if row["is_finding"]])
@@ -56,6 +55,27 @@ def describe_findings(findings: pl.DataFrame) -> Changes:
         drifts=said[2],
         left_out=len(chosen) - sum(map(len, shown)),
     )
+
+
+def list_new(findings: pl.DataFrame, known: date | None) -> list[dict[str, Any]]:
+    """Return the findings of the newest full week and month, and the drifts, if that week has ended since a day.
+
+    Args:
+        findings: The rows of `sql/findings.sql`.
+        known: The newest day of the previous run; None for the first run.
+    """
+    rows = list(findings.iter_rows(named=True))
+    newest = _newest_totals(rows)
+    new = {kind for kind, row in newest.items() if known is None or row["period_end"] >= known}
+    return [
+        row
+        for row in rows
+        if row["is_finding"]
+        and (
+            ("week" in new and row["kind"] == "drift")
+            or (row["kind"] in new and _is_of_newest(row, newest))
+        )
+    ]
 
 
 def describe_finding(row: _Row, year: int | None = None) -> str:
@@ -113,8 +133,17 @@ def _by_strength(row: _Row) -> tuple[Any, ...]:
     return (-abs(row["score"]) / row["bound"], row["by_column"] or "", row["value"] or "")
 
 
+def _newest_totals(rows: Sequence[_Row]) -> dict[str, _Row]:
+    """Return the row of all tickets of the newest full week and month, by kind; rows come newest first."""
+    newest: dict[str, _Row] = {}
+    for row in rows:
+        if _is_total(row):
+            newest.setdefault(row["kind"], row)
+    return newest
+
+
 def _is_total(row: _Row) -> bool:
-    """Return whether a row is the one that names the newest full week or month."""
+    """Return whether a row is about all tickets of a week or month."""
     return (row["measure"], row["intent"], row["value"]) == ("tickets", None, None) and row[
         "kind"
     ] != "drift"
@@ -133,7 +162,7 @@ def _describe_newest(week: _Row | None, *, found: bool) -> str:
         before = week["periods"]
         return (
             f"{total}. Too few weeks to judge: there {'is' if before == 1 else 'are'} {before} full "
-            f"week{'' if before == 1 else 's'} before it, and {MIN_PERIODS} are needed."
+            f"week{'' if before == 1 else 's'} before it, and {_MIN_PERIODS} are needed."
         )
     return f"{total}, usually {week['usual']:,.0f}{'' if found else '; nothing in it stands out'}."
 
@@ -164,10 +193,3 @@ def _name_group(row: _Row) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %" if share < 0.1 else f"{100 * share:.0f} %"
-
-
-def describe_all(changes: Changes) -> Iterable[str]:
-    """Yield every sentence: the newest week first, then the drifts, then earlier weeks."""
-    yield from changes.newest
-    yield from changes.drifts
-    yield from changes.earlier

@@ -8,17 +8,15 @@ from pathlib import Path
 
 import duckdb
 
-from ecomintent_batch.analytics.summaries import (
-    open_views,
-    read_sql,
-    sql_folder,
-)
+from ecomintent_batch.analytics.views import open_views, read_sql, sql_folder
 from ecomintent_batch.errors import UsageError
 from ecomintent_batch.runs.catalog import pick_run
 from ecomintent_batch.runs.records import Manifest
 from ecomintent_batch.runs.store import open_store
 from ecomintent_batch.storage.location import Location
 
+_NEEDED = ("time_column", "by_column", "customer_column")
+_BY_COLUMN_IS_OPTIONAL = ("unusual_days", "volume_by_intent_per_period")
 _PARAMETER = re.compile(r"getvariable\('(\w+)'\)")
 _WORD = re.compile(r"\w+")
 _OF_VIEWS = ("out", "run_id", "latest")
@@ -58,8 +56,12 @@ def run_query(
     latest = run_id is None and not every_run and len(manifests) > 1
     manifests = [run for run in manifests if run_id in (None, run.run_id)]
     usual = _usual_columns(manifests)
-    variables = {parameter: given.get(parameter, usual.get(parameter)) for parameter in known}
-    for column in ("time_column", "by_column", "customer_column"):
+    variables: dict[str, str | list[str] | None] = {
+        parameter: given.get(parameter, usual.get(parameter)) for parameter in known
+    }
+    if name in _BY_COLUMN_IS_OPTIONAL:
+        variables["by_column"] = given.get("by_column")
+    for column in _NEEDED if name not in _BY_COLUMN_IS_OPTIONAL else _NEEDED[:1]:
         if column in known and variables[column] is None:
             raise UsageError(
                 f"{name}: expected the column to look at, found no --set {column}=...; give a kept column"
@@ -102,8 +104,8 @@ def _split(pair: str) -> tuple[str, str]:
     return parameter.strip(), value
 
 
-def _usual_columns(manifests: Sequence[Manifest]) -> dict[str, str | None]:
-    """Return what the newest run says of its time column and its first --by column."""
+def _usual_columns(manifests: Sequence[Manifest]) -> dict[str, str | list[str] | None]:
+    """Return what the newest run says of its time column and its --by columns."""
     if not manifests:
         return {}
     newest = manifests[-1]
@@ -111,6 +113,7 @@ def _usual_columns(manifests: Sequence[Manifest]) -> dict[str, str | None]:
     return {
         "time_column": newest.columns.kept_time,
         "by_column": newest.columns.kept[by[0]] if by else None,
+        "by_columns": [newest.columns.kept[name] for name in by],
     }
 
 

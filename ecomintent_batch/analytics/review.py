@@ -12,12 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ecomintent_batch.analytics.summaries import (
-    neutralise_formulas,
-    open_views,
-    read_sql,
-    read_summary,
-)
+from ecomintent_batch.analytics.history import read_summary
+from ecomintent_batch.analytics.summaries import neutralise_formulas
+from ecomintent_batch.analytics.views import open_views, read_sql
 from ecomintent_batch.errors import SourceError, UsageError
 from ecomintent_batch.ingest.sources import open_source
 from ecomintent_batch.runs.layout import UNUSUAL_DAYS

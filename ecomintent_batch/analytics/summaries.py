@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, timedelta
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from datetime import date
+from typing import TYPE_CHECKING, Any
 
-import duckdb
-
-from ecomintent_batch.analytics.alerts import Alert, check_alerts, lowest_z, parse_alert
-from ecomintent_batch.errors import OutputError
-from ecomintent_batch.options import WEEKS_COMPARED
+from ecomintent_batch.analytics.alerts import UNSURE, Alert, Counted, check_alerts, parse_alert
+from ecomintent_batch.analytics.findings import describe_finding, describe_findings, list_new
+from ecomintent_batch.analytics.history import (
+    FINDINGS,
+    find_changes,
+    find_unusual_days,
+    newest_known_day,
+    read_summary,
+)
+from ecomintent_batch.analytics.views import open_views, read_sql
 from ecomintent_batch.runs.layout import (
     ALERTS,
     LANGUAGES,
@@ -28,16 +31,13 @@ from ecomintent_batch.runs.layout import (
 from ecomintent_batch.runs.records import Manifest
 from ecomintent_batch.runs.store import RunStore
 from ecomintent_batch.storage.atomic import write_json
-from ecomintent_batch.storage.duck import connect, escape_glob
-from ecomintent_batch.storage.packaged import packaged_path
-from ecomintent_batch.storage.s3 import let_read
 
 if TYPE_CHECKING:
     import polars as pl
 
-_VIEW = re.compile(r"VIEW (\w+) AS")
 _FORMULA = r"^[=+\-@\t\r]"
 _SHOWN_ROWS = 200
+OF_COLUMN = "volume_by_intent_by_"  # and the name of a column
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,72 +47,6 @@ class Summary:
     tables: dict[str, pl.DataFrame] = field(default_factory=dict)
     markdown: str = ""
     alerts: tuple[Alert, ...] = ()
-
-
-def sql_folder() -> Path:
-    """Return the folder with the SQL files."""
-    return packaged_path("sql")
-
-
-def read_sql(name: str) -> str:
-    """Return the text of one SQL file."""
-    return (sql_folder() / f"{name}.sql").read_text(encoding="utf-8")
-
-
-def open_views(
-    store: RunStore,
-    manifests: Sequence[Manifest],
-    variables: Mapping[str, str | list[str] | None] | None = None,
-    *,
-    views: Collection[str] = (),
-) -> duckdb.DuckDBPyConnection:
-    """Return a connection with the variables set and the views of `sql/views.sql` over some committed runs.
-
-    Args:
-        store: Where the runs are.
-        manifests: The runs. What they list is read, and nothing else: no file is looked for by a pattern.
-        variables: The parameters of a query.
-        views: Those of `rejects` and `runs` that are needed; they read a file for each run.
-
-    Raises:
-        OutputError: no run has predictions.
-    """
-    parts = [part for manifest in manifests for part in store.part_locations(manifest)]
-    if not parts:
-        raise OutputError(f"{store.location}: expected committed runs, found none")
-    connection = connect()
-    let_read(connection, parts)
-    rejects = [store.reject_location(manifest) for manifest in manifests]
-    lists = {"parts": parts, "reject_files": rejects}
-    for name, files in lists.items():
-        connection.execute(f"SET VARIABLE {name} = ?", [list(map(escape_glob, files))])
-    for name, value in {"run_id": None, **(variables or {})}.items():
-        connection.execute(f"SET VARIABLE {name} = ?", [value])
-    skipped = {"rejects", "runs"}.difference(views)
-    for statement in connection.extract_statements(read_sql("views")):
-        view = _VIEW.search(statement.query)
-        if view and view[1] == "runs" and "runs" in views:
-            _create_runs(connection, manifests, statement)
-        elif view and view[1] not in skipped:
-            connection.execute(statement)
-    return connection
-
-
-def _create_runs(
-    connection: duckdb.DuckDBPyConnection,
-    manifests: Sequence[Manifest],
-    statement: duckdb.Statement,
-) -> None:
-    """Create the view `runs` over manifests that are in memory."""
-    with TemporaryDirectory(prefix="ecomintent-runs-") as folder:
-        file = Path(folder) / "runs.json"
-        file.write_text(
-            "\n".join(manifest.model_dump_json() for manifest in manifests), encoding="utf-8"
-        )
-        connection.execute("SET VARIABLE manifest_files = ?", [[str(file)]])
-        connection.execute(statement)
-        connection.execute("CREATE TABLE runs_read AS FROM runs")
-    connection.execute("CREATE OR REPLACE VIEW runs AS FROM runs_read")
 
 
 def summarise_run(store: RunStore, manifest: Manifest) -> Summary:
@@ -128,70 +62,15 @@ def summarise_run(store: RunStore, manifest: Manifest) -> Summary:
     tables = {VOLUMES: connection.sql(read_sql(VOLUMES)).pl()}
     if time_column is not None:
         tables[VOLUMES_PER_DAY] = connection.sql(read_sql(VOLUMES_PER_DAY)).pl()
-    for by in manifest.settings.by:
+    for by, name in _name_tables_of_columns(manifest.settings.by).items():
         connection.execute("SET VARIABLE by_column = ?", [columns[by]])
-        tables[_free_name(by, tables)] = connection.sql(read_sql("volume_by_intent_by_column")).pl()
+        tables[name] = connection.sql(read_sql("volume_by_intent_by_column")).pl()
     tables[LANGUAGES] = connection.sql(read_sql(LANGUAGES)).pl()
     connection.close()
     if time_column is not None:
         tables[UNUSUAL_DAYS] = find_unusual_days(store, manifest)
+        tables[FINDINGS] = find_changes(store, manifest, _first_day(tables))
     return _write(store, tables, manifest)
-
-
-def find_unusual_days(store: RunStore, manifest: Manifest) -> pl.DataFrame:
-    """Return the unusual days among those that are new since the previous run."""
-    connection = open_history(store, manifest)
-    days = connection.sql(read_sql(UNUSUAL_DAYS)).pl()
-    connection.close()
-    return days
-
-
-def open_history(store: RunStore, manifest: Manifest) -> duckdb.DuckDBPyConnection:
-    """Return a connection with the days that a run is compared with: its own, and of an incremental run those before.
-
-    The variable `since` is the newest day of the previous run of the same source, NULL for the first.
-    """
-    runs, time_column = _list_same_source(store, manifest), manifest.columns.kept_time
-    previous = _find_previous(store, manifest, runs)
-    since = _newest_day(store, previous) if previous else None
-    variables: dict[str, str | list[str] | None] = {
-        "run_id": manifest.run_id,
-        "time_column": time_column,
-        "since": None if since is None else since.isoformat(),
-        "min_z": str(lowest_z(parse_alert(text) for text in manifest.settings.alert)),
-    }
-    connection = open_views(store, [manifest], variables)
-    if since is None or time_column is None or not manifest.settings.incremental:
-        return connection
-    first_day = since - timedelta(weeks=WEEKS_COMPARED)
-    # A run that was started before that day has no ticket of a later one.
-    recent_runs = [run for run in runs if run.started_at.date() >= first_day]
-    parts = [part for run in recent_runs for part in store.part_locations(run)]
-    let_read(connection, parts)
-    recent = duckdb.ColumnExpression(time_column) >= duckdb.ConstantExpression(first_day)
-    try:
-        relation = connection.read_parquet(
-            list(map(escape_glob, parts)), union_by_name=True, hive_partitioning=True
-        ).filter(recent)
-        relation.create_view("predictions", replace=True)
-        connection.execute("SET VARIABLE latest = true")
-    except duckdb.Error:  # the columns of earlier runs are of other types
-        return open_views(store, [manifest], variables)
-    return connection
-
-
-def find_previous_run(store: RunStore, manifest: Manifest) -> Manifest | None:
-    """Return the newest earlier run of the same source that still has its summaries."""
-    return _find_previous(store, manifest, _list_same_source(store, manifest))
-
-
-def _find_previous(
-    store: RunStore, manifest: Manifest, runs: Sequence[Manifest]
-) -> Manifest | None:
-    for run in reversed(runs):
-        if run.run_id != manifest.run_id and store.read_summary(run.run_id, VOLUMES) is not None:
-            return run
-    return None
 
 
 def add_change(volumes: pl.DataFrame, store: RunStore, previous: Manifest) -> pl.DataFrame:
@@ -211,29 +90,9 @@ def add_change(volumes: pl.DataFrame, store: RunStore, previous: Manifest) -> pl
     return counted.with_columns(share_change=pl.col("share") - pl.col("share_before"))
 
 
-def read_summary(store: RunStore, run_id: str, name: str) -> pl.DataFrame | None:
-    """Return one summary table of a run; None where the run has none of that name."""
-    import polars as pl
-
-    table = store.read_summary(run_id, name)
-    return None if table is None else pl.read_parquet(table)
-
-
-def _newest_day(store: RunStore, manifest: Manifest) -> date | None:
-    """Return the last day that the summaries of a run know."""
-    table = read_summary(store, manifest.run_id, VOLUMES_PER_DAY)
-    newest = None if table is None else table["day"].max()
-    return newest if isinstance(newest, date) else None
-
-
-def _list_same_source(store: RunStore, manifest: Manifest) -> list[Manifest]:
-    """Return the runs of a source up to one of them, oldest first, without those that found nothing new."""
-    earlier = [
-        run
-        for run in store.manifests()
-        if run.source == manifest.source and run.run_id < manifest.run_id and run.counts.predictions
-    ]
-    return [*earlier, manifest]
+def _first_day(tables: Mapping[str, pl.DataFrame]) -> date | None:
+    first = tables[VOLUMES_PER_DAY]["day"].min()
+    return first if isinstance(first, date) else None
 
 
 def _no_volumes() -> pl.DataFrame:
@@ -262,7 +121,7 @@ def _write(store: RunStore, tables: dict[str, pl.DataFrame], manifest: Manifest)
     summary = Summary(
         tables=tables,
         markdown=_to_markdown(manifest.run_id, tables),
-        alerts=_find_alerts(tables, manifest),
+        alerts=_find_alerts(store, tables, manifest),
     )
     building = target.with_name(f"{target.name}.tmp")
     shutil.rmtree(building, ignore_errors=True)
@@ -278,13 +137,58 @@ def _write(store: RunStore, tables: dict[str, pl.DataFrame], manifest: Manifest)
     return summary
 
 
-def _find_alerts(tables: Mapping[str, pl.DataFrame], manifest: Manifest) -> tuple[Alert, ...]:
+def _find_alerts(
+    store: RunStore, tables: Mapping[str, pl.DataFrame], manifest: Manifest
+) -> tuple[Alert, ...]:
     conditions = [parse_alert(text) for text in manifest.settings.alert]
-    unusual = tables[UNUSUAL_DAYS].to_dicts() if UNUSUAL_DAYS in tables else []
+    if not conditions:
+        return ()
     span: list[str] = []
     if VOLUMES_PER_DAY in tables and len(days := tables[VOLUMES_PER_DAY]["day"].drop_nulls()):
         span = [str(days.min()), str(days.max())]
-    return tuple(check_alerts(conditions, tables[VOLUMES].to_dicts(), unusual, span))
+    unusual = tables[UNUSUAL_DAYS].to_dicts() if UNUSUAL_DAYS in tables else []
+    volumes = tables[VOLUMES].select("intent", "tickets", "share", unsure="below_threshold")
+    counted: dict[tuple[str, str] | None, Counted] = {
+        None: Counted(volumes=_with_unsure(volumes), unusual=unusual)
+    }
+    looked_within = {condition.by for condition in conditions}
+    for by, name in _name_tables_of_columns(manifest.settings.by).items():
+        if by in looked_within and name in tables:
+            needed = any(item.by == by and item.measure == "unusual" for item in conditions)
+            counted |= _count_groups(store, manifest, by, tables[name], needed=needed)
+    changes: list[tuple[dict[str, Any], str]] = []
+    if FINDINGS in tables:
+        known = newest_known_day(store, manifest)
+        source_names = {name: column for column, name in manifest.columns.kept.items()}
+        for row in list_new(tables[FINDINGS], known):
+            by = None if row["by_column"] is None else source_names[row["by_column"]]
+            changes.append(({**row, "by_column": by}, describe_finding(row)))
+    return tuple(check_alerts(conditions, counted, changes, span))
+
+
+def _count_groups(
+    store: RunStore, manifest: Manifest, by: str, volumes: pl.DataFrame, *, needed: bool
+) -> dict[tuple[str, str] | None, Counted]:
+    """Return what alerts look at for each value of a column; its unusual days only where they are needed."""
+    column = manifest.columns.kept[by]
+    days = (
+        find_unusual_days(store, manifest, column).to_dicts()
+        if needed and manifest.columns.kept_time is not None
+        else []
+    )
+    counted: dict[tuple[str, str] | None, Counted] = {}
+    for (value,), table in volumes.drop_nulls("value").group_by("value", maintain_order=True):
+        rows = table.select("intent", "tickets", "unsure", share="share_of_value")
+        own = [row for row in days if row["value"] == value]
+        counted[by, str(value)] = Counted(volumes=_with_unsure(rows), unusual=own)
+    return counted
+
+
+def _with_unsure(volumes: pl.DataFrame) -> list[dict[str, Any]]:
+    """Return the volumes as rows, with one more for the tickets below the threshold."""
+    unsure, tickets = int(volumes["unsure"].sum()), int(volumes["tickets"].sum())
+    share = unsure / tickets if tickets else 0.0
+    return [*volumes.to_dicts(), {"intent": UNSURE, "tickets": unsure, "share": share}]
 
 
 def neutralise_formulas(table: pl.DataFrame) -> pl.DataFrame:
@@ -308,6 +212,10 @@ def neutralise_formulas(table: pl.DataFrame) -> pl.DataFrame:
 def _to_markdown(run_id: str, tables: Mapping[str, pl.DataFrame]) -> str:
     lines = [f"# Tickets by intent, run {run_id}", ""]
     overall = tables[VOLUMES]
+    if FINDINGS in tables:
+        lines += ["## Findings", ""]
+        lines += [f"- {_cell(text, 300)}" for text in describe_findings(tables[FINDINGS]).sentences]
+        lines += ["", "## Volumes", ""]
     lines += [
         "| intent | tickets | share | first choice | of them unsure | as second ask |",
         "|---|---:|---:|---:|---:|---:|",
@@ -319,10 +227,10 @@ def _to_markdown(run_id: str, tables: Mapping[str, pl.DataFrame]) -> str:
     ]
     lines += _describe_counting(tables)
     for name, table in tables.items():
-        if name.startswith("volume_by_intent_by_"):
+        if name.startswith(OF_COLUMN):
             lines += [
                 "",
-                f"## By {_cell(name.removeprefix('volume_by_intent_by_'))}",
+                f"## By {_cell(name.removeprefix(OF_COLUMN))}",
                 "",
                 "| value | intent | tickets | share |",
                 "|---|---|---:|---:|",
@@ -368,14 +276,18 @@ def _describe_counting(tables: Mapping[str, pl.DataFrame]) -> list[str]:
     return lines
 
 
-def _cell(value: object) -> str:
-    text = "(none)" if value is None else " ".join(str(value).split())[:80]
+def _cell(value: object, longest: int = 80) -> str:
+    text = "(none)" if value is None else " ".join(str(value).split())[:longest]
     return re.sub(r"([|\\`*_<>\[\]])", r"\\\1", text)
 
 
-def _free_name(column: str, taken: Collection[str]) -> str:
-    """Name the table of a column; `Brand name` and `brand_name` get one each."""
-    name = "volume_by_intent_by_" + (re.sub(r"\W+", "_", column).strip("_").lower() or "column")
-    while name in taken:
-        name += "_"
-    return name
+def _name_tables_of_columns(columns: Iterable[str]) -> dict[str, str]:
+    """Return the name of the table of each column; `Brand name` and `brand_name` get one each."""
+    names: dict[str, str] = {}
+    for column in columns:
+        plain = re.sub(r"\W+", "_", column).strip("_").lower()
+        name = OF_COLUMN + (plain or "column")
+        while name in (*names.values(), VOLUMES_PER_DAY):
+            name += "_"
+        names[column] = name
+    return names

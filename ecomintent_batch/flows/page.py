@@ -19,7 +19,8 @@ from prefect.events import emit_event
 from prefect.logging.loggers import flow_run_logger
 from prefect.runtime import flow_run as this_flow_run
 
-from ecomintent_batch.analytics.summaries import Summary, add_change, find_previous_run
+from ecomintent_batch.analytics.history import find_previous_run
+from ecomintent_batch.analytics.summaries import Summary, add_change
 from ecomintent_batch.runs.layout import STAGING, VOLUMES, RunFolder
 from ecomintent_batch.runs.records import Manifest
 from ecomintent_batch.runs.store import RunStore, open_store

@@ -47,20 +47,20 @@ def test_volume_by_period(tmp_path):
         *tickets("WISMO", 1, None),
     ])  # fmt: skip
     assert ask(tmp_path, "volume_by_intent_per_period") == [
-        (date(2026, 9, 7), "WISMO", 3, 0.75, None, None, None),
-        (date(2026, 9, 7), "OTHER", 1, 0.25, None, None, None),
-        (date(2026, 9, 14), "OTHER", 0, None, 1, -1.0, None),
-        (date(2026, 9, 14), "WISMO", 0, None, 3, -1.0, None),
-        (date(2026, 9, 21), "OTHER", 2, 0.5, 0, None, None),
-        (date(2026, 9, 21), "WISMO", 2, 0.5, 0, None, None),
+        (date(2026, 9, 7), "WISMO", 3, 0.75, None, None, None, None, 0.0),
+        (date(2026, 9, 7), "OTHER", 1, 0.25, None, None, None, None, 0.0),
+        (date(2026, 9, 14), "OTHER", 0, None, 1, -1.0, None, None, None),
+        (date(2026, 9, 14), "WISMO", 0, None, 3, -1.0, None, None, None),
+        (date(2026, 9, 21), "OTHER", 2, 0.5, 0, None, None, None, 0.0),
+        (date(2026, 9, 21), "WISMO", 2, 0.5, 0, None, None, None, 0.0),
     ]
     assert ask(tmp_path, "volume_by_intent_per_period", "period=month") == [
-        (date(2026, 9, 1), "WISMO", 5, 0.625, None, None, None),
-        (date(2026, 9, 1), "OTHER", 3, 0.375, None, None, None),
+        (date(2026, 9, 1), "WISMO", 5, 0.625, None, None, None, None, 0.0),
+        (date(2026, 9, 1), "OTHER", 3, 0.375, None, None, None, None, 0.0),
     ]
     days = ask(tmp_path, "volume_by_intent_per_period", "period=day")
     assert len(days) == 21 * 2
-    assert days[-2] == (date(2026, 9, 27), "OTHER", 2, 1.0, 0, None, None)
+    assert days[-2] == (date(2026, 9, 27), "OTHER", 2, 1.0, 0, None, None, None, 0.0)
 
 
 def test_volume_by_hour_of_week(tmp_path):
@@ -200,10 +200,10 @@ def test_unusual_days(tmp_path):
         )
     put(tmp_path, "r1", rows)
     wednesday, last = (MONDAY + timedelta(days=37)).date(), (MONDAY + timedelta(days=42)).date()
-    found = [(last, "WISMO", 40, 4.0, 18.0, 6), (wednesday, "WISMO", 11, 4.0, 3.5, 5)]
+    found = [(last, "WISMO", 40, 4.0, 18.0, 6, None), (wednesday, "WISMO", 11, 4.0, 3.5, 5, None)]
     assert ask(tmp_path, "unusual_days") == found
     assert ask(tmp_path, "unusual_days", f"since={last}") == found[:1]
-    few = ((MONDAY + timedelta(days=30)).date(), "WISMO", 1, 4.0, -1.5, 4)
+    few = ((MONDAY + timedelta(days=30)).date(), "WISMO", 1, 4.0, -1.5, 4, None)
     assert ask(tmp_path, "unusual_days", "min_z=1.5") == [*found, few]
 
 
@@ -222,7 +222,29 @@ def test_an_unusual_day_is_measured_by_its_weekday_and_by_how_far_days_scatter(t
         100.0,
         round(100 / (1.4826 * 20), 4),
         8,
+        None,
     )
+
+
+def test_days_and_periods_within_a_column(tmp_path):
+    """A brand of 4 a day has one day of 12, and a month of its own; the other brand, and all together, stay as they are."""
+    rows, brands = [], []
+    for day in range(7 * 6 + 1):
+        for brand, count in (("a", 12 if day == 37 else 4), ("b", 60)):
+            rows += tickets("WISMO", count, MONDAY + timedelta(days=day))
+            brands += [brand] * count
+    kept = {"created_at": [row[4] for row in rows], "brand": brands}
+    put(tmp_path, "r1", rows, kept=kept, by=("brand",))
+    (found,) = ask(tmp_path, "unusual_days", "by_column=brand")
+    assert found == ((MONDAY + timedelta(days=37)).date(), "WISMO", 12, 4.0, 4.0, 5, "a")
+    assert ask(tmp_path, "unusual_days") == []
+    periods = ask(tmp_path, "volume_by_intent_per_period", "by_column=brand", "period=month")
+    assert [(row[0].month, row[2], row[-2]) for row in periods] == [
+        (9, 96, "a"),
+        (9, 24 * 60, "b"),
+        (10, 84, "a"),
+        (10, 19 * 60, "b"),
+    ]
 
 
 def test_days_without_tickets_are_missing_and_the_newest_may_be_unfinished(tmp_path):

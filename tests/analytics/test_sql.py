@@ -13,14 +13,19 @@ import duckdb
 import pytest
 from support.tickets import ROOT, write_tickets
 
-from ecomintent_batch.analytics.summaries import sql_folder
+from ecomintent_batch.analytics.views import sql_folder
 from ecomintent_batch.pipeline import run_job
 from ecomintent_batch.schema import REJECTS
 
 FILES = sorted((ROOT / "sql").glob("*.sql"))
 QUERIES = [file for file in FILES if file.name != "views.sql"]
 VOLUMES = [ROOT / "sql" / f"volume_by_intent{rest}.sql" for rest in ("", "_by_column", "_per_day")]
-VARIABLES = {"by_column": "channel", "time_column": "created_at", "customer_column": "channel"}
+VARIABLES = {
+    "by_column": "channel",
+    "time_column": "created_at",
+    "customer_column": "channel",
+    "by_columns": "[channel]",
+}
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +182,7 @@ def test_the_duckdb_shell_runs_the_files_as_they_are(out):
         "SET VARIABLE time_column = 'created_at';",
     ]
     lines += [f"SET VARIABLE {name} = 'channel';" for name in ("by_column", "customer_column")]
+    lines += ["SET VARIABLE by_columns = ['channel'];"]
     lines += [".mode csv", *(f".read sql/{file.name}" for file in QUERIES)]
     done = subprocess.run(
         [shell, "-batch", "-bail"],

@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 from support.committed_runs import ROWS, summarise, write_run
 
-from ecomintent_batch.analytics.summaries import neutralise_formulas, open_views
+from ecomintent_batch.analytics.summaries import neutralise_formulas
+from ecomintent_batch.analytics.views import open_views
 from ecomintent_batch.errors import OutputError
 from ecomintent_batch.runs.store import LocalRuns
 
@@ -19,6 +20,7 @@ def test_the_volumes_are_those_counted_by_hand(tmp_path):
     tables = summarise(*write_run(tmp_path)).tables
     assert list(tables) == [
         "volume_by_intent", "volume_by_intent_per_day", "volume_by_intent_by_channel", "unsupported_languages", "unusual_days",
+        "findings",
     ]  # fmt: skip
     overall = tables["volume_by_intent"].with_columns(pl.col("mean_confidence").round(3))
     assert overall.rows() == [
@@ -36,11 +38,11 @@ def test_the_volumes_are_those_counted_by_hand(tmp_path):
     ]
     by_channel = tables["volume_by_intent_by_channel"]
     assert by_channel.rows() == [
-        ("chat", "OTHER", 3, 0.6),
-        ("chat", "WISMO", 2, 0.4),
-        ("email", "OTHER", 1, 0.5),
-        ("email", "WISMO", 1, 0.5),
-        (None, "BILLING_DISPUTE", 1, 1.0),
+        ("chat", "OTHER", 3, 0.6, 2),
+        ("chat", "WISMO", 2, 0.4, 0),
+        ("email", "OTHER", 1, 0.5, 0),
+        ("email", "WISMO", 1, 0.5, 0),
+        (None, "BILLING_DISPUTE", 1, 1.0, 0),
     ]
     for name, table in tables.items():
         assert table["tickets"].sum() == (len(ROWS) if name.startswith("volume") else 0)

@@ -25,7 +25,7 @@ from support.tickets import ROOT, RecordingProgress
 from typer.testing import CliRunner
 
 from ecomintent_batch import pipeline, planning
-from ecomintent_batch.analytics.summaries import open_views
+from ecomintent_batch.analytics.views import open_views
 from ecomintent_batch.cli.app import app
 from ecomintent_batch.errors import OutputError, SourceError, UsageError
 from ecomintent_batch.inference.engines.stub import StubEngine

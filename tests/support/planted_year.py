@@ -19,7 +19,10 @@ from support.tickets import NINE
 
 FIRST_DAY, DAYS, TICKETS = date(2025, 11, 3), 364, 20_000
 DAMAGED_WEEK, SCAM_FROM = date(2026, 6, 8), date(2026, 9, 28)
-BRANDS, COUNTRIES = ["Fjordwear", "Alpina", "Lumen", "Casa Verde"], ["DE", "US", "GB", "FR", "NL", "SE"]
+BRANDS, COUNTRIES = (
+    ["Fjordwear", "Alpina", "Lumen", "Casa Verde"],
+    ["DE", "US", "GB", "FR", "NL", "SE"],
+)
 CHANNELS = ["email", "chat", "web_form", "phone", "instagram"]
 BY = ("brand", "country", "channel")
 _SHARES = {

@@ -7,14 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ecomintent_batch.analytics.case_study import PUBLISHED
-from ecomintent_batch.analytics.summaries import (
-    Summary,
-    add_change,
-    find_previous_run,
-    open_history,
-    open_views,
-    read_sql,
-)
+from ecomintent_batch.analytics.history import find_previous_run, open_history
+from ecomintent_batch.analytics.summaries import Summary, add_change
+from ecomintent_batch.analytics.views import open_views, read_sql
 from ecomintent_batch.runs.layout import LANGUAGES, UNUSUAL_DAYS, VOLUMES, VOLUMES_PER_DAY
 from ecomintent_batch.runs.records import Manifest
 from ecomintent_batch.runs.store import RunStore

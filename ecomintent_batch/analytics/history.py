@@ -1,0 +1,177 @@
+"""A run beside the runs before it: their tickets as one history, each counted once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from ecomintent_batch.analytics.alerts import lowest_z, parse_alert
+from ecomintent_batch.analytics.views import open_views, read_sql
+from ecomintent_batch.options import WEEKS_COMPARED
+from ecomintent_batch.runs.layout import UNUSUAL_DAYS, VOLUMES, VOLUMES_PER_DAY
+from ecomintent_batch.runs.records import Manifest
+from ecomintent_batch.runs.store import RunStore
+from ecomintent_batch.storage.duck import escape_glob
+from ecomintent_batch.storage.s3 import let_read
+
+if TYPE_CHECKING:
+    import polars as pl
+
+FINDINGS = "findings"
+_WEEKS_OF_FINDINGS = 61  # of sql/findings.sql: 52 full weeks, and the 8 before the first of them
+
+
+def list_history(store: RunStore, manifest: Manifest) -> list[Manifest]:
+    """Return the runs with which a run makes one history, oldest first, itself last.
+
+    They read the same columns of the same table or query with the same model, whatever the file was called: dated exports
+    are one history.
+    """
+    earlier = [
+        run
+        for run in store.manifests()
+        if run.run_id < manifest.run_id and run.counts.predictions and _reads_alike(run, manifest)
+    ]
+    return [*earlier, manifest]
+
+
+def list_other_histories(store: RunStore, manifest: Manifest) -> list[Manifest]:
+    """Return the earlier runs of another table, query, column or model, with which a run is not compared."""
+    return [
+        run
+        for run in store.manifests()
+        if run.run_id < manifest.run_id
+        and run.counts.predictions
+        and not _reads_alike(run, manifest)
+    ]
+
+
+def find_previous_run(store: RunStore, manifest: Manifest) -> Manifest | None:
+    """Return the newest earlier run of the same history that still has its summaries."""
+    for run in reversed(list_history(store, manifest)[:-1]):
+        if store.read_summary(run.run_id, VOLUMES) is not None:
+            return run
+    return None
+
+
+def newest_known_day(store: RunStore, manifest: Manifest) -> date | None:
+    """Return the last day that the previous run of the history knows; None for the first run."""
+    previous = find_previous_run(store, manifest)
+    table = None if previous is None else read_summary(store, previous.run_id, VOLUMES_PER_DAY)
+    newest = None if table is None else table["day"].max()
+    return newest if isinstance(newest, date) else None
+
+
+def read_summary(store: RunStore, run_id: str, name: str) -> pl.DataFrame | None:
+    """Return one summary table of a run; None where the run has none of that name."""
+    import polars as pl
+
+    table = store.read_summary(run_id, name)
+    return None if table is None else pl.read_parquet(table)
+
+
+def find_unusual_days(store: RunStore, manifest: Manifest, by: str | None = None) -> pl.DataFrame:
+    """Return the unusual days among those that are new since the previous run.
+
+    Args:
+        store: Where the runs are.
+        manifest: The run.
+        by: A column of the predictions within whose values to look; None for all tickets together.
+    """
+    connection = open_history(store, manifest)
+    connection.execute("SET VARIABLE by_column = ?", [by])
+    days = connection.sql(read_sql(UNUSUAL_DAYS)).pl()
+    connection.close()
+    return days
+
+
+def find_changes(store: RunStore, manifest: Manifest, first_day: date | None) -> pl.DataFrame:
+    """Return the findings among the weeks and months that a run has tickets of, and the newest full ones.
+
+    Args:
+        store: Where the runs are.
+        manifest: The run.
+        first_day: The first day of the run's own tickets.
+    """
+    columns = manifest.columns.kept
+    connection = open_history(store, manifest, weeks=_WEEKS_OF_FINDINGS)
+    variables = {
+        "by_columns": [columns[by] for by in manifest.settings.by],
+        "since": None if first_day is None else first_day.isoformat(),
+    }
+    for name, value in variables.items():
+        connection.execute(f"SET VARIABLE {name} = ?", [value])
+    table = connection.sql(read_sql(FINDINGS)).pl()
+    connection.close()
+    return table
+
+
+def open_history(
+    store: RunStore, manifest: Manifest, *, weeks: int = WEEKS_COMPARED
+) -> duckdb.DuckDBPyConnection:
+    """Return a connection with the tickets that a run is compared with: its own, and those of the weeks before them.
+
+    The variable `since` is the newest day of the previous run of the history, NULL for the first.
+    """
+    time_column, since = manifest.columns.kept_time, newest_known_day(store, manifest)
+    variables: dict[str, str | list[str] | None] = {
+        "run_id": manifest.run_id,
+        "time_column": time_column,
+        "since": None if since is None else since.isoformat(),
+        "min_z": str(lowest_z(parse_alert(text) for text in manifest.settings.alert)),
+    }
+    connection = open_views(store, [manifest], variables)
+    if since is None or time_column is None:
+        return connection
+    runs = _list_recent(list_history(store, manifest), since - timedelta(weeks=weeks))
+    if _add_earlier(connection, store, runs, manifest, since - timedelta(weeks=weeks)):
+        return connection
+    return open_views(store, [manifest], variables)
+
+
+def _add_earlier(
+    connection: duckdb.DuckDBPyConnection,
+    store: RunStore,
+    runs: Sequence[Manifest],
+    manifest: Manifest,
+    first_day: date,
+) -> bool:
+    """Let the views show the tickets of all these runs; return False where their columns do not fit together."""
+    parts = [part for run in runs for part in store.part_locations(run)]
+    let_read(connection, parts)
+    column = manifest.columns.kept_time or ""
+    recent = duckdb.ColumnExpression(column) >= duckdb.ConstantExpression(first_day)
+    own = duckdb.ColumnExpression("run_id") == duckdb.ConstantExpression(manifest.run_id)
+    try:
+        relation = connection.read_parquet(
+            list(map(escape_glob, parts)), union_by_name=True, hive_partitioning=True
+        )
+        relation.filter(recent | own).create_view("predictions", replace=True)
+        connection.execute("SET VARIABLE latest = true")
+    except duckdb.Error:  # the columns of earlier runs are of other types
+        return False
+    return True
+
+
+def _list_recent(runs: Sequence[Manifest], first_day: date) -> list[Manifest]:
+    """Return the runs that can have tickets from a day on: one that was started before it has none."""
+    return [run for run in runs[:-1] if run.started_at.date() >= first_day] + [runs[-1]]
+
+
+def _reads_alike(run: Manifest, other: Manifest) -> bool:
+    """Return whether two runs read the same columns of the same table or query with the same model."""
+    return all(
+        mine == theirs
+        for mine, theirs in (
+            (run.model, other.model),
+            (run.settings.table, other.settings.table),
+            (run.settings.query, other.settings.query),
+            (run.settings.raw_text, other.settings.raw_text),
+            (run.columns.id, other.columns.id),
+            (run.columns.text, other.columns.text),
+            (run.columns.time, other.columns.time),
+        )
+    )

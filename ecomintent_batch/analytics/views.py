@@ -1,0 +1,85 @@
+"""The views of `sql/views.sql` over committed runs, and the other files of `sql/`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import duckdb
+
+from ecomintent_batch.errors import OutputError
+from ecomintent_batch.runs.records import Manifest
+from ecomintent_batch.runs.store import RunStore
+from ecomintent_batch.storage.duck import connect, escape_glob
+from ecomintent_batch.storage.packaged import packaged_path
+from ecomintent_batch.storage.s3 import let_read
+
+_VIEW = re.compile(r"VIEW (\w+) AS")
+
+
+def sql_folder() -> Path:
+    """Return the folder with the SQL files."""
+    return packaged_path("sql")
+
+
+def read_sql(name: str) -> str:
+    """Return the text of one SQL file."""
+    return (sql_folder() / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def open_views(
+    store: RunStore,
+    manifests: Sequence[Manifest],
+    variables: Mapping[str, str | list[str] | None] | None = None,
+    *,
+    views: Collection[str] = (),
+) -> duckdb.DuckDBPyConnection:
+    """Return a connection with the variables set and the views of `sql/views.sql` over some committed runs.
+
+    Args:
+        store: Where the runs are.
+        manifests: The runs. What they list is read, and nothing else: no file is looked for by a pattern.
+        variables: The parameters of a query.
+        views: Those of `rejects` and `runs` that are needed; they read a file for each run.
+
+    Raises:
+        OutputError: no run has predictions.
+    """
+    parts = [part for manifest in manifests for part in store.part_locations(manifest)]
+    if not parts:
+        raise OutputError(f"{store.location}: expected committed runs, found none")
+    connection = connect()
+    let_read(connection, parts)
+    rejects = [store.reject_location(manifest) for manifest in manifests]
+    lists = {"parts": parts, "reject_files": rejects}
+    for name, files in lists.items():
+        connection.execute(f"SET VARIABLE {name} = ?", [list(map(escape_glob, files))])
+    for name, value in {"run_id": None, **(variables or {})}.items():
+        connection.execute(f"SET VARIABLE {name} = ?", [value])
+    skipped = {"rejects", "runs"}.difference(views)
+    for statement in connection.extract_statements(read_sql("views")):
+        view = _VIEW.search(statement.query)
+        if view and view[1] == "runs" and "runs" in views:
+            _create_runs(connection, manifests, statement)
+        elif view and view[1] not in skipped:
+            connection.execute(statement)
+    return connection
+
+
+def _create_runs(
+    connection: duckdb.DuckDBPyConnection,
+    manifests: Sequence[Manifest],
+    statement: duckdb.Statement,
+) -> None:
+    """Create the view `runs` over manifests that are in memory."""
+    with TemporaryDirectory(prefix="ecomintent-runs-") as folder:
+        file = Path(folder) / "runs.json"
+        file.write_text(
+            "\n".join(manifest.model_dump_json() for manifest in manifests), encoding="utf-8"
+        )
+        connection.execute("SET VARIABLE manifest_files = ?", [[str(file)]])
+        connection.execute(statement)
+        connection.execute("CREATE TABLE runs_read AS FROM runs")
+    connection.execute("CREATE OR REPLACE VIEW runs AS FROM runs_read")
