@@ -122,11 +122,8 @@ def _explains(cause: _Row, row: _Row) -> bool:
         return row["kind"] == "month" or (
             row["kind"] == "week" and abs(row["score"]) < abs(cause["score"])
         )
-    return (
-        (row["kind"], cause["kind"]) == ("month", "week")
-        and row["period"] <= cause["period_end"]
-        and cause["period"] <= row["period_end"]
-    )
+    overlap: bool = row["period"] <= cause["period_end"] and cause["period"] <= row["period_end"]
+    return (row["kind"], cause["kind"]) == ("month", "week") and overlap
 
 
 def _by_strength(row: _Row) -> tuple[Any, ...]:

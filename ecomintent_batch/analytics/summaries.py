@@ -161,8 +161,8 @@ def _find_alerts(
         known = newest_known_day(store, manifest)
         source_names = {name: column for column, name in manifest.columns.kept.items()}
         for row in list_new(tables[FINDINGS], known):
-            by = None if row["by_column"] is None else source_names[row["by_column"]]
-            changes.append(({**row, "by_column": by}, describe_finding(row)))
+            column = source_names.get(row["by_column"])
+            changes.append(({**row, "by_column": column}, describe_finding(row)))
     return tuple(check_alerts(conditions, counted, changes, span))
 
 
