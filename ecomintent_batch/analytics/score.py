@@ -40,3 +40,28 @@ class Score(BaseModel):
             return "–"
         lower, upper = self.bounds
         return f"{self.accuracy:.1%} ({100 * lower:.0f}–{100 * upper:.0f})".replace("%", " %")
+
+
+class Comparison(BaseModel):
+    """Two models on the same tickets: `gained` are those that only the second has right, `lost` those that only the first has."""
+
+    model_config = ConfigDict(frozen=True)
+
+    before: Score
+    after: Score
+    gained: int
+    lost: int
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def gain(self) -> float:
+        """Share of the tickets that are right after, minus the share before."""
+        return (self.gained - self.lost) / self.after.tickets
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def gain_bounds(self) -> tuple[float, float]:
+        """Bounds of the gain at 95 %, of paired proportions with a continuity correction."""
+        n, changed = self.after.tickets, self.gained + self.lost
+        half = (_Z95 * math.sqrt(changed - (self.gained - self.lost) ** 2 / n) + 1) / n
+        return max(-1.0, self.gain - half), min(1.0, self.gain + half)

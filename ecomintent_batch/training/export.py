@@ -76,10 +76,8 @@ def export_model(options: ExportOptions, note: Callable[[str], None] = print) ->
     }
     with whole_folder(options.out) as folder:
         note("quantising")
-        network = snap_weights(_load_network(checkpoint.path))
-        write_fp16(network, checkpoint.path, folder)
         messages = [clean_message([text]) for text, _ in sets[options.calibrate_on].rows]
-        export_onnx_int8(smooth_activations(network, checkpoint, messages), folder)
+        write_weights(load_network(checkpoint.path), checkpoint, messages, folder)
         model = open_model(str(folder))
         agreement = measure_agreement(model, sets[parity_on])
         note(f"int8 and fp32 agree on {agreement:.2%} of {parity_on}")
@@ -98,6 +96,18 @@ def export_model(options: ExportOptions, note: Callable[[str], None] = print) ->
             render_card(checkpoint.path, options.calibrate_on, measured), folder / "README.md"
         )
     return measured
+
+
+def write_weights(
+    network: Any, checkpoint: ModelFolder, messages: Sequence[str], folder: Path
+) -> None:
+    """Write half-precision safetensors and the int8 network; `messages` show how wide activations get.
+
+    The network is changed in place.
+    """
+    network = snap_weights(network)
+    write_fp16(network, checkpoint.path, folder)
+    export_onnx_int8(smooth_activations(network, checkpoint, messages), folder)
 
 
 def snap_weights(network: Any) -> Any:
@@ -200,7 +210,7 @@ def export_onnx_int8(network: Any, target: Path) -> Path:
 
 def export_onnx_fp32(checkpoint: Path, onnx_file: Path) -> None:
     """Write the whole graph in full precision, as anybody would, to measure beside."""
-    _export_plain(_load_network(checkpoint), onnx_file)
+    _export_plain(load_network(checkpoint), onnx_file)
 
 
 def write_fp16(network: Any, checkpoint: Path, target: Path) -> None:
@@ -211,7 +221,8 @@ def write_fp16(network: Any, checkpoint: Path, target: Path) -> None:
     (target / "model.safetensors").chmod(0o644)
 
 
-def _load_network(checkpoint: Path) -> Any:
+def load_network(checkpoint: Path) -> Any:
+    """Load a classifier in full precision, from safetensors, with attention that can be exported."""
     from transformers import AutoModelForSequenceClassification
     from transformers.utils import logging
 

@@ -118,7 +118,8 @@ def train(
     data: Annotated[
         str,
         typer.Argument(
-            help="Folder that `dataset` made, or labelled tickets of your own.", show_default=False
+            help="Folder that `dataset` made or `review import` wrote, or labelled tickets of your own.",
+            show_default=False,
         ),
     ],
     out: Annotated[Path, typer.Option(help="New folder for the model.", show_default=False)],
@@ -132,7 +133,8 @@ def train(
     init_from: Annotated[
         str | None,
         typer.Option(
-            help="Classifier to start from, with its labels ('embedded': the model of this package).",
+            help="Classifier to start from, with its labels ('embedded': the model of this package). On tickets of your own: "
+            "cross-validates, keeps what the model knew, and quantises.",
             show_default=False,
         ),
     ] = None,
@@ -154,7 +156,13 @@ def train(
     teacher_share: Annotated[
         float, typer.Option(help="Share of the teacher in the target of a labelled text.")
     ] = 0.7,
-    epochs: Annotated[float, typer.Option(help="Maximum epochs.")] = 4,
+    epochs: Annotated[
+        float | None,
+        typer.Option(
+            help="Maximum epochs. [default: 4, or 3 with --init-from on tickets of your own]",
+            show_default=False,
+        ),
+    ] = None,
     batch_size: Annotated[int, typer.Option(help="Batch size.")] = 32,
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-4,
     max_length: Annotated[
@@ -183,13 +191,31 @@ def train(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Fine-tune an encoder on labelled tickets, and keep the best epoch."""
+    """Fine-tune an encoder on labelled tickets and keep the best epoch, or adapt a classifier to your own tickets."""
+    with needs_extra("train"):
+        from ecomintent_batch.training.own_tickets import is_own_tickets
+    if init_from and not (dev or teacher or resume) and is_own_tickets(data):
+        with needs_extra("train"):
+            from ecomintent_batch.cli.adapted import print_adapted
+            from ecomintent_batch.training.adapt import AdaptOptions, adapt_model
+        adapted = adapt_model(
+            AdaptOptions(
+                data=data, out=out, init_from=init_from, epochs=epochs or 3, batch_size=batch_size,
+                learning_rate=learning_rate, device=device, seed=seed,
+            ),
+            _note(quiet or as_json),
+        )  # fmt: skip
+        if as_json:
+            typer.echo(adapted.model_dump_json(indent=2))
+        elif not quiet:
+            print_adapted(adapted, out)
+        return
     with needs_extra("train"):
         from ecomintent_batch.training.train import BASE_MODEL, TrainOptions, train_model
     options = TrainOptions(
         data=data, out=out, base_model=base_model or BASE_MODEL, init_from=init_from, dev=dev, teacher=teacher,
-        teacher_share=teacher_share, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, max_length=max_length,
-        joined_share=joined_share, typo_share=typo_share, precision=precision, device=device,
+        teacher_share=teacher_share, epochs=epochs or 4, batch_size=batch_size, learning_rate=learning_rate,
+        max_length=max_length, joined_share=joined_share, typo_share=typo_share, precision=precision, device=device,
         resume=resume, seed=seed,
     )  # fmt: skip
     report = train_model(options, _note(quiet or as_json))

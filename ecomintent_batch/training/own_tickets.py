@@ -1,0 +1,104 @@
+"""A shop's own labelled tickets, and the package's messages that are replayed beside them."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from ecomintent_batch.errors import SourceError
+from ecomintent_batch.text.message import clean_message, has_words
+from ecomintent_batch.training.corpus_files import CORPUS
+from ecomintent_batch.training.evaluation_set import EvaluationSet, match_labels
+from ecomintent_batch.training.labelled_sources import read_file
+
+REVIEWED = ("labelled.parquet", "control.parquet")  # what `review import` writes
+LEAST_TICKETS = 20
+_REPLAYED_CHARS = 160  # a long mail costs as much as ten short messages, and guards no better
+_TRAINING_FILES = ("batch_*.jsonl", "pairs_*.jsonl", "real_style_*.jsonl")
+
+
+@dataclass(frozen=True)
+class OwnTickets:
+    """Distinct labelled messages; `at_random` says which were drawn at random, so that they measure the accuracy."""
+
+    messages: list[str]
+    intents: list[str]
+    at_random: list[bool]
+
+
+def is_own_tickets(location: str) -> bool:
+    """Return whether a location holds labelled tickets, not the splits that `dataset` makes."""
+    return not (Path(location) / "report.json").exists()
+
+
+def read_own_tickets(location: str, labels: list[str]) -> OwnTickets:
+    """Read a folder that `review import` wrote, or any labelled file; of equal messages the last label counts.
+
+    Raises:
+        SourceError: It cannot be read, or holds fewer than 20 labelled tickets.
+        ColumnError: A label that the model does not have.
+    """
+    rows = pl.concat([_read(file) for file in _list_files(location)])
+    rows = rows.filter(pl.col("message") != "").unique("message", keep="last", maintain_order=True)
+    if len(rows) < LEAST_TICKETS:
+        raise SourceError(
+            f"{location}: expected at least {LEAST_TICKETS} labelled tickets, found {len(rows)}; label more"
+        )
+    pairs = list(rows.select("message", "label").iter_rows())
+    matched = match_labels(EvaluationSet(location, pairs), labels)
+    return OwnTickets(
+        rows["message"].to_list(),
+        [intent for _, intent in matched.rows],
+        rows["at_random"].to_list(),
+    )
+
+
+def pick_replayed(count: int, seed: int, *, without: list[str]) -> list[str]:
+    """Return short messages that the package's model was trained on, drawn at random; none where there is no corpus."""
+    own = set(without)
+    messages = [
+        message
+        for pattern in _TRAINING_FILES
+        for file in sorted(CORPUS.glob(pattern))
+        for message in _read_training_messages(file)
+        if len(message) <= _REPLAYED_CHARS and message not in own
+    ]
+    rng = random.Random(seed)  # noqa: S311 - a training set, not a secret
+    return rng.sample(messages, min(count, len(messages)))
+
+
+def _list_files(location: str) -> list[Path]:
+    folder = Path(location)
+    if not folder.is_dir():
+        return [folder]
+    files = [folder / name for name in REVIEWED if (folder / name).exists()]
+    if not files:
+        raise SourceError(
+            f"{location}: expected {REVIEWED[0]} of `review import`, found none; give a folder of it, or a labelled file"
+        )
+    return files
+
+
+def _read(file: Path) -> pl.DataFrame:
+    rows = read_file(str(file), further={"reason": "reason"}).rows.drop_nulls(["text", "label"])
+    at_random = pl.lit(file.name == "control.parquet")
+    if "reason" in rows.columns:
+        at_random = (pl.col("reason") == "control").fill_null(value=False)
+    messages = [clean_message([text]) for text in rows["text"]]
+    return rows.select(
+        pl.Series("message", [text if has_words(text) else "" for text in messages], pl.String),
+        "label",
+        at_random=at_random,
+    )
+
+
+def _read_training_messages(file: Path) -> list[str]:
+    """Return the messages of a corpus file that are for training; dev and test stay unseen."""
+    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return [
+        clean_message([line["text"]]) for line in lines if line.get("split", "train") == "train"
+    ]
