@@ -3,11 +3,14 @@
 --   latest = true to let the queries count each ticket once, as its newest run has it
 --   D SET VARIABLE out = 'ecomintent-out';
 --   D .read sql/views.sql
---   The command line sets parts, reject_files and manifest_files instead of out: lists of the files to read.
+--   The command line sets parts, reject_files, label_files and manifest_files instead of out: lists of the files to read.
 -- Grain: predictions one row per ticket and run; latest_predictions one per ticket; tickets what the queries count: the
---   one or the other, by latest; rejects one per source row that could not be read; runs one per run
--- Columns: predictions and latest_predictions as in the README, with `run_id` from the folder's name; rejects run_id, file,
---   line, row_number, column, error; runs run_id, started_at, finished_at, source, model, engine, counts, settings, performance
+--   one or the other, by latest; rejects one per source row that could not be read; runs one per run; reviewed one per
+--   ticket and message that a person labelled
+-- Columns: predictions and latest_predictions as in the README, with `run_id` from the folder's name, latest_predictions
+--   (and tickets) also with `reviewed_intent`: the label that a person gave to this message, else null; rejects run_id, file,
+--   line, row_number, column, error; runs run_id, started_at, finished_at, source, model, engine, counts, settings,
+--   performance; reviewed ticket_id, run_id, row_number, message_hash, reviewed_intent
 
 -- The runs whose manifests are there as this file is read: a run committed while a query reads OUT twice would be in one half
 -- of it only. Read this file again to see later runs. The folder of one run appears whole, so that alone it needs no list. On
@@ -59,6 +62,28 @@ FROM read_parquet(
     union_by_name = true, hive_partitioning = true, hive_types = {'run_id': VARCHAR}
 );
 
+-- Labels that `ecomintent-batch review import` read; no rows, rather than an error, where there are none.
+SET VARIABLE label_files = (
+    SELECT list(getvariable('out') || '/reviewed/labels.parquet') FROM glob(getvariable('out') || '/reviewed/labels.parquet')
+);
+
+CREATE OR REPLACE VIEW reviewed AS
+SELECT *
+FROM query(
+    CASE
+        WHEN len(getvariable('label_files')::VARCHAR[]) > 0 THEN
+            'SELECT ticket_id, run_id, row_number, message_hash, reviewed_intent
+             FROM read_parquet(getvariable(''label_files'')::VARCHAR[])
+             QUALIFY row_number() OVER (
+                 PARTITION BY coalesce(ticket_id, run_id || row_number), message_hash ORDER BY reviewed_at DESC
+             ) = 1'
+        ELSE
+            'SELECT NULL::VARCHAR AS ticket_id, NULL::VARCHAR AS run_id, NULL::BIGINT AS row_number,
+                 NULL::VARCHAR AS message_hash, NULL::VARCHAR AS reviewed_intent
+             WHERE false'
+    END
+);
+
 -- The newest run that classified a ticket wins, and of its rows the last one; a row without an id stands for itself. Ids of
 -- runs sort by time, so that the place of a run and the row make one number that grows: half of the time and memory of a window.
 -- Nothing is MATERIALIZED: columns that a query does not ask for are then not read.
@@ -67,22 +92,32 @@ WITH sorted AS NOT MATERIALIZED (
     SELECT list(DISTINCT run_id ORDER BY run_id) AS runs FROM predictions
 ),
 placed AS NOT MATERIALIZED (
-    SELECT ticket_id, (list_position(sorted.runs, run_id)::BIGINT << 40) + row_number AS place
+    SELECT ticket_id, message_hash, (list_position(sorted.runs, run_id)::BIGINT << 40) + row_number AS place
     FROM predictions CROSS JOIN sorted
 ),
 newest AS (
     SELECT max(place) AS place FROM placed WHERE ticket_id IS NOT NULL GROUP BY ticket_id
     UNION ALL
     SELECT place FROM placed WHERE ticket_id IS NULL
+),
+-- A label holds for the message that the person read, in whatever run it was classified again.
+labelled AS NOT MATERIALIZED (
+    SELECT placed.place, reviewed.reviewed_intent
+    FROM placed JOIN reviewed USING (ticket_id, message_hash)
+    UNION ALL
+    SELECT (list_position(sorted.runs, run_id)::BIGINT << 40) + row_number AS place, reviewed_intent
+    FROM reviewed CROSS JOIN sorted
+    WHERE ticket_id IS NULL
 )
-SELECT predictions.*
+SELECT predictions.*, labelled.reviewed_intent
 FROM
     predictions CROSS JOIN sorted
-    SEMI JOIN newest ON (list_position(sorted.runs, run_id)::BIGINT << 40) + row_number = newest.place;
+    SEMI JOIN newest ON (list_position(sorted.runs, run_id)::BIGINT << 40) + row_number = newest.place
+    LEFT JOIN labelled ON (list_position(sorted.runs, run_id)::BIGINT << 40) + row_number = labelled.place;
 
 -- The branch that is not asked for is gone before anything is read.
 CREATE OR REPLACE VIEW tickets AS
-SELECT * FROM predictions WHERE NOT coalesce(getvariable('latest')::BOOLEAN, false)
+SELECT *, NULL::VARCHAR AS reviewed_intent FROM predictions WHERE NOT coalesce(getvariable('latest')::BOOLEAN, false)
 UNION ALL
 SELECT * FROM latest_predictions WHERE coalesce(getvariable('latest')::BOOLEAN, false);
 

@@ -1,18 +1,21 @@
-"""The tickets most worth a human look, out to a sheet and back: people correct, the model learns.
+"""The tickets most worth a person's time, written to a sheet and read back: people correct, the model learns.
 
-Of the slices of `sql/review_slices.sql` only the control slice says how often the model is right: it alone is drawn at random.
+Of the slices of `sql/review_slices.sql` only the control slice measures the accuracy: it alone is drawn at random.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ecomintent_batch.analytics.history import read_summary
+from ecomintent_batch.analytics.review_labels import add_to_folder, store_labels
+from ecomintent_batch.analytics.review_sheet import LABEL, RIGHT, write_xlsx
+from ecomintent_batch.analytics.score import Score
 from ecomintent_batch.analytics.summaries import neutralise_formulas
 from ecomintent_batch.analytics.views import open_views, read_sql
 from ecomintent_batch.errors import SourceError, UsageError
@@ -28,57 +31,34 @@ from ecomintent_batch.text.message import clean_message
 if TYPE_CHECKING:
     import polars as pl
 
-LABEL = "label"
 _NEEDED = ("reason", "run_id", "row_number", LABEL)
 _GUARDED = r"^'([=+\-@\t\r])"  # what neutralise_formulas puts before a text
 _LIKE_A_LABEL = re.compile(
     r"[\w.&/+-]{1,40}"
 )  # one word: more could be the text of a ticket, and messages never show one
-_Z95 = 1.959964
+_MOST_NAMED = 8
 
 
-@dataclass(frozen=True)
-class Score:
-    """How many of the tickets people labelled the model had right; the bounds are Wilson's, at 95 %."""
-
-    tickets: int
-    right: int
-
-    @property
-    def accuracy(self) -> float:
-        """Share of the tickets that were right."""
-        return self.right / self.tickets
-
-    @property
-    def bounds(self) -> tuple[float, float]:
-        """Lower and upper bound of the accuracy."""
-        n, p, zz = self.tickets, self.accuracy, _Z95 * _Z95
-        centre, half = (
-            (p + zz / (2 * n)) / (1 + zz / n),
-            _Z95 * math.sqrt(p * (1 - p) / n + zz / (4 * n * n)) / (1 + zz / n),
-        )
-        return max(0.0, centre - half), min(1.0, centre + half)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what is written down of it."""
-        lower, upper = self.bounds
-        return {
-            "tickets": self.tickets,
-            "right": self.right,
-            "accuracy": self.accuracy,
-            "lower": lower,
-            "upper": upper,
-        }
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Review:
-    """What a corrected sheet says: scores by slice, and of the control slice by label; where the rows went."""
+    """What the labels of a run say, this sheet's and those that were imported before.
+
+    Attributes:
+        slices: The model's first choice against the labels, by slice.
+        by_intent: The same for the control slice, by label.
+        has_accuracy: Whether the control slice measures the accuracy: not where only wrong rows were filled in.
+        unlabelled: Rows of the sheet without a label, and how many of them belong to the control slice.
+        to_train_on: Tickets in the folder, in `labelled.parquet` and `control.parquet`.
+        without_message: Labels of the sheet that cannot be trained on, because the sheet has no message.
+    """
 
     slices: dict[str, Score]
     by_intent: dict[str, Score]
+    has_accuracy: bool
     unlabelled: int
-    labelled: int
+    unlabelled_control: int
+    to_train_on: dict[str, int]
+    without_message: int
     files: list[Path]
 
 
@@ -97,9 +77,9 @@ def export_review(
         out: Folder with the outputs.
         sheet: Where to write; nothing may be there yet.
         run_id: The run; the newest when None.
-        source: The run's source, to add the messages where the predictions do not hold them.
+        source: The run's source, for the messages where the predictions do not have them.
         sizes: Tickets at most of control, disagreeing, drifting and uncertain.
-        seed: Of what is drawn at random.
+        seed: Random seed.
     """
     if sheet.suffix.lower() not in (".csv", ".xlsx"):
         raise UsageError(
@@ -117,57 +97,65 @@ def export_review(
         if sheet.suffix.lower() == ".csv":
             rows.write_csv(temporary, include_bom=True)  # or Excel takes UTF-8 for another encoding
         else:
-            with temporary.open("wb") as file:
-                rows.write_excel(
-                    file, autofit=True, freeze_panes=(1, 0), column_widths={"message": 600}
-                )
+            write_xlsx(rows, _labels_of(store, manifest), temporary)
     return rows
 
 
-def import_review(out: Location, sheet: Path, into: Path) -> Review:
-    """Read a corrected sheet, and write `labelled.parquet`, `control.parquet` and `accuracy.json` into a folder.
+def import_review(out: Location, sheet: Path, into: Path, *, rest_is_right: bool = False) -> Review:
+    """Read a sheet with labels; keep them in OUT, and add the tickets to a folder to train on.
+
+    Args:
+        out: Folder with the outputs; `latest_predictions` shows the labels as `reviewed_intent`.
+        sheet: What `review export` wrote, filled in. `ok` as a label says that the model's intent is right.
+        into: Folder for `labelled.parquet`, `control.parquet` and `accuracy.json`; tickets add up by their id.
+        rest_is_right: Take rows without a label as right.
 
     Raises:
-        SourceError: it cannot be read, or a label or row is not one of the run.
+        SourceError: It cannot be read, or a label or row is not one of the run; every such row is named.
     """
     import polars as pl
 
-    rows = _read_sheet(sheet)
-    blank = rows.filter(pl.col(LABEL) == "")
-    rows = rows.filter(pl.col(LABEL) != "")
-    if rows.is_empty():
+    every = _read_sheet(sheet)
+    filled = every if rest_is_right else every.filter(pl.col(LABEL) != "")
+    if filled.is_empty():
         raise SourceError(
-            f"{sheet}: expected labels in the column {LABEL!r}, found none; fill it in"
+            f"{sheet}: expected labels in the column {LABEL!r}, found none; fill it in, or say --rest-is-right"
         )
-    rows = _join_predictions(open_store(out), sheet, rows)
-    slices = {
-        str(reason): _score(group)
-        for (reason,), group in rows.group_by("reason", maintain_order=True)
-    }
-    control = rows.filter(pl.col("reason") == "control")
-    by_intent = {
-        str(label): _score(group)
-        for (label,), group in control.sort(LABEL).group_by(LABEL, maintain_order=True)
-    }
-    into.mkdir(parents=True, exist_ok=True)
+    store = open_store(out)
+    rows = _join_predictions(store, sheet, filled).with_columns(
+        reviewed_at=pl.lit(datetime.now(UTC)), text=pl.col("message")
+    )
+    stored = store_labels(store, rows.rename({"intent": "reviewed_intent"}))
+    counts, files = add_to_folder(into, rows)
+    review = _summarise(stored.filter(pl.col("run_id") == rows["run_id"][0]), every, rows)
     scores = {
-        "slices": {name: score.to_dict() for name, score in slices.items()},
-        "control_by_intent": {name: score.to_dict() for name, score in by_intent.items()},
+        "slices": {name: score.model_dump() for name, score in review.slices.items()},
+        "control_by_intent": {name: score.model_dump() for name, score in review.by_intent.items()},
+        "control_measures_the_accuracy": review.has_accuracy,
     }
     write_json(scores, into / "accuracy.json")
-    files = [into / "accuracy.json"]
-    labelled = 0
-    for name, part in (
-        ("labelled", rows.filter(pl.col("reason") != "control")),
-        ("control", control),
-    ):
-        texts = part.filter(pl.col("message") != "").select(text="message", intent=LABEL)
-        labelled += len(texts) if name == "labelled" else 0
-        if len(texts):
-            files.append(into / f"{name}.parquet")
-            with whole_file(files[-1]) as temporary:
-                texts.write_parquet(temporary)
-    return Review(slices, by_intent, len(blank), labelled, files)
+    return replace(review, to_train_on=counts, files=[*files, into / "accuracy.json"])
+
+
+def _summarise(stored: pl.DataFrame, every: pl.DataFrame, rows: pl.DataFrame) -> Review:
+    """Return the scores over all labels of the run, and what is still open in this sheet."""
+    import polars as pl
+
+    control = stored.filter(pl.col("reason") == "control")
+    is_open = ~pl.col("row_number").is_in(rows["row_number"].cast(pl.String).to_list())
+    unlabelled = every.filter(is_open)
+    open_control = len(unlabelled.filter(pl.col("reason") == "control"))
+    only_wrong = stored.filter(pl.col("reviewed_intent") == pl.col("top_intent")).is_empty()
+    return Review(
+        slices=_score_by(stored, "reason"),
+        by_intent=_score_by(control.sort("reviewed_intent"), "reviewed_intent"),
+        has_accuracy=len(control) > 0 and not (open_control and only_wrong),
+        unlabelled=len(unlabelled),
+        unlabelled_control=open_control,
+        to_train_on={},
+        without_message=len(rows.filter(pl.col("text") == "")),
+        files=[],
+    )
 
 
 def _choose(
@@ -288,8 +276,24 @@ def _read_sheet(sheet: Path) -> pl.DataFrame:
     return rows.with_columns(text).with_columns(pl.col("message").str.replace(_GUARDED, "$1"))
 
 
+def _labels_of(store: RunStore, manifest: Manifest) -> list[str]:
+    """Return the labels of a run's model, in its order, spelled as it spells them where it gave them."""
+    connection = open_views(store, [manifest])
+    columns = connection.sql("SELECT * FROM predictions LIMIT 0").columns
+    names = connection.sql(
+        "SELECT DISTINCT unnest([top_intent, second_intent]) FROM predictions"
+    ).fetchall()
+    connection.close()
+    spelled = {probability_column(name): name for (name,) in names if name}
+    return [
+        spelled.get(column, column.removeprefix("prob_").upper())
+        for column in columns
+        if column.startswith("prob_")
+    ]
+
+
 def _join_predictions(store: RunStore, sheet: Path, rows: pl.DataFrame) -> pl.DataFrame:
-    """Add what the model said, and spell the labels as it does."""
+    """Add the run's ids, hashes and first choices, and the labels as `intent`, spelled as the model spells them."""
     import polars as pl
 
     run_ids = rows["run_id"].unique().to_list()
@@ -297,39 +301,68 @@ def _join_predictions(store: RunStore, sheet: Path, rows: pl.DataFrame) -> pl.Da
         raise SourceError(
             f"{sheet}: expected tickets of one run, found {len(run_ids)}; import each sheet by itself"
         )
-    connection = open_views(store, [store.find(run_ids[0])])
-    columns = connection.sql("SELECT * FROM predictions LIMIT 0").columns
+    manifest = store.find(run_ids[0])
     numbers = [int(value) for value in rows["row_number"] if re.fullmatch(r"\d+", value)]
-    query = "SELECT row_number::VARCHAR AS row_number, top_intent AS said FROM predictions WHERE row_number IN (SELECT unnest(?))"
-    said = connection.execute(query, [numbers]).pl()
-    names = connection.sql(
-        "SELECT DISTINCT unnest([top_intent, second_intent]) FROM predictions"
-    ).fetchall()
+    connection = open_views(store, [manifest])
+    query = """
+        SELECT row_number::VARCHAR AS row_number, ticket_id, message_hash, top_intent
+        FROM predictions WHERE row_number IN (SELECT unnest(?))
+    """
+    predicted = connection.execute(query, [numbers]).pl()
     connection.close()
-    spelled = {probability_column(name): name for (name,) in names if name}
-    rows = rows.join(said, on="row_number", how="left", maintain_order="left")
-    for line, label, answer in rows.select("line", LABEL, "said").iter_rows():
-        _check_row(f"{sheet}, line {line}", label, answer, columns)
-    labels = pl.col(LABEL).map_elements(
-        lambda label: spelled.get(probability_column(label), label), return_dtype=pl.String
+    rows = rows.select("line", "message", LABEL, "reason", "run_id", "row_number").join(
+        predicted, on="row_number", how="left", maintain_order="left"
     )
-    return rows.with_columns(labels)
+    spelled = {probability_column(label): label for label in _labels_of(store, manifest)}
+    intents = [
+        first if label == "" or (label.casefold() == RIGHT and probability_column(label) not in spelled)
+        else spelled.get(probability_column(label))
+        for label, first in rows.select(LABEL, "top_intent").iter_rows()
+    ]  # fmt: skip
+    rows = rows.with_columns(intent=pl.Series(intents, dtype=pl.String))
+    _check_rows(sheet, rows, list(spelled.values()))
+    return rows.with_columns(pl.col("row_number").cast(pl.Int64))
 
 
-def _check_row(where: str, label: str, said: str | None, columns: list[str]) -> None:
-    if said is None:
+def _check_rows(sheet: Path, rows: pl.DataFrame, labels: list[str]) -> None:
+    """Name every row that is not of the run, or every label that is not of the model, in one error."""
+    import polars as pl
+
+    missing = rows.filter(pl.col("top_intent").is_null())
+    if len(missing):
         raise SourceError(
-            f"{where}: expected a row_number of the run, found none of its labelled tickets; restore the column"
+            f"{sheet}, {_name_lines(missing['line'].to_list())}: expected a row_number of the run, found none of its "
+            "labelled tickets; restore the column"
         )
-    if probability_column(label) not in columns:
-        shown = repr(label) if _LIKE_A_LABEL.fullmatch(label) else "another text"
-        known = ", ".join(
-            name.removeprefix("prob_").upper() for name in columns if name.startswith("prob_")
+    wrong = rows.filter(pl.col("intent").is_null())
+    if len(wrong):
+        shown = wrong.with_columns(
+            shown=pl.col(LABEL).map_elements(
+                lambda label: repr(label) if _LIKE_A_LABEL.fullmatch(label) else "another text",
+                return_dtype=pl.String,
+            )
         )
+        found = [
+            f"{label} ({_name_lines(group['line'].to_list())})"
+            for (label,), group in shown.group_by("shown", maintain_order=True)
+        ]
+        more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
         raise SourceError(
-            f"{where}: expected an intent of the model in {LABEL!r} ({known}), found {shown}; correct it"
+            f"{sheet}: expected intents of the model in {LABEL!r} ({', '.join(labels)}; {RIGHT} for the model's own), "
+            f"found {', '.join(found[:_MOST_NAMED])}{more}; correct them"
         )
 
 
-def _score(rows: pl.DataFrame) -> Score:
-    return Score(len(rows), int((rows["said"] == rows[LABEL]).sum()))
+def _name_lines(lines: list[int]) -> str:
+    named = ", ".join(map(str, lines[:_MOST_NAMED]))
+    more = f" and {len(lines) - _MOST_NAMED} more" if len(lines) > _MOST_NAMED else ""
+    return f"line{'s' if len(lines) > 1 else ''} {named}{more}"
+
+
+def _score_by(stored: pl.DataFrame, column: str) -> dict[str, Score]:
+    return {
+        str(value): Score(
+            tickets=len(group), right=int((group["reviewed_intent"] == group["top_intent"]).sum())
+        )
+        for (value,), group in stored.group_by(column, maintain_order=True)
+    }

@@ -50,10 +50,11 @@ def open_views(
     parts = [part for manifest in manifests for part in store.part_locations(manifest)]
     if not parts:
         raise OutputError(f"{store.location}: expected committed runs, found none")
+    labels = store.label_locations()
     connection = connect()
-    let_read(connection, parts)
+    let_read(connection, [*parts, *labels])
     rejects = [store.reject_location(manifest) for manifest in manifests]
-    lists = {"parts": parts, "reject_files": rejects}
+    lists = {"parts": parts, "reject_files": rejects, "label_files": labels}
     for name, files in lists.items():
         connection.execute(f"SET VARIABLE {name} = ?", [list(map(escape_glob, files))])
     for name, value in {"run_id": None, **(variables or {})}.items():

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from ecomintent_batch.analytics.score import Comparison
+from ecomintent_batch.cli.printing import open_console
 from ecomintent_batch.training.adapt import AdaptReport
 
 
 def print_adapted(report: AdaptReport, out: Path) -> None:
     """Print before and after, whether that is a gain, and how to use the model."""
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = open_console()
     table = Table("right, % (95 %)", box=None, pad_edge=False, header_style="bold")
     for heading in ("tickets", "before", "after", "gain, points"):
         table.add_column(heading, justify="right", no_wrap=True)

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ecomintent_batch.analytics.score import Score
+from ecomintent_batch.cli.printing import open_console
 from ecomintent_batch.training.evaluation_records import Evaluation, Kind, SetResult, Summary
 
 _TITLES: dict[Kind, str] = {
@@ -21,7 +22,7 @@ _TITLES: dict[Kind, str] = {
 
 def print_evaluation(evaluation: Evaluation) -> None:
     """Print one row a set, the details of a set that is alone, and speed and cost."""
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = open_console()
     console.print(f"Model {evaluation.model}, {evaluation.engine}", soft_wrap=True)
     console.print()
     if len(evaluation.sets) == 1:
@@ -130,7 +131,7 @@ def _print_published(console: Console, evaluation: Evaluation) -> None:
 
 def print_written(paths: list[Path]) -> None:
     """Print the files that were written."""
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = open_console()
     for path in paths:
         console.print(f"  {path}", soft_wrap=True)
 

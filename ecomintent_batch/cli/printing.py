@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from ecomintent_batch.analytics.review import Review
+    from ecomintent_batch.analytics.score import Score
     from ecomintent_batch.pipeline import RunResult
     from ecomintent_batch.runs.records import Manifest
 
@@ -128,32 +129,55 @@ def print_review_sheet(rows: pl.DataFrame, sheet: Path) -> None:
     console.print(f"Sheet        {sheet}", soft_wrap=True)
 
 
-def print_review(review: Review) -> None:
-    """Print how often the model was right, by slice and by intent, and what was written."""
+def print_review(review: Review, into: Path) -> None:
+    """Print how often the model was right, by slice and by intent, what was written, and what to do next."""
     console = open_console()
     table = Table("slice or intent", box=None, pad_edge=False, header_style="bold")
     for heading in ("labelled", "right", "accuracy", "95 % interval"):
         table.add_column(heading, justify="right", no_wrap=True)
-    scores = [
-        *review.slices.items(),
-        *((f"  {intent}", score) for intent, score in review.by_intent.items()),
-    ]
-    for name, score in sorted(
-        scores, key=lambda pair: pair[0] != "control" and not pair[0].startswith(" ")
-    ):
-        lower, upper = score.bounds
-        bounds = f"{lower:.1%} – {upper:.1%}" if name == "control" or name.startswith(" ") else ""
-        table.add_row(
-            Text(name), f"{score.tickets:,}", f"{score.right:,}", f"{score.accuracy:.1%}", bounds
-        )
+    for name, score in sorted(review.slices.items(), key=lambda pair: pair[0] != "control"):
+        claimed = name == "control" and review.has_accuracy
+        table.add_row(Text(name), *_score_cells(score, claimed=claimed))
+        if claimed:
+            for intent, each in review.by_intent.items():
+                table.add_row(Text(f"  {intent}"), *_score_cells(each, claimed=True))
     console.print(table)
-    console.print(
-        "Only the control slice is drawn at random: its line is the model's accuracy.", style="dim"
-    )
-    if review.unlabelled:
-        console.print(f"{review.unlabelled:,} rows have no label yet.")
+    for line in _explain_review(review):
+        console.print(line, style="dim", soft_wrap=True)
     for path in review.files:
         console.print(f"  {path}", soft_wrap=True)
+    if sum(review.to_train_on.values()):
+        total = sum(review.to_train_on.values())
+        console.print(
+            f"Next         ecomintent-batch train {into} --init-from embedded --out better ({total:,} tickets)",
+            soft_wrap=True,
+        )
+
+
+def _score_cells(score: Score, *, claimed: bool) -> tuple[str, str, str, str]:
+    """Return the cells of a slice; only one that was drawn at random has an accuracy."""
+    if not claimed or score.bounds is None:
+        return f"{score.tickets:,}", f"{score.right:,}", "", ""
+    lower, upper = score.bounds
+    return (
+        f"{score.tickets:,}",
+        f"{score.right:,}",
+        f"{score.accuracy:.1%}",
+        f"{lower:.1%} – {upper:.1%}",
+    )
+
+
+def _explain_review(review: Review) -> Iterator[str]:
+    if review.has_accuracy:
+        yield "Only the control slice is drawn at random: its line is the model's accuracy."
+        if review.unlabelled_control:
+            yield f"{review.unlabelled_control:,} control rows have no label: the accuracy holds if they were not chosen."
+    elif review.unlabelled_control:
+        yield "No accuracy: only rows where the model is wrong have a label; if the others are right, say --rest-is-right."
+    if review.unlabelled:
+        yield f"{review.unlabelled:,} rows have no label yet."
+    if review.without_message:
+        yield f"{review.without_message:,} labels came without a message, so they cannot be trained on; export with --source."
 
 
 def print_dataset(report: dict[str, Any], out: Path) -> None:

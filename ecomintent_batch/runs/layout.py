@@ -4,6 +4,7 @@ predictions/run_id=<id>/part-00000.parquet …    committed predictions
 rejects/run_id=<id>.parquet                     source rows that could not be read
 summaries/run_id=<id>/                          volume tables, summary.md, report.html
 runs/<id>.json                                  the manifest: with it the run is committed
+reviewed/labels.parquet                         labels that people gave
 staging/<id>/{plan.json, shards/, parts/, receipts/, manifest.json}    a run that is not committed yet
 """
 
@@ -21,6 +22,7 @@ PREDICTIONS, REJECTS, SUMMARIES, RUNS, STAGING = (
     "staging",
 )
 FOLDERS = (STAGING, PREDICTIONS, RUNS, REJECTS, SUMMARIES)
+REVIEWED_LABELS = "reviewed/labels.parquet"
 LOCK = ".lock"
 LATEST = "latest"
 

@@ -26,7 +26,13 @@ from ecomintent_batch.runs.cleanup import (
     list_stored_leftovers,
     remove_leftover,
 )
-from ecomintent_batch.runs.layout import RUNS, RunFolder, RunKeys, list_manifest_files
+from ecomintent_batch.runs.layout import (
+    REVIEWED_LABELS,
+    RUNS,
+    RunFolder,
+    RunKeys,
+    list_manifest_files,
+)
 from ecomintent_batch.runs.lock import lock_out
 from ecomintent_batch.runs.manifest_index import ManifestIndex, list_manifest_objects
 from ecomintent_batch.runs.publishing import (
@@ -36,6 +42,7 @@ from ecomintent_batch.runs.publishing import (
     upload_run,
 )
 from ecomintent_batch.runs.records import Manifest, ManifestCache, parse_record, read_manifest
+from ecomintent_batch.storage.atomic import whole_file
 from ecomintent_batch.storage.location import Location, parse_location, work_folder
 from ecomintent_batch.storage.s3 import Store
 
@@ -101,6 +108,19 @@ class RunStore(Protocol):
 
     def read_summary(self, run_id: str, name: str) -> bytes | None:
         """Return one summary table of a run, as Parquet; None where there is none."""
+
+    def read_labels(self) -> bytes | None:
+        """Return the labels that people gave to tickets, as Parquet; None where there are none."""
+
+    def save_labels(self, content: bytes) -> None:
+        """Replace the labels that people gave.
+
+        Raises:
+            OutputError: OUT cannot be written.
+        """
+
+    def label_locations(self) -> list[str]:
+        """Return the file or URL of the labels that people gave, if there are any."""
 
     def save_summaries(self, folder: RunFolder) -> None:
         """Put summaries that were written in the local folder where the run is."""
@@ -176,6 +196,25 @@ class LocalRuns:
     def read_summary(self, run_id: str, name: str) -> bytes | None:
         file = self.folder / RunKeys(run_id=run_id).table(name)
         return file.read_bytes() if file.exists() else None
+
+    def read_labels(self) -> bytes | None:
+        file = self.folder / REVIEWED_LABELS
+        return file.read_bytes() if file.exists() else None
+
+    def save_labels(self, content: bytes) -> None:
+        file = self.folder / REVIEWED_LABELS
+        try:
+            file.parent.mkdir(exist_ok=True)
+            with whole_file(file) as temporary:
+                temporary.write_bytes(content)
+        except OSError as error:
+            raise OutputError(
+                f"{file}: expected a file that can be written, found: {error.strerror}; check the folder's rights"
+            ) from None
+
+    def label_locations(self) -> list[str]:
+        file = self.folder / REVIEWED_LABELS
+        return [str(file)] if file.exists() else []
 
     def save_summaries(self, folder: RunFolder) -> None:
         pass
@@ -269,6 +308,19 @@ class S3Runs:
     def read_summary(self, run_id: str, name: str) -> bytes | None:
         found = self._store.find(RunKeys(run_id=run_id).table(name))
         return None if found is None else found.body
+
+    def read_labels(self) -> bytes | None:
+        found = self._store.find(REVIEWED_LABELS)
+        return None if found is None else found.body
+
+    def save_labels(self, content: bytes) -> None:
+        with TemporaryDirectory(prefix="ecomintent-labels-") as folder:
+            file = Path(folder) / "labels.parquet"
+            file.write_bytes(content)
+            self._store.upload(file, REVIEWED_LABELS)
+
+    def label_locations(self) -> list[str]:
+        return list(map(self.locate, self._store.list_names(REVIEWED_LABELS)))
 
     def save_summaries(self, folder: RunFolder) -> None:
         upload_folder(self._store, folder.out, folder.keys.summaries)

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import csv
+import json
+import re
+import zipfile
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import polars as pl
 import pytest
-from support.committed_runs import put
-from support.tickets import write_tickets
+from support.committed_runs import ROWS, put
+from support.tickets import NINE, write_tickets
 from typer.testing import CliRunner
 
-from ecomintent_batch.analytics.review import Score, export_review, import_review
+from ecomintent_batch.analytics.review import export_review, import_review
+from ecomintent_batch.analytics.score import Score
+from ecomintent_batch.analytics.views import open_views
 from ecomintent_batch.cli.app import app
 from ecomintent_batch.errors import RunStateError, SourceError, UsageError
 from ecomintent_batch.pipeline import run_job
+from ecomintent_batch.runs.store import open_store
 
 SIZES = {"control": 4, "disagreeing": 3, "drifting": 3, "uncertain": 3}
 DAY = datetime(2026, 11, 2)
@@ -24,11 +31,17 @@ DAY = datetime(2026, 11, 2)
 
 @pytest.fixture
 def out(tmp_path, stub_settings) -> Path:
-    """A run of 60 tickets that kept no text, of `tickets.csv` beside it; a third of the bodies begins like a formula."""
+    """A run of 60 tickets that kept no text, of `tickets.csv` next to it; a third of the bodies begins like a formula."""
     source = write_tickets(tmp_path / "tickets.csv", 60)
     source.write_text(source.read_text().replace("refund", "=refund"))
     run_job(stub_settings(source, tmp_path / "out"))
     return tmp_path / "out"
+
+
+def open_all(out: Path, **variables: str) -> duckdb.DuckDBPyConnection:
+    """Return the views over all runs of OUT."""
+    store = open_store(out)
+    return open_views(store, store.manifests(), variables)
 
 
 def fill_in(sheet: Path, labels: dict[int, str] | str) -> pl.DataFrame:
@@ -41,7 +54,7 @@ def fill_in(sheet: Path, labels: dict[int, str] | str) -> pl.DataFrame:
 
 
 def test_the_slices_share_no_ticket_and_the_control_slice_is_random(tmp_path):
-    """Two of ten tickets are told otherwise by another model, three are of an unusual day, the rest is by confidence."""
+    """Another model labels two of ten tickets differently, three are of an unusual day, the rest goes by confidence."""
     rows = [("WISMO", 0.9 - i / 50, "ok", "chat", DAY.replace(day=2 + (i > 6))) for i in range(10)]
     other = [("OTHER" if i in (1, 2) else "WISMO", 0.9, "ok", "chat", DAY) for i in range(10)]
     for run_id, of_run, model in (("r1", other, "old"), ("r2", rows, "new")):
@@ -105,7 +118,7 @@ def test_messages_that_were_kept_need_no_source(tmp_path, stub_settings):
 
 
 def test_labels_come_back(tmp_path, out):
-    """Accuracy of the control slice alone; labels are spelled as the model spells them; the rest is there to train on."""
+    """Accuracy of the control slice alone; labels are spelled as the model spells them; the rest is to train on."""
     sheet = tmp_path / "review.csv"
     exported = export_review(
         out, sheet, source=str(tmp_path / "tickets.csv"), sizes={**SIZES, "control": 10}
@@ -122,8 +135,8 @@ def test_labels_come_back(tmp_path, out):
     assert sum(score.tickets for score in review.by_intent.values()) == 9
     assert review.slices["uncertain"].accuracy == 1
     labelled = pl.read_parquet(tmp_path / "reviewed" / "labelled.parquet")
-    assert labelled.columns == ["text", "intent"]
-    assert len(labelled) == review.labelled == review.slices["uncertain"].tickets
+    assert labelled.columns[:2] == ["text", "intent"]
+    assert len(labelled) == review.to_train_on["labelled"] == review.slices["uncertain"].tickets
     assert set(labelled["intent"]) <= set(said)
     assert not any(text.startswith("'=") for text in labelled["text"])
     assert len(pl.read_parquet(tmp_path / "reviewed" / "control.parquet")) == 9
@@ -151,21 +164,21 @@ def test_a_sheet_of_excel_comes_back_too(tmp_path, out):
 ])  # fmt: skip
 def test_the_interval_is_wilsons(right, tickets, lower, upper):
     """As tables of the Wilson score interval at 95 % have it."""
-    assert Score(tickets, right).bounds == (
+    assert Score(tickets=tickets, right=right).bounds == (
         pytest.approx(lower, abs=1e-4),
         pytest.approx(upper, abs=1e-4),
     )
 
 
 @pytest.mark.parametrize(("change", "said"), [
-    ({"label": "LATE"}, r"line \d+: expected an intent of the model in 'label' \(WISMO, .*\), found 'LATE'; correct it"),
-    ({"label": "where is my order"}, "found another text; correct it"),
-    ({"row_number": "9999"}, "expected a row_number of the run, found none of its labelled tickets"),
+    ({"label": "LATE"}, r"expected intents of the model in 'label' \(WISMO, .*\), found 'LATE' \(lines 2, 3, .*\); correct them"),
+    ({"label": "where is my order"}, r"found another text \(lines .*\); correct them"),
+    ({"row_number": "9999"}, r"lines 2, 3, .*: expected a row_number of the run, found none of its labelled tickets"),
     ({"row_number": "x"}, "expected a row_number of the run"),
     ({"run_id": "r9"}, "expected a committed run r9"),
     ({"label": ""}, "expected labels in the column 'label', found none"),
 ])  # fmt: skip
-def test_a_wrong_sheet_is_told_by_its_row(tmp_path, out, change, said):
+def test_wrong_rows_are_named(tmp_path, out, change, said):
     """One line, never the text of a ticket."""
     sheet = tmp_path / "review.csv"
     export_review(out, sheet, sizes=SIZES)
@@ -177,6 +190,141 @@ def test_a_wrong_sheet_is_told_by_its_row(tmp_path, out, change, said):
         import_review(out, sheet, tmp_path / "reviewed")
     assert "where is my order" not in str(raised.value)
     assert not (tmp_path / "reviewed").exists()
+
+
+def test_every_typo_of_a_sheet_is_in_one_error(tmp_path, out):
+    """With its lines, each text once; a label in other letters is none."""
+    sheet = tmp_path / "review.csv"
+    export_review(out, sheet, sizes=SIZES)
+    fill_in(sheet, {0: "LATE", 1: "wismo", 2: "RETURN", 3: "LATE", 4: "is it a sentence"})
+    with pytest.raises(SourceError) as raised:
+        import_review(out, sheet, tmp_path / "reviewed")
+    said = str(raised.value)
+    assert (
+        "found 'LATE' (lines 2, 5), 'RETURN' (line 4), another text (line 6); correct them" in said
+    )
+    assert "\n" not in said
+
+
+def test_the_rest_is_right_can_be_said(tmp_path, out):
+    """By an option for all blank rows, or by `ok` in a row."""
+    sheet = tmp_path / "review.csv"
+    exported = export_review(out, sheet, sizes={**SIZES, "control": 10})
+    wrong = "ACCOUNT_ISSUE" if exported["top_intent"][0] != "ACCOUNT_ISSUE" else "WISMO"
+    fill_in(sheet, {0: wrong, 1: "OK"})
+    review = import_review(out, sheet, tmp_path / "some")
+    assert review.slices == {"control": Score(tickets=2, right=1)}
+    review = import_review(out, sheet, tmp_path / "all", rest_is_right=True)
+    assert review.slices["control"] == Score(tickets=10, right=9)
+    assert review.unlabelled == 0
+    assert review.has_accuracy
+
+
+def test_no_accuracy_is_claimed_where_only_wrong_rows_are_filled_in(tmp_path, out):
+    """People often correct and leave the rest; 0 of 2 right would be a lie."""
+    sheet = tmp_path / "review.csv"
+    exported = export_review(out, sheet, sizes={**SIZES, "control": 10})
+    wrong = ["ACCOUNT_ISSUE" if intent != "ACCOUNT_ISSUE" else "WISMO" for intent in exported["top_intent"]]  # fmt: skip
+    fill_in(sheet, dict(enumerate(wrong[:2])))
+    assert not import_review(out, sheet, tmp_path / "reviewed").has_accuracy
+    printed = call("import", sheet, "--out", out, "--into", tmp_path / "reviewed")
+    assert "No accuracy: only rows where the model is wrong have a label" in printed
+    assert "0.0%" not in printed
+    accuracy = json.loads((tmp_path / "reviewed" / "accuracy.json").read_text())
+    assert accuracy["control_measures_the_accuracy"] is False
+    printed = call(
+        "import", sheet, "--out", out, "--into", tmp_path / "reviewed", "--rest-is-right"
+    )
+    assert "80.0%" in printed
+    fill_in(sheet, dict(enumerate(wrong)))  # all ten are wrong indeed
+    assert import_review(out, sheet, tmp_path / "reviewed").has_accuracy
+
+
+def test_a_second_import_adds_by_ticket(tmp_path, out):
+    """Twenty labels and then six more are twenty-six, of a ticket in both the later one counts; accuracy is over both."""
+    sizes = {"control": 20, "disagreeing": 0, "drifting": 0, "uncertain": 0}
+    source, into = str(tmp_path / "tickets.csv"), tmp_path / "reviewed"
+    first = export_review(out, tmp_path / "a.csv", source=source, sizes=sizes, seed=1)
+    fill_in(tmp_path / "a.csv", "WISMO")
+    import_review(out, tmp_path / "a.csv", into)
+    second = export_review(out, tmp_path / "b.csv", source=source, sizes={**sizes, "control": 6}, seed=2)  # fmt: skip
+    fill_in(tmp_path / "b.csv", "OTHER")
+    review = import_review(out, tmp_path / "b.csv", into)
+    ids = {*first["ticket_id"], *second["ticket_id"]}
+    assert 20 < len(ids) <= 26
+    control = pl.read_parquet(into / "control.parquet")
+    assert set(control["ticket_id"]) == ids
+    assert (
+        len(control)
+        == len(ids)
+        == review.slices["control"].tickets
+        == review.to_train_on["control"]
+    )
+    later = control.filter(pl.col("ticket_id").is_in(second["ticket_id"].to_list()))
+    assert set(later["intent"]) == {"OTHER"}
+    (into / "labelled.parquet").write_text("another file")
+    with pytest.raises(
+        SourceError, match="expected tickets of `review import`, found another file"
+    ):
+        import_review(out, tmp_path / "b.csv", into)
+
+
+def test_reviewed_intents_are_in_latest_predictions(tmp_path, stub_settings):
+    """The newest label of a ticket, as long as its message is the one that was read; null elsewhere; the last column."""
+    source = write_tickets(tmp_path / "tickets.csv", 30)
+    settings = stub_settings(source, tmp_path / "out", keep_text=True)
+    run_job(settings)
+    out = tmp_path / "out"
+
+    def reviewed() -> dict[str, str | None]:
+        rows = open_all(out).sql("SELECT * FROM latest_predictions").pl()
+        assert rows.columns[-1] == "reviewed_intent"
+        assert len(rows) == 30
+        return dict(rows.select("ticket_id", "reviewed_intent").iter_rows())
+
+    assert set(reviewed().values()) == {None}
+    exported = export_review(out, tmp_path / "a.csv", sizes={**SIZES, "control": 10})
+    fill_in(tmp_path / "a.csv", {0: "WISMO", 1: "OTHER"})
+    import_review(out, tmp_path / "a.csv", tmp_path / "reviewed")
+    one, two = exported["ticket_id"][0], exported["ticket_id"][1]
+    assert {id_: intent for id_, intent in reviewed().items() if intent} == {one: "WISMO", two: "OTHER"}  # fmt: skip
+    fill_in(tmp_path / "a.csv", {0: "OTHER"})
+    import_review(out, tmp_path / "a.csv", tmp_path / "reviewed")
+    assert reviewed()[one] == "OTHER"
+    lines = source.read_text().splitlines()
+    changed = [line + " my login" if line.startswith(two) else line for line in lines]
+    source.write_text("\n".join(changed) + "\n")
+    run_job(stub_settings(source, out, keep_text=True))
+    assert {id_: intent for id_, intent in reviewed().items() if intent} == {one: "OTHER"}
+    tickets = open_all(out, latest="true").sql("SELECT * FROM tickets WHERE reviewed_intent IS NOT NULL")  # fmt: skip
+    assert len(tickets.pl()) == 1
+
+
+def test_a_ticket_without_an_id_keeps_its_label(tmp_path):
+    """Its run and row stand for it."""
+    put(tmp_path, "r1", ROWS[:4], ticket_id=[None] * 4)
+    export_review(tmp_path, tmp_path / "a.csv", sizes=SIZES)
+    sheet = fill_in(tmp_path / "a.csv", {0: "OTHER"})
+    import_review(tmp_path, tmp_path / "a.csv", tmp_path / "reviewed")
+    rows = open_all(tmp_path).sql("SELECT row_number, reviewed_intent FROM latest_predictions").fetchall()  # fmt: skip
+    assert {row: intent for row, intent in rows if intent} == {int(sheet["row_number"][0]): "OTHER"}
+
+
+def test_the_workbook_offers_the_labels_and_says_what_they_mean(tmp_path, out):
+    """A drop-down of the model's labels in every row, wrapped messages, definitions on a second sheet."""
+    sheet = tmp_path / "review.xlsx"
+    rows = export_review(out, sheet, source=str(tmp_path / "tickets.csv"), sizes=SIZES)
+    with zipfile.ZipFile(sheet) as archive:
+        xml = archive.read("xl/worksheets/sheet1.xml").decode()
+        styles = archive.read("xl/styles.xml").decode()
+    validation = re.search(r'<dataValidation type="list".*?</dataValidation>', xml, re.DOTALL)
+    assert validation
+    assert f'sqref="C2:C{len(rows) + 1}"' in validation[0]
+    assert "<formula1>intents!$A$2:$A$11</formula1>" in validation[0]
+    assert 'wrapText="1"' in styles
+    meanings = pl.read_excel(sheet, sheet_name="intents", infer_schema_length=0)
+    assert meanings["label"].to_list() == ["ok", *NINE]
+    assert all(text and text.startswith("The customer ") for text in meanings["meaning"][1:])
 
 
 @pytest.mark.parametrize(
@@ -206,4 +354,5 @@ def test_the_commands_say_what_they_did(tmp_path, out):
     imported = call("import", sheet, "--out", out, "--into", tmp_path / "reviewed")
     assert "95 % interval" in imported
     assert "control.parquet" not in imported  # no messages, nothing to train on
+    assert "15 labels came without a message" in imported
     assert "accuracy.json" in imported

@@ -63,20 +63,29 @@ def export_sheet(
 def import_sheet(
     sheet: Annotated[Path, typer.Argument(help="The sheet with labels.")] = Path("review.csv"),
     into: Annotated[
-        Path, typer.Option(help="Folder for labelled.parquet, control.parquet and accuracy.json.")
+        Path,
+        typer.Option(
+            help="Folder to train on: labelled.parquet, control.parquet and accuracy.json; tickets add up."
+        ),
     ] = Path("reviewed"),
+    rest_is_right: Annotated[
+        bool, typer.Option("--rest-is-right", help="Take rows without a label as right.")
+    ] = False,
     out: Out = OUT,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Read the labels: print how often the model is right, and write tickets to train on."""
+    """Read the labels: print how often the model is right, and write tickets to train on.
+
+    A label `ok` says that top_intent is right.
+    """
     with needs_extra("review"):
         from ecomintent_batch.analytics.review import import_review
 
-        review = import_review(out, sheet, into)
+        review = import_review(out, sheet, into, rest_is_right=rest_is_right)
     from ecomintent_batch.cli.printing import print_json, print_review
 
     if as_json:
         print_json(json.loads((into / "accuracy.json").read_text(encoding="utf-8")))
     elif not quiet:
-        print_review(review)
+        print_review(review, into)
