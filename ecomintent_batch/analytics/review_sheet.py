@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ecomintent_batch.storage.packaged import packaged_path
 
@@ -61,13 +61,13 @@ def read_definitions() -> dict[str, tuple[str, str]]:
     }
 
 
-def _write_definitions(workbook: object, choices: Sequence[str]) -> None:
+def _write_definitions(workbook: Any, choices: Sequence[str]) -> None:
     definitions = {
         RIGHT: ("the intent in top_intent is right", ""),
         **read_definitions(),
     }
-    sheet = workbook.add_worksheet(_INTENTS)  # type: ignore[attr-defined]
-    bold, wrapped = (workbook.add_format(style) for style in ({"bold": True}, _WRAPPED))  # type: ignore[attr-defined]
+    sheet = workbook.add_worksheet(_INTENTS)
+    bold, wrapped = (workbook.add_format(style) for style in ({"bold": True}, _WRAPPED))
     sheet.set_column(0, 0, 24, wrapped)
     sheet.set_column(1, 2, 70, wrapped)
     sheet.freeze_panes(1, 0)
