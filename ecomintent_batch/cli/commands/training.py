@@ -159,7 +159,7 @@ def train(
     epochs: Annotated[
         float | None,
         typer.Option(
-            help="Maximum epochs. [default: 4, or 3 with --init-from on tickets of your own]",
+            help=describe("Maximum epochs.", "4, or 3 with --init-from on tickets of your own"),
             show_default=False,
         ),
     ] = None,
