@@ -41,6 +41,8 @@ _COMMANDS = (
     training.export,
     deploy.deploy,
     deploy.serve,
+    deploy.deployments,
+    deploy.undeploy,
     bench.bench,
 )
 for _command in _COMMANDS:

@@ -15,10 +15,8 @@ from prefect.exceptions import ObjectNotFound
 
 from ecomintent_batch.errors import UsageError
 from ecomintent_batch.flows.classify_tickets import classify_tickets
+from ecomintent_batch.flows.zombies import CRASHED_MESSAGE, SILENCE
 
-HEARTBEAT_S = 30
-SILENCE = timedelta(seconds=3 * HEARTBEAT_S)  # two heartbeats may get lost
-CRASHED_MESSAGE = "No heartbeat: the process or its machine died. The next run with the same parameters resumes it."
 _ENDS = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")}
 _RUNS = ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"})
 _OF_THE_FLOW = ResourceSpecification(

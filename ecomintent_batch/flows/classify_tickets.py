@@ -46,6 +46,7 @@ from ecomintent_batch.flows.runners import (
     check_ray_answers,
     open_runner,
 )
+from ecomintent_batch.flows.zombies import record_process
 from ecomintent_batch.planning import Job, plan_job, reopen_source, source_of
 from ecomintent_batch.progress import Progress
 from ecomintent_batch.runs.describe import PartStats
@@ -223,6 +224,7 @@ def classify_tickets(
         runner: Where the shards are classified: in this process, in one process a core, or on a Ray cluster.
         ray_address: Of the cluster, host:6379 or ray://host:10001; RAY_ADDRESS, or the one on this machine, when unset.
     """
+    record_process()
     reject_password(settings)
     if "on_stale" not in settings.model_fields_set:  # nobody is there to choose
         settings = settings.model_copy(update={"on_stale": "discard"})

@@ -20,7 +20,7 @@ from support.prefect_server import Server, stop, wait_until
 from support.tickets import ROOT, write_tickets
 
 from ecomintent_batch.errors import UsageError
-from ecomintent_batch.flows.automations import end_zombies
+from ecomintent_batch.flows.automations import end_zombies, put_automation, remove_automation
 from ecomintent_batch.flows.deployments import DeploymentRequest, build_deployments
 from ecomintent_batch.runs.records import read_manifest
 from ecomintent_batch.settings import RunSettings
@@ -34,7 +34,9 @@ def test_paths_hold_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model").mkdir()
     daily, on_demand = build_deployments(
-        DeploymentRequest(RunSettings(source="exports/*.csv", out=Path("out"), model="model"))
+        DeploymentRequest(
+            settings=RunSettings(source="exports/*.csv", out=Path("out"), model="model")
+        )
     )
     of_daily, of_file = daily.parameters["settings"], on_demand.parameters["settings"]
     assert of_daily["source"] == f"{tmp_path}/exports/*.csv"
@@ -42,7 +44,7 @@ def test_paths_hold_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert of_daily["model"] == f"{tmp_path}/model"
     url = build_deployments(
         DeploymentRequest(
-            RunSettings(source="postgresql://reader@db.example/shop", table="tickets")
+            settings=RunSettings(source="postgresql://reader@db.example/shop", table="tickets")
         )
     )[0]
     assert url.parameters["settings"]["source"] == "postgresql://reader@db.example/shop"
@@ -52,7 +54,9 @@ def test_each_deployment_gets_the_settings_that_are_its_own() -> None:
     """What tells about the daily source is no default of files on demand; how to classify is."""
     settings = RunSettings(source="shop.duckdb", table="tickets", by=("channel",), threshold=0.8)
     daily, on_demand = build_deployments(
-        DeploymentRequest(settings, cron="0 5 * * 1", timezone="Europe/Berlin", runner="process")
+        DeploymentRequest(
+            settings=settings, cron="0 5 * * 1", timezone="Europe/Berlin", runner="process"
+        )
     )
     given = daily.parameters["settings"]
     assert given["incremental"] is True
@@ -74,7 +78,7 @@ def test_each_deployment_gets_the_settings_that_are_its_own() -> None:
 def test_a_wrong_schedule_is_told(wrong: dict[str, str]) -> None:
     """The line names both options."""
     with pytest.raises(UsageError, match=r"--cron .* --timezone .*: expected"):
-        build_deployments(DeploymentRequest(RunSettings(source="x.csv"), **wrong))  # type: ignore[arg-type]
+        build_deployments(DeploymentRequest(settings=RunSettings(source="x.csv"), **wrong))  # type: ignore[arg-type]
 
 
 def test_a_million_tickets_make_few_tasks() -> None:
@@ -302,11 +306,70 @@ def test_serve_runs_without_a_worker(server: Server, deployed: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_killed_serve_is_started_again(server: Server, deployed: Path) -> None:
+    """`kill -9` in the middle of a run, and `serve` again at once: the first run ends Crashed, the next one resumes it."""
+    source, out = write_tickets(deployed / "served.csv", 24_000), deployed / "served-again"
+    arguments = ("ecomintent-batch", "serve", str(source), "--out", str(out), "--name", "served")
+    settings = {"source": str(source), "out": str(out), "shard_rows": 1_000, "dedupe": False}
+    serving = server.start(*arguments, log="serve.log", cwd=deployed)
+    try:
+        wait_until(lambda: server.has("served-file"), bool, within_s=120)
+        dead = server.run_of("served-file", settings)
+        parts = wait_until(
+            lambda: sorted(out.glob("staging/*/parts/*.parquet")),
+            lambda found: len(found) >= 2,
+            within_s=180,
+        )
+        stop([serving], signal.SIGKILL)
+        serving = server.start(*arguments, log="serve.log", cwd=deployed)
+        following = server.run_of("served-file", settings)
+        ended = server.wait_for(dead, "Crashed", within_s=180)
+        assert "No heartbeat" in ended.state.message
+        server.wait_for(following, "Completed", within_s=300)
+    finally:
+        stop([serving], signal.SIGKILL)
+    (folder,) = (out / "predictions").iterdir()
+    assert folder.name == f"run_id={parts[0].parent.parent.name}"
+
+
+def test_an_automation_that_is_there_is_left_alone(server: Server) -> None:
+    """Its trigger keeps its id, with which Prefect waits for heartbeats; another content replaces it."""
+    automation = end_zombies()
+    automation.name = "ecomintent: test of ids"
+
+    def trigger_id() -> str:
+        with server.client() as client:
+            (found,) = client.read_automations_by_name(automation.name)
+            answer = client.request("GET", "/automations/{id}", path_params={"id": found.id})
+        return str(answer.json()["trigger"]["id"])
+
+    with server.client() as client:
+        put_automation(client, automation)
+        before = trigger_id()
+        put_automation(client, automation)
+        assert trigger_id() == before
+        automation.trigger = end_zombies(after=timedelta(seconds=40)).trigger
+        put_automation(client, automation)
+        assert trigger_id() != before
+        assert [
+            found.trigger.within for found in client.read_automations_by_name(automation.name)
+        ] == [timedelta(seconds=40)]  # type: ignore[union-attr]
+        remove_automation(client, automation.name)
+        assert client.read_automations_by_name(automation.name) == []
+
+
+@pytest.mark.slow
 def test_prefect_reads_the_same_file(server: Server, tmp_path: Path) -> None:
     """`prefect deploy` of prefect.yaml registers what `ecomintent-batch deploy` does."""
     file = str(ROOT / "flows" / "prefect.yaml")
     server.command(
-        "ecomintent-batch", "deploy", "warehouse.duckdb", "--table", "tickets", cwd=tmp_path
+        "ecomintent-batch",
+        "deploy",
+        "warehouse.duckdb",
+        "--table",
+        "tickets",
+        "--later",
+        cwd=tmp_path,
     )
     with server.client() as client:
         ours = [client.read_deployment_by_name(name) for name in BOTH]

@@ -20,6 +20,7 @@ import psutil
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import ArtifactFilter, LogFilter, LogFilterFlowRunId
+from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from support.tickets import ROOT
@@ -63,6 +64,15 @@ class Server:
                 env={**self.env, **env}, cwd=cwd or self.home, stdout=file, stderr=file, start_new_session=True,
             )  # fmt: skip
         return psutil.Process(started.pid)
+
+    def has(self, deployment: str) -> bool:
+        """Tell whether there is a deployment of this name."""
+        with self.client() as client:
+            try:
+                client.read_deployment_by_name(f"classify-tickets/{deployment}")
+            except ObjectNotFound:
+                return False
+        return True
 
     def run_of(self, deployment: str, settings: dict[str, Any], **others: Any) -> UUID:
         """Trigger a run of a deployment."""

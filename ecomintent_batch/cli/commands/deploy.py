@@ -41,7 +41,15 @@ _Pool = Annotated[
 ]
 _Notify = Annotated[
     str | None,
-    typer.Option(help="Notification block to use on failures, such as slack-webhook/ops."),
+    typer.Option(
+        help="Notification block to use on failures, such as slack-webhook/ops; none takes it back."
+    ),
+]
+_Name = Annotated[
+    str, typer.Option(help="Name of the pair of deployments: NAME-daily and NAME-file.")
+]
+_Later = Annotated[
+    bool, typer.Option("--later", help="Deploy although the source cannot be opened here and now.")
 ]
 # classify-daily is incremental as it is; a scheduled run resumes, or discards what no longer fits.
 _NOT_DEPLOYED = ("incremental", "backfill", "resume", "on_stale")
@@ -59,14 +67,18 @@ def deploy(
     ray_address: _RayAddress = None,
     pool: _Pool = None,
     notify: _Notify = None,
+    name: _Name = "classify",
+    later: _Later = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Register the daily and the on-demand deployment with a Prefect server, whose workers run them."""
-    request = _read_request(config, cron, timezone, runner, ray_address, source=source, **flags)
+    request = _read_request(
+        config, cron, timezone, runner, ray_address, name, source=source, **flags
+    )
     from ecomintent_batch.flows.deployments import deploy as register
 
-    names, pool = register(request, pool=pool, notify=notify)
+    names, pool = register(request, pool=pool, notify=notify, later=later)
     if as_json:
         from ecomintent_batch.cli.printing import print_json
 
@@ -88,12 +100,50 @@ def serve(
     runner: _Runner = "inline",
     ray_address: _RayAddress = None,
     notify: _Notify = None,
+    name: _Name = "classify",
+    later: _Later = False,
 ) -> None:
     """Run both deployments on this machine when they are due, without a work pool or worker."""
-    request = _read_request(config, cron, timezone, runner, ray_address, source=source, **flags)
+    request = _read_request(
+        config, cron, timezone, runner, ray_address, name, source=source, **flags
+    )
     from ecomintent_batch.flows.deployments import serve_here
 
-    serve_here(request, notify=notify)
+    serve_here(request, notify=notify, later=later)
+
+
+def deployments(as_json: Json = False) -> None:
+    """List the deployments of a Prefect server: what they read, when, and how the last run ended."""
+    from dataclasses import asdict
+
+    from ecomintent_batch.flows.deployments import list_deployments
+
+    found = list_deployments()
+    if as_json:
+        from ecomintent_batch.cli.printing import print_json
+
+        print_json([asdict(one) for one in found])
+        return
+    if not found:
+        typer.echo("no deployments; see ecomintent-batch deploy --help")
+    for one in found:
+        typer.echo(f"{one.name}")
+        typer.echo(f"  source    {one.source}")
+        typer.echo(f"  out       {one.out}")
+        typer.echo(f"  schedule  {one.schedule}")
+        typer.echo(f"  runs on   {one.pool}")
+        typer.echo(f"  last run  {one.last_run}")
+
+
+def undeploy(
+    name: Annotated[
+        str, typer.Argument(help="Name of the pair of deployments.", show_default=False)
+    ] = "classify",
+) -> None:
+    """Remove the deployments of a name, with their schedule and notification; OUT stays as it is."""
+    from ecomintent_batch.flows.deployments import undeploy as remove
+
+    typer.echo(f"Removed      {', '.join(remove(name))}")
 
 
 def _read_request(
@@ -102,6 +152,7 @@ def _read_request(
     timezone: str | None,
     runner: Runner,
     ray_address: str | None,
+    name: str,
     **flags: Any,
 ) -> DeploymentRequest:
     from ecomintent_batch.settings import load_settings
@@ -109,4 +160,11 @@ def _read_request(
     settings = load_settings(config, **flags)  # before Prefect, which takes a second to load
     from ecomintent_batch.flows.deployments import DeploymentRequest
 
-    return DeploymentRequest(settings, cron, timezone, runner, ray_address)
+    return DeploymentRequest(
+        settings=settings,
+        name=name,
+        cron=cron,
+        timezone=timezone,
+        runner=runner,
+        ray_address=ray_address,
+    )
