@@ -60,7 +60,7 @@ R = TypeVar("R")
 
 
 # 10, 20, 40, 80 seconds: a database server restarts, a writer closes its file, somebody makes room.
-_RETRY_READING: dict[str, Any] = {
+_RETRIES: dict[str, Any] = {
     "retries": 4,
     "retry_delay_seconds": exponential_backoff(10),
     "retry_jitter_factor": 0.5,
@@ -115,7 +115,7 @@ def is_transient(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
 
 @task(
     task_run_name="plan",
-    **_RETRY_READING,
+    **_RETRIES,
     retry_condition_fn=is_transient,
     cache_policy=NO_CACHE,
     persist_result=False,
@@ -128,7 +128,7 @@ def plan(settings: RunSettings, store: RunStore) -> Job:
 
 @task(
     task_run_name="extract",
-    **_RETRY_READING,
+    **_RETRIES,
     retry_condition_fn=is_transient,
     cache_policy=NO_CACHE,
     persist_result=False,
@@ -178,7 +178,13 @@ def classify_shard(shard: Path, settings: RunSettings, folder: RunFolder) -> Par
 _unwritable: dict[str, str] = {}
 
 
-@task(task_run_name="commit", cache_policy=NO_CACHE, persist_result=False)
+@task(
+    task_run_name="commit",
+    **_RETRIES,
+    retry_condition_fn=is_transient,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
 @_one_line_errors
 def commit(job: Job, stats: Sequence[PartStats]) -> Manifest:
     """Publish all parts at once, with their manifest."""
