@@ -35,8 +35,12 @@ if TYPE_CHECKING:
 Columns = Annotated[tuple[str, ...], NoDecode]  # in the environment `channel,brand`, not JSON
 _AS_PATH = WithJsonSchema({"type": "string", "format": "path"})  # one field in a form
 # For forms and stored parameters only: a URL on the command line may hold a password.
+# A `not`, because its title is what the error of the form shows; no [/ in it, which Prefect would take for markup.
 _NO_PASSWORD: dict[str, JsonValue] = {
-    "pattern": r"^(?!\w+://([^:@/]*:(?!\d+([/?#]|$)).*@|.*[?&][^=&]*pass[^=&]*=))"
+    "not": {
+        "title": "a URL with a password: Prefect stores parameters; leave it out, and set PGPASSWORD where the run happens",
+        "pattern": r"^\w+://(?:[^:@/]*:(?!\d+(?:/|\?|#|$)).*@|.*[?&][^=&]*pass[^=&]*=)",
+    }
 }
 
 

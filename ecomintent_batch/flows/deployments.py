@@ -359,7 +359,7 @@ def _describe(client: SyncPrefectClient, deployment: DeploymentResponse) -> Depl
     return Deployed(
         name=deployment.name,
         source=_say_source(settings) if settings.get("source") else "given with each run",
-        out=str(settings.get("publish_to") or settings.get("out") or ""),
+        out=str(settings.get("out") or ""),
         schedule=", ".join(schedules) or "on demand",
         pool=deployment.work_pool_name or "served",
         last_run=f"{runs[0].state_name} {runs[0].expected_start_time:%Y-%m-%d %H:%M}"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefect import Flow
+from prefect import Flow, get_run_logger
 from prefect.artifacts import (
     create_link_artifact,
     create_markdown_artifact,
@@ -21,7 +21,8 @@ from prefect.runtime import flow_run as this_flow_run
 
 from ecomintent_batch.analytics.history import find_previous_run
 from ecomintent_batch.analytics.summaries import Summary, add_change
-from ecomintent_batch.runs.layout import STAGING, VOLUMES, RunFolder
+from ecomintent_batch.errors import without_text
+from ecomintent_batch.runs.layout import STAGING, VOLUMES, RunFolder, RunKeys
 from ecomintent_batch.runs.records import Manifest
 from ecomintent_batch.runs.store import RunStore, open_store
 
@@ -43,26 +44,57 @@ def show_progress(shards: int, run_id: str) -> Callable[[int], None]:
 
 
 def show_summary(store: RunStore, manifest: Manifest, summary: Summary) -> None:
-    """Show the volumes as a table, the summary with the change against the previous run, and where the report is."""
+    """Show the volumes as a table, the findings as Markdown, and links that a browser can open.
+
+    What fails here is a warning: the run is committed, and its summaries are in OUT.
+    """
     if this_flow_run.id is None:
         return
+    try:
+        _create_artifacts(store, manifest, summary)
+    except Exception as error:
+        get_run_logger().warning(
+            "run %s: expected to show its volumes on this page, found: %s; they are in %s",
+            manifest.run_id,
+            without_text(error),
+            store.locate(RunKeys(run_id=manifest.run_id).summaries),
+        )
+
+
+def _create_artifacts(store: RunStore, manifest: Manifest, summary: Summary) -> None:
     # Not at the top: once polars is loaded, no Ctrl-C gets through to a thread that waits (2.1.0).
     from polars import selectors
 
-    folder = RunFolder(store.folder, manifest.run_id)
-    of_run = f"Run {folder.run_id}"
+    of_run = f"Run {manifest.run_id}"
+    files = _list_files(store, manifest)
+    if not manifest.counts.predictions:
+        page = f"# {of_run}\n\n{describe_nothing_new(manifest)}\n{files}"
+        create_markdown_artifact(key="run-summary", markdown=page, description=of_run)
+        return
     volumes, previous = summary.tables[VOLUMES], find_previous_run(store, manifest)
     if previous is not None:
         volumes = add_change(volumes, store, previous)
     rounded = volumes.with_columns(selectors.float().round(4))
     create_table_artifact(key="volume-by-intent", table=rounded.to_dicts(), description=of_run)
-    report = folder.report
-    page = summary.markdown + _describe_change(volumes, previous) + _list_files(folder, report)
+    page = summary.markdown + _describe_change(volumes, previous) + files
     create_markdown_artifact(key="run-summary", markdown=page, description=of_run)
-    if report.exists():
-        create_link_artifact(
-            link=report.absolute().as_uri(), link_text=str(report), key="report", description=of_run
-        )
+    report = store.locate(f"{RunKeys(run_id=manifest.run_id).summaries}/report.html")
+    if link := to_link(report):
+        create_link_artifact(link=link, link_text=report, key="report", description=of_run)
+
+
+def describe_nothing_new(manifest: Manifest) -> str:
+    """Return the sentence about a run that has labelled no ticket."""
+    counts = manifest.counts
+    rejected = f"; {counts.rejects:,} rows could not be read" if counts.rejects else ""
+    since = f" since {manifest.read_from[:16].replace('T', ' ')}" if manifest.read_from else ""
+    read = f"Nothing new: {counts.source_rows:,} rows were read{since}"
+    return f"{read}, and {counts.skipped:,} of them are labelled already{rejected}."
+
+
+def to_link(location: str) -> str | None:
+    """Return a link that a browser may open from the page of the server; None for a path of the machine of the run."""
+    return location if location.startswith(("s3://", "http://", "https://")) else None
 
 
 def publish_alerts(folder: RunFolder, summary: Summary) -> None:
@@ -121,13 +153,20 @@ def _describe_change(volumes: pl.DataFrame, previous: Manifest | None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _list_files(folder: RunFolder, report: Path) -> str:
+def _list_files(store: RunStore, manifest: Manifest) -> str:
+    keys = RunKeys(run_id=manifest.run_id)
     files = {
-        "Predictions": folder.predictions,
-        "Summaries": folder.summaries,
-        "Report": report,
-        "Rejects": folder.rejects,
-        "Manifest": folder.manifest,
+        "Predictions": keys.predictions,
+        "Summaries": keys.summaries,
+        "Report": f"{keys.summaries}/report.html",
+        "Manifest": keys.manifest,
     }
-    lines = [f"- {name}: `{path.absolute()}`" for name, path in files.items() if path.exists()]
+    if manifest.counts.rejects:
+        files["Rejects"] = keys.rejects
+    lines = []
+    for name, key in files.items():
+        location = store.locate(key)
+        link = to_link(location)
+        shown = f"[{location}]({link})" if link else f"`{Path(location).absolute()}`"
+        lines.append(f"- {name}: {shown}")
     return "\n## Files\n\n" + "\n".join(lines) + "\n"
