@@ -218,9 +218,15 @@ RUN_OPTIONS: Mapping[str, Option] = MappingProxyType(
             group=_RUN,
         ),
         "lag_days": Option(
-            help="With --incremental and --time-column: days before the last run to read again, for late rows.",
+            help="With --incremental and --time-column: days before the newest ticket to read again, for late rows; 0 reads all.",
             kind=float,
             default=3,
+            minimum=0,
+            group=_RUN,
+        ),
+        "full_every_days": Option(
+            help="With --incremental and --time-column: read the whole source when the last such run is so many days old.",
+            kind=float,
             minimum=0,
             group=_RUN,
         ),

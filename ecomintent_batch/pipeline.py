@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ecomintent_batch.analytics.report import summarise_run_safely
 from ecomintent_batch.analytics.summaries import Summary
-from ecomintent_batch.errors import RunStateError, describe_write_error
+from ecomintent_batch.errors import RunStateError, SourceError, describe_write_error
 from ecomintent_batch.inference.classify import (
     PreparedShard,
     label_shard,
@@ -27,8 +27,13 @@ from ecomintent_batch.inference.classify import (
 from ecomintent_batch.inference.engines import Logits
 from ecomintent_batch.inference.model_cache import LoadedModel, ModelCache, load_model
 from ecomintent_batch.ingest.extract import check_rejects, extract_shards
-from ecomintent_batch.ingest.incremental import PreviousPredictions, newest_watermark
-from ecomintent_batch.planning import Job, plan_job, source_of
+from ecomintent_batch.ingest.incremental import (
+    PreviousPredictions,
+    count_late_rows,
+    is_full_run_due,
+    newest_watermark,
+)
+from ecomintent_batch.planning import Job, plan_job, reopen_source, source_of
 from ecomintent_batch.prefetch import prefetch
 from ecomintent_batch.progress import Progress
 from ecomintent_batch.runs.describe import PartStats, describe_run
@@ -45,6 +50,7 @@ from ecomintent_batch.runs.store import RunStore, open_store
 from ecomintent_batch.settings import RunSettings
 
 _models = ModelCache()
+_PAUSES_S = (2, 10, 30)  # a database server restarts within them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +77,7 @@ def run_job(settings: RunSettings, progress: Progress | None = None) -> RunResul
             progress.note(
                 f"model {job.model.name}, {len(job.model.labels)} intents; {loaded.engine.description}"
             )
-            return finish_job(job, _classify_overlapped(job, loaded, progress), progress)
+            return finish_job(job, _classify_all(job, loaded, progress), progress)
     except BrokenPipeError:  # nobody reads the progress any more
         raise
     except OSError as error:  # errors of sources and models are ours by now: a file of OUT remains
@@ -96,8 +102,8 @@ def extract(
         return
     for stale in folder.iterdir():
         stale.unlink()
-    previous, read_from = (
-        _find_previous(job, progress, loaded) if settings.incremental else (None, None)
+    previous, window = (
+        _find_previous(job, progress, loaded) if settings.incremental else (None, Window())
     )
     shards = extract_shards(
         job.source,
@@ -106,7 +112,9 @@ def extract(
         shard_rows=settings.shard_rows,
         max_reject_ratio=settings.max_reject_ratio,
         previous=previous,
-        read_from=read_from,
+        read_from=window.read_from,
+        late_rows=window.late_rows,
+        lag=window.lag,
     )
     for path, rows in shards:
         tickets += rows
@@ -115,26 +123,59 @@ def extract(
     progress.extracted(tickets, complete=True)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """The part of a source that an incremental run reads.
+
+    Attributes:
+        read_from: Tickets before this time are not read; None where all are.
+        late_rows: Tickets before it that came since the last run.
+        lag: How far before the newest ticket the next run starts; None where the source has no watermark.
+    """
+
+    read_from: datetime | None = None
+    late_rows: int | None = None
+    lag: timedelta | None = None
+
+
 def _find_previous(
     job: Job, progress: Progress, loaded: LoadedModel | None
-) -> tuple[PreviousPredictions, datetime | None]:
-    """Return the predictions that committed runs have made, and the time of the first ticket to read."""
-    settings, model, read_from = job.settings, None, None
+) -> tuple[PreviousPredictions, Window]:
+    """Return the predictions that committed runs have made, and which part of the source to read."""
+    settings, model, window = job.settings, None, Window()
     manifests = job.store.manifests()
     if settings.backfill:  # then every ticket may be one to label again, however old
         model = (loaded or _models.load(settings.engine_options(), job.folder.run_id)).fingerprint
     elif (
-        job.plan.picked.time_is_named
+        settings.lag_days
+        and job.plan.picked.time_is_named
         and job.plan.time_sql is None
         and job.source.kind not in ("csv", "jsonl")
     ):
-        newest = newest_watermark(manifests, job.reading())
-        read_from = newest - timedelta(days=settings.lag_days) if newest else None
-        if read_from:
-            progress.note(f"reading tickets from {read_from:%Y-%m-%d %H:%M} on")
+        window = _find_window(job, manifests, progress)
     files = [part for manifest in manifests for part in job.store.part_locations(manifest)]
     progress.note(f"skipping what {len(manifests):,} committed runs have classified")
-    return PreviousPredictions(files, model, settings.raw_text), read_from
+    return PreviousPredictions(files, model, settings.raw_text), window
+
+
+def _find_window(job: Job, manifests: Sequence[Manifest], progress: Progress) -> Window:
+    """Return from which time on to read, and warn of tickets that came too late for it."""
+    settings, reading, lag = job.settings, job.reading(), timedelta(days=job.settings.lag_days)
+    newest = newest_watermark(manifests, reading)
+    if newest is None:
+        return Window(lag=lag)
+    if is_full_run_due(manifests, reading, settings.full_every_days, job.started_at):
+        progress.note(f"reading the whole source: no run has for {settings.full_every_days:g} days")
+        return Window(lag=lag)
+    read_from = newest - lag
+    progress.note(f"reading tickets from {read_from:%Y-%m-%d %H:%M} on")
+    late = count_late_rows(job.source, manifests, reading, read_from)
+    if late and late[0]:
+        progress.warn(
+            f"{late[0]:,} tickets with times before {late[1]:%Y-%m-%d %H:%M} have come since the last run, too late to be read; "
+            "run once with --lag-days 0, or give a larger --lag-days"
+        )
+    return Window(read_from=read_from, late_rows=late[0] if late else None, lag=lag)
 
 
 def classify_one(settings: RunSettings, folder: RunFolder, shard: Path) -> PartStats | None:
@@ -198,17 +239,59 @@ def settle(job: Job) -> None:
     job.store.settle(job.folder)
 
 
-def _classify_overlapped(job: Job, loaded: LoadedModel, progress: Progress) -> list[PartStats]:
-    """Extract, tokenise the next shard, score this one and write the previous one at the same time."""
+def _classify_all(job: Job, loaded: LoadedModel, progress: Progress) -> list[PartStats]:
+    """Classify every shard; where the connection to the source breaks, read it again and keep the parts that are made."""
     stats: list[PartStats] = []
+    reported: set[Path] = set()
+    for pause_s in (*_PAUSES_S, None):
+        try:
+            _classify_overlapped(job, loaded, progress, stats, reported)
+        except SourceError as error:
+            if not error.transient or pause_s is None:
+                raise
+            progress.warn(f"{error}; reading the source again in {pause_s} s")
+            time.sleep(pause_s)
+            job = replace(_reopen(job), resumed=True)
+        else:
+            break
+    return stats
+
+
+def _reopen(job: Job) -> Job:
+    try:
+        return reopen_source(job)
+    except SourceError as error:
+        if error.transient:
+            return job  # the next reading fails, and is tried again after a longer pause
+        raise
+
+
+def _classify_overlapped(
+    job: Job,
+    loaded: LoadedModel,
+    progress: Progress,
+    stats: list[PartStats],
+    reported: set[Path],
+) -> None:
+    """Extract, tokenise the next shard, score this one and write the previous one at the same time.
+
+    Args:
+        job: The run.
+        loaded: Its model.
+        progress: Receives the tickets that were scored.
+        stats: Takes the statistics of the parts.
+        reported: The shards whose tickets `progress` has received.
+    """
     writing: Future[PartStats] | None = None
 
     def prepared() -> Iterator[PreparedShard]:
         with closing(prefetch(extract(job, progress, loaded), depth=1 << 20)) as shards:
             for path, rows in shards:
                 if job.resumed and is_part_complete(job.folder, path):
-                    progress.advance(rows)
+                    if path not in reported:
+                        progress.advance(rows)
                     continue
+                reported.add(path)
                 yield prepare_shard(path, job.model, job.settings.classify_options())
 
     with ThreadPoolExecutor(1, "write") as writer, closing(prefetch(prepared(), depth=1)) as shards:
@@ -220,7 +303,6 @@ def _classify_overlapped(job: Job, loaded: LoadedModel, progress: Progress) -> l
             del shard, logits
         if writing:
             stats.append(writing.result())
-    return stats
 
 
 def _write(

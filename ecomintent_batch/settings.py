@@ -94,6 +94,7 @@ class RunSettings(BaseSettings):
     incremental: bool = _field("incremental")
     backfill: bool = _field("backfill")
     lag_days: float = _field("lag_days")
+    full_every_days: float | None = _field("full_every_days")
     hourly_price: float = _field("hourly_price")
     alert: Columns = _field("alert")
     resume: bool = _field("resume")

@@ -72,3 +72,6 @@ class Source(Protocol):
 
         With `since`, rows with an earlier time in that column are not read, unless the source is text.
         """
+
+    def count_before(self, column: str, time: datetime) -> int | None:
+        """Return the number of rows with an earlier time in a column; None where counting means reading everything."""

@@ -26,6 +26,12 @@ from ecomintent_batch.storage.duck import (
 )
 
 _DEFAULT_SCHEMAS = ("main", "public")
+# What libpq says when the connection to a server ends while rows are coming.
+_CONNECTION_LOST = re.compile(
+    "terminating connection|server closed the connection|connection (?:reset|refused|timed out|not open|to server)"
+    "|could not (?:receive|send) data|SSL (?:connection|SYSCALL)|no connection to the server",
+    re.IGNORECASE,
+)
 StoredFile = tuple[str, int, str]  # URL, bytes, time of its last change
 
 
@@ -77,7 +83,22 @@ class _DuckDBSource:
         except (duckdb.Error, pa.ArrowException, OSError) as error:
             # DuckDB quotes the value that it could not convert, and that may be a ticket's.
             reason = re.sub(r"""(['"]).*\1""", r"\1…\1", self._clean(first_line(error)))
-            raise SourceError(f"{self.name}: cannot be read: {reason}") from None
+            raise SourceError(
+                f"{self.name}: cannot be read: {reason}",
+                transient=bool(_CONNECTION_LOST.search(str(error))),
+            ) from None
+
+    def count_before(self, column: str, time: datetime) -> int | None:
+        """Count the rows with an earlier time in a column."""
+        value = time.date() if self._types[column] == "DATE" else time
+        query = f"SELECT count(*) FROM {self._from} WHERE {quote_identifier(column)} < ?"  # noqa: S608 - as above
+        try:
+            (count,) = self._connection.execute(query, [value]).fetchall()[0]
+        except duckdb.Error as error:
+            raise SourceError(
+                f"{self.name}: cannot be counted: {self._clean(first_line(error))}"
+            ) from None
+        return int(count)
 
     def _select(self, columns: Sequence[str], as_text: Sequence[str]) -> str:
         # Parquet, which is what shards are, has no intervals and unions.

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from itertools import chain, islice
 from pathlib import Path
 
@@ -18,10 +18,14 @@ import pyarrow.parquet as pq
 from ecomintent_batch.errors import ColumnError, RejectedRowsError, SourceError
 from ecomintent_batch.ingest.base import Batch, Reject, Source
 from ecomintent_batch.ingest.columns import PickedColumns
-from ecomintent_batch.ingest.incremental import PreviousPredictions, skip_classified
+from ecomintent_batch.ingest.incremental import (
+    PreviousPredictions,
+    limit_to_start,
+    skip_classified,
+)
 from ecomintent_batch.ingest.times import cast_times, choose_time_sql
 from ecomintent_batch.runs.layout import shard_name
-from ecomintent_batch.runs.records import Extraction
+from ecomintent_batch.runs.records import Extraction, RowsBefore
 from ecomintent_batch.schema import REJECTS, shard_schema
 from ecomintent_batch.storage.atomic import flush_to_disk, sha256_of, write_parquet
 
@@ -101,6 +105,8 @@ def extract_shards(
     max_reject_ratio: float,
     previous: PreviousPredictions | None = None,
     read_from: datetime | None = None,
+    late_rows: int | None = None,
+    lag: timedelta | None = None,
 ) -> Iterator[tuple[Path, int]]:
     """Write the shards into a folder, yielding each with its rows as soon as it is complete.
 
@@ -114,6 +120,8 @@ def extract_shards(
         max_reject_ratio: Share of rows that may be rejected.
         previous: Predictions whose tickets are skipped; then the first shard comes after the source was read to its end.
         read_from: Tickets before this time are not read, if the source can filter by time.
+        late_rows: Tickets before this time that came too late, for the record.
+        lag: How far before the newest ticket the next run starts to read; None where it reads everything.
 
     Raises:
         SourceError: the source broke off.
@@ -121,7 +129,7 @@ def extract_shards(
     """
     started = time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
-    done = Extraction(read_from=read_from.isoformat() if read_from else None)
+    done = Extraction(read_from=read_from.isoformat() if read_from else None, late_rows=late_rows)
     tally = _Tally()
     with ExitStack() as stack:
         tables = tally.count(_read_tables(source, plan, read_from))
@@ -145,6 +153,7 @@ def extract_shards(
     file = folder / "rejects.parquet"
     write_parquet(pa.Table.from_pylist([asdict(reject) for reject in rejects], REJECTS), file)
     done.sha256.append(sha256_of(file))
+    done.before = _count_before(source, plan, done.newest, lag)
     done.extract_s = time.perf_counter() - started
     done.write(folder / "extraction.json")
 
@@ -157,6 +166,20 @@ class _ShardBatch:
     source_rows: int
     rejects: Sequence[Reject]
     newest: date | None
+
+
+def _count_before(
+    source: Source, plan: ReadPlan, newest: str | None, lag: timedelta | None
+) -> RowsBefore | None:
+    """Count the rows before the watermark of the next run, as far as the source can count them."""
+    if lag is None or newest is None or plan.picked.time is None:
+        return None
+    until = limit_to_start(datetime.fromisoformat(newest), datetime.now(UTC)) - lag
+    try:
+        rows = source.count_before(plan.picked.time, until)
+    except SourceError:  # the tickets are read, and that is what counts
+        return None
+    return None if rows is None else RowsBefore(until=until.isoformat(), rows=rows)
 
 
 @dataclass

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ecomintent_batch.errors import RunStateError
+from ecomintent_batch.ingest.base import Source
 from ecomintent_batch.runs.records import Manifest, Reading
 from ecomintent_batch.schema import TEXT_PREFIX
 from ecomintent_batch.storage.duck import connect, escape_glob, first_line
@@ -28,6 +29,7 @@ from ecomintent_batch.storage.s3 import let_read
 from ecomintent_batch.text.message import clean_messages, hash_message
 
 _SLICE_ROWS = 8192
+_SAME_WATERMARK = timedelta(minutes=10)
 _MEMORY_LIMIT = "1GB"  # what does not fit goes to the staging folder
 
 _NEWEST = """
@@ -175,7 +177,55 @@ def newest_watermark(manifests: Sequence[Manifest], reading: Reading) -> datetim
     for manifest in manifests:
         if manifest.newest is None or not reading.is_same_as(manifest):
             continue
-        time, started = datetime.fromisoformat(manifest.newest), manifest.started_at
-        time = min(time, started if time.tzinfo else started.replace(tzinfo=None))
+        time = limit_to_start(datetime.fromisoformat(manifest.newest), manifest.started_at)
         newest = time if newest is None else max(newest, time)
     return newest
+
+
+def limit_to_start(time: datetime, started: datetime) -> datetime:
+    """Return the time of a ticket, or the start of its run where the ticket claims to be of the future."""
+    return min(time, started if time.tzinfo else started.replace(tzinfo=None))
+
+
+def is_full_run_due(
+    manifests: Sequence[Manifest], reading: Reading, every_days: float | None, now: datetime
+) -> bool:
+    """Return whether the last run that has read the whole source is older than some days; never for None."""
+    if every_days is None:
+        return False
+    full = [
+        manifest.started_at
+        for manifest in manifests
+        if manifest.read_from is None and reading.is_same_as(manifest)
+    ]
+    return not full or now - max(full) >= timedelta(days=every_days)
+
+
+def count_late_rows(
+    source: Source, manifests: Sequence[Manifest], reading: Reading, read_from: datetime
+) -> tuple[int, datetime] | None:
+    """Count the rows that came since the last run with a time before its watermark: no run has read them.
+
+    Deleted rows hide as many late ones. None where the source cannot count, or the last run did not.
+
+    Args:
+        source: What is read.
+        manifests: The committed runs, oldest first.
+        reading: What this run reads, and how.
+        read_from: Tickets before this time are not read by this run either.
+
+    Returns:
+        The rows, and the time before which they lie.
+    """
+    counted = [
+        manifest.before
+        for manifest in manifests
+        if manifest.before is not None and reading.is_same_as(manifest)
+    ]
+    if not counted or reading.columns.time is None:
+        return None
+    until = datetime.fromisoformat(counted[-1].until)
+    if until - read_from > _SAME_WATERMARK:  # the lag was raised since: some of them are read now
+        return None
+    rows = source.count_before(reading.columns.time, until)
+    return None if rows is None else (max(0, rows - counted[-1].rows), until)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -76,6 +77,10 @@ class TextSource:
             self.encoding,
             self.delimiter,
         ]
+
+    def count_before(self, column: str, time: datetime) -> int | None:
+        """Return None: a text file is read to be counted, and then its late rows are read anyway."""
+        return None
 
     def read(
         self, columns: Sequence[str], as_text: Sequence[str], since: Since | None = None

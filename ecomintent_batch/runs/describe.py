@@ -88,6 +88,8 @@ def describe_run(
         performance=describe_performance(stats, elapsed_s, extraction.extract_s, commit_s),
         parts=tuple(parts),
         rejects_sha256=extraction.sha256[-1],
+        before=extraction.before,
+        late_rows=extraction.late_rows,
     )
 
 

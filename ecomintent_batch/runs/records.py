@@ -94,6 +94,13 @@ class Receipt(Record):
     engine: str | None = None
 
 
+class RowsBefore(Record):
+    """How many rows of the source have a time before the next watermark: what comes there later is too late to be read."""
+
+    until: str
+    rows: int
+
+
 class Extraction(Record):
     """The result of an extraction: rows by shard, and the rejects by reason.
 
@@ -103,6 +110,8 @@ class Extraction(Record):
         skipped: Rows that are classified already, or are older rows of the same ticket.
         read_from: Tickets of before were not read and not counted.
         newest: The newest time of a ticket.
+        before: Rows before the next watermark, where the source can count them.
+        late_rows: Rows that came since an earlier run with a time that is too old to be read.
         extract_s: Seconds that it took.
     """
 
@@ -118,6 +127,8 @@ class Extraction(Record):
     reasons: dict[str, int] = Field(default_factory=dict)
     read_from: str | None = None
     newest: str | None = None
+    before: RowsBefore | None = None
+    late_rows: int | None = None
     extract_s: float = 0.0
 
 
@@ -247,6 +258,8 @@ class Manifest(Record):
     performance: Performance
     parts: tuple[PartRecord, ...]
     rejects_sha256: str
+    before: RowsBefore | None = None
+    late_rows: int | None = None
 
 
 def parse_record(kind: type[R], text: str | bytes, where: str) -> R:
