@@ -136,7 +136,7 @@ _FORM_FOOTER = re.compile(
 )
 
 # Notifications: an introduction, the customer's words, a line where the frame goes on.
-_MARKER = re.compile(r"(?<![-_=*])[-_=*]{4,80}[ \t]*([^\n_=*-]{3,60}?)[ \t]*[-_=*]{4,80}(?![-_=*])")
+_MARKER = re.compile(r"(?<![-_=*])[-_=*]{3,80}[ \t]*([^\n_=*-]{3,60}?)[ \t]*[-_=*]{3,80}(?![-_=*])")
 _BEGINS = re.compile(
     r"^(?:begin|start|beginn|anfang|début|inicio|inizio|início|początek|början)\b|^(?:buyer |customer |the )?"
     r"(?:message|nachricht|mensaje|messaggio|mensagem|bericht|wiadomość|meddelande|メッセージ)\s?:?$|ここから|開始|开始",
@@ -158,6 +158,12 @@ _NOTIFIES = re.compile(
     r"|melding)\b.{0,100}$",
     re.I,
 )
+_NOTIFIES_ALONE = re.compile(
+    r"^\W*(?:buyer|customer|kunden|käufer|client|cliente)[- ]?(?:message|nachricht|anfrage|note)\b.{0,60}$"
+    r"|^\W*(?:message|nachricht|mensaje|messaggio|question|note) (?:from|von|vom|de|da) (?:your |a |the |dem |einem )?"
+    r"(?:customer|buyer|guest|kunden|käufer|client|cliente|acheteur)\b.{0,60}$",
+    re.I,
+)
 _STOPS = re.compile(
     r"^\W*(?:(?:view|see|read|open)\b.{0,40}\b(?:message|conversation|order|details|thread|listing|item"
     r"|here)\W*(?:https?:\S+)?|reply(?:\W*$| (?:now|here|to|at|in|via|directly)\b.{0,80}$|\W+\|)"
@@ -166,7 +172,7 @@ _STOPS = re.compile(
     r"|(?:voir|lire) (?:le|la) (?:message|conversation)|responder\W*$|ver (?:el )?mensaje|rispondi\W*$|(?:vedi"
     r"|visualizza|leggi) (?:il )?messaggio|beantwoorden\W*$|bekijk (?:het )?bericht|odpowiedz\W*$|svara\W*$"
     r"|svar\W*$|ver mensagem"
-    r"|\[?(?:order|bestellung|commande|pedido|ordine|bestelling|zamówienie)\b ?(?:#|no|id|nr|nummer|n°|number"
+    r"|\[?(?:order|bestellung|commande|pedido|ordine|bestelling|zamówienie)\b ?(?:#|:|no|id|nr|nummer|n°|number"
     r"|summary|details|\d)|to (?:reply|respond)\b|um zu antworten|pour répondre|para responder|per rispondere"
     r"|om te antwoorden"
     r"|(?:item|artikel|article|artículo|articolo|item id|item number|artikelnummer|listing|asin|sku"
@@ -200,7 +206,8 @@ def message_of_form(lines: list[str]) -> list[str] | None:
     joined = "\n".join(lines)
     if inside := _between_markers(joined):
         return inside
-    if ":" not in joined and "：" not in joined and "\t" not in joined and "?" not in joined:
+    is_labelled = ":" in joined or "：" in joined or "\t" in joined or "?" in joined
+    if not is_labelled and not _is_introduced(lines):
         return _of_notification(lines)
     lines = [part for line in lines for part in _split_fields(line)]
     return _of_fields(lines) or _of_questions(lines) or _of_notification(lines)
@@ -259,8 +266,9 @@ def _of_fields(lines: list[str]) -> list[str] | None:
     """Return the value of the message field of a run of labelled fields."""
     above: list[str] = []
     fields: list[_Field] = []
+    is_introduced = _is_introduced(lines)
     for line in lines:
-        kind, value = _read_label(line)
+        kind, value = _read_label(line, may_be_bare=is_introduced)
         in_message = bool(fields) and fields[-1].kind == "message"
         if (
             kind
@@ -282,7 +290,11 @@ def _of_fields(lines: list[str]) -> list[str] | None:
     return kept if any(map(_WORD.search, kept)) else None
 
 
-def _read_label(line: str) -> tuple[str | None, str]:
+def _is_introduced(lines: list[str]) -> bool:
+    return any(map(_INTRODUCTION.search, [line[:200] for line in lines[:6] if line][:2]))
+
+
+def _read_label(line: str, may_be_bare: bool) -> tuple[str | None, str]:
     """Return the kind of field that a line begins, and what of its value the line holds."""
     if not line or len(line) > 5000:
         return None, ""
@@ -290,7 +302,11 @@ def _read_label(line: str) -> tuple[str | None, str]:
     if labelled and (kind := _kind_of(labelled[1])):
         return kind, labelled[2]
     bare = _BARE_LABEL.match(line)
-    if bare and line[-1] in ":：*?" and (kind := _kind_of(bare[1])):
+    if (
+        bare
+        and (line[-1] in ":：*?" or (may_be_bare and line[0].isupper()))
+        and (kind := _kind_of(bare[1]))
+    ):
         return kind, ""
     return None, ""
 
@@ -380,23 +396,28 @@ _ASKS_MESSAGE = re.compile(
 def _of_notification(lines: list[str]) -> list[str] | None:
     """Return what is between the introduction of a notification and the line where its frame goes on."""
     filled = [position for position, line in enumerate(lines) if line]
-    start = next((position for position in filled[:4] if _NOTIFIES.match(lines[position])), None)
+    start = next(
+        (
+            position
+            for position in filled[:4]
+            if _NOTIFIES.match(lines[position]) or _NOTIFIES_ALONE.match(lines[position])
+        ),
+        None,
+    )
     if start is None or _FIRST_PERSON.search(lines[start]):
         return None
     if any(len(lines[position]) > 60 for position in filled if position < start):
         return None
-    stop = next(
-        (position for position in filled if position > start and _STOPS.match(lines[position])),
-        None,
-    )
-    if stop is None:
-        return None
     first = start + 1
-    while first < stop and (
+    while first < len(lines) and (
         not lines[first] or lines[first].endswith((":", "：")) or _STOPS.match(lines[first])
     ):
         first += 1
-    if first >= stop:  # the frame is above the words, too
+    stop = next(
+        (position for position in filled if position > first and _STOPS.match(lines[position])),
+        None,
+    )
+    if stop is None:
         return None
     inside = lines[first:stop]
     return inside if any(map(_WORD.search, inside)) else None

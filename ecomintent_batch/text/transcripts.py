@@ -17,13 +17,17 @@ __all__ = ["customer_turns"]
 _MAX_LINE = 2000
 _MAX_LINES = 2000
 _CLOCK = r"(?<!\d)\d{1,2}[:.h]\d\d(?:[:.]\d\d)?(?:[.,]\d{1,3})?(?:\s?[ap]\.?\s?m\.?)?"
-_MONTH = r"[^\W\d_]{3,10}\.?"
+_MONTH = (
+    r"(?:jan|feb|fév|fev|mar|mär|apr|avr|abr|may|mai|maj|mag|mei|jun|jui|giu|jul|lug|aug|aoû|ago|sep|set|oct|okt|ott|out|nov|dec|dez|dic|déc|gen|ene"
+    r"|sty|lut|kwi|cze|lip|sie|wrz|paź|lis|gru|янв|фев|мар|апр|ма[йя]|июн|июл|авг|сен|окт|ноя|дек)[^\W\d_]{0,8}\.?"
+)
+_WEEKDAY = (
+    r"(?:mon|tue|wed|thu|fri|sat|sun|mo|di|mi|do|fr|sa|so|lun|mar|mer|jeu|ven|sam|dim|mié|jue|vie|sáb|dom|gio|seg|ter|qua|qui|sex|yesterday|today"
+    r"|gestern|heute|hier|пн|вт|ср|чт|пт|сб|вс)[^\W\d_]{0,8}\.?"
+)
 _DAY = (
-    rf"(?:(?:[^\W\d_]{{2,10}}\.?,?\s)?(?:\d{{4}}[-/.]\d{{1,2}}[-/.]\d{{1,2}}"
-    rf"|\d{{1,2}}[-/.]\d{{1,2}}[-/.]\d{{2,4}}|\d{{1,2}}\.?\s(?:de\s)?{_MONTH}(?:,?\s(?:de\s)?\d{{4}})?"
-    rf"|{_MONTH}\s\d{{1,2}}(?:st|nd|rd|th)?(?:,?\s\d{{4}})?|\d{{4}}年\d{{1,2}}月\d{{1,2}}日)|(?:mon|tue|wed|thu"
-    rf"|fri|sat|sun|mo|di|mi|do|fr|sa|so|lun|mar|mer|jeu|ven|sam|dim|yesterday|today|gestern|heute"
-    rf"|hier)\w{{0,6}}\.?)"
+    rf"(?:(?:{_WEEKDAY},?\s)?(?:\d{{4}}[-/.]\d{{1,2}}[-/.]\d{{1,2}}|\d{{1,2}}[-/.]\d{{1,2}}[-/.]\d{{2,4}}|\d{{1,2}}\.?\s(?:de\s)?{_MONTH}(?:,?\s(?:de\s)?\d{{4}})?"
+    rf"|{_MONTH}\s\d{{1,2}}(?:st|nd|rd|th)?(?:,?\s\d{{4}})?|\d{{4}}年\d{{1,2}}月\d{{1,2}}日)|{_WEEKDAY})"
 )
 _STAMP = (
     rf"(?:{_DAY}[,T]?\s?(?:at\s|um\s|à\s|a\slas\s|alle\s|kl\.?\s|о\s|·\s|-\s)?)?{_CLOCK}(?:\s?(?:UTC|GMT"
@@ -32,7 +36,7 @@ _STAMP = (
 _NAME = r"(?:[^\W\d_]|[@+]\w)[^:：\n|\[\]]{0,44}?"
 
 _ANY_CLOCK = re.compile(r"\d[:.h]\d\d")
-_ANY_COLON = re.compile(r"\S[:：](?=\s)|：")
+_ANY_COLON = re.compile(r"[:：](?=\s|$)|：")
 
 _TIME_NAME_TEXT = re.compile(
     rf"^[\[(]?{_STAMP}[\])]?\s*[-–—|•,>]?\s*\*?(?P<name>{_NAME})\*?\s?[:：]\s*(?P<text>.*)$", re.I
@@ -42,11 +46,15 @@ _NAME_TIME_TEXT = re.compile(
     rf"|^(?P<name2>{_NAME})\s*[\[(]{_STAMP}[\])]\s*(?P<text2>.*)$",
     re.I,
 )
-_NAME_TIME = re.compile(rf"^(?P<name>{_NAME})\s*[,•|·–—-]?\s*[\[(]?{_STAMP}[\])]?\s*[:：]?$", re.I)
+_NAME_TIME = re.compile(
+    rf"^(?P<name>{_NAME})\s*(?:[,•|·–—-]|at|on|um|à)?\s*[\[(]?{_STAMP}[\])]?(?:,?\s{_DAY})?\s*[:：]?$",
+    re.I,
+)
 _TIME_NAME = re.compile(
     rf"^[\[(]?{_STAMP}[\])]?\s*[,•|·–—-]?\s*(?P<name>[^\W\d_].{{0,44}}?)\s*[:：]?$", re.I
 )
 _NAME_TEXT = re.compile(rf"^\**(?P<name>{_NAME})\**\s?[:：]\**\s+(?P<text>\S.*)$")
+_NAME_ALONE = re.compile(rf"^\**(?P<name>{_NAME})\**\s?[:：]\**$")
 _TIME_ONLY = re.compile(rf"^[\[(]?{_STAMP}[\])]?$", re.I)
 _TIME_FIRST = re.compile(rf"^[\[(]?{_STAMP}(?=[\])\s]|$)", re.I)
 _LEADING_TIME = re.compile(rf"^[\[(]{_STAMP}[\])]\s*|\s*[\[(]{_STAMP}[\])]$", re.I)
@@ -86,6 +94,7 @@ _COMPANY_NAME = re.compile(
     r"|\bde [A-Z]|\bvon [A-Z]",
     re.I,
 )
+_NUMBERED_CUSTOMER = re.compile(r"^\W*(?:visitor|customer|guest)\W*\d", re.I)
 _SELF = re.compile(
     r"^(?:me|i|myself|ich|moi|je|yo|eu|io|ik|ja|jag|jeg|mig|minä|já|ben|я|我|私|나)$", re.I
 )
@@ -134,7 +143,7 @@ _SYSTEM_TEXT = re.compile(
     re.I,
 )
 _AGENT_SAYS = re.compile(
-    r"how (?:can|may|could) (?:i|we) (?:help|assist)|(?:can|may) i (?:help|have your|get your|ask)"
+    r"how (?:can|may|could) (?:i|we) (?:help|assist)|(?:can|may) i (?:help|have (?:your|the)|get your|ask)"
     r"|what brings you|thank(?:s| you) for (?:contacting|reaching|messaging|getting in touch|writing|waiting"
     r"|chatting|your (?:message|patience|order|interest))"
     r"|let me (?:check|have a look|take a look|look|see|transfer)|one moment|bear with|happy to (?:help"
@@ -211,6 +220,7 @@ class _Chat:
     preamble: list[str] = field(default_factory=list)
     frame: list[str] = field(default_factory=list)
     turns: list[_Turn] = field(default_factory=list)
+    named: dict[str, str] = field(default_factory=dict)  # sides that the frame gives to names
     has_loose_end: bool = False  # text below the last turn that no header explains
 
 
@@ -233,6 +243,11 @@ def customer_turns(lines: list[str]) -> list[str] | None:
     if may_have_names and _count(_NAME_TEXT, filled[:60]) > 1:
         chat = _parse(lines, _NAME_TEXT, is_stamped=False)
         if _is_plain_chat(chat):
+            return _customer_lines(chat)
+    if may_have_names and _count(_NAME_ALONE, filled[:60]) > 2:
+        chat = _parse(lines, _NAME_ALONE)
+        sides = {_side_of(turn.speaker) for turn in chat.turns}
+        if _is_plain_chat(chat) and "agent" in sides:
             return _customer_lines(chat)
     return None
 
@@ -306,6 +321,19 @@ def _parse(lines: list[str], pattern: re.Pattern[str], is_stamped: bool = True) 
             chat.has_loose_end = chat.has_loose_end or not is_stamped
         else:
             chat.frame.append(line)
+    return _without_cast(chat)
+
+
+def _without_cast(chat: _Chat) -> _Chat:
+    """Take "Visitor: Anna" for a line of the frame where Anna speaks herself."""
+    names = {turn.speaker for turn in chat.turns}
+    for turn in chat.turns:
+        side = _side_of(turn.speaker)
+        if side and len(turn.lines) == 1 and turn.lines[0] in names - {turn.speaker}:
+            chat.named[turn.lines[0]] = side
+    chat.turns = [
+        turn for turn in chat.turns if not (len(turn.lines) == 1 and turn.lines[0] in chat.named)
+    ]
     return chat
 
 
@@ -368,10 +396,11 @@ def _is_plain_chat(chat: _Chat) -> bool:
     if any(line.endswith(":") or _CHAT_TOLD.search(line) for line in chat.preamble):
         return False
     known = [name for name in counts if _CUSTOMER_NAME.search(name) or _AGENT_NAME.search(name)]
-    if len(chat.turns) < 3 and len(known) < 2:
+    is_answered = len(known) > 1 or _AGENT_SAYS.search(" ".join(chat.turns[0].lines)) is not None
+    if len(chat.turns) < 3 and not is_answered:
         return False
     says = any(_AGENT_SAYS.search(" ".join(turn.lines)) for turn in chat.turns)
-    if not (known or chat.frame or says) or (max(counts.values()) < 2 and len(known) < 2):
+    if not (known or chat.frame or says) or (max(counts.values()) < 2 and not is_answered):
         return False
     if chat.has_loose_end:
         return _roles(chat).get(chat.turns[-1].speaker) == "customer"
@@ -390,14 +419,8 @@ def _roles(chat: _Chat) -> dict[str, str]:
     names = list(dict.fromkeys(turn.speaker for turn in chat.turns))
     roles: dict[str, str] = {}
     for name in names:
-        if _SYSTEM_NAME.match(name):
-            roles[name] = "system"
-        elif _AGENT_NAME.search(name) and not re.match(
-            r"^\W*(?:visitor|customer|guest)\W*\d", name, re.I
-        ):
-            roles[name] = "agent"
-        elif _CUSTOMER_NAME.search(name) or _SELF.match(name):
-            roles[name] = "customer"
+        if side := chat.named.get(name) or _side_of(name):
+            roles[name] = side
         elif name.lower() in ("you", "du", "sie", "vous", "tú", "usted", "tu", "jij", "você"):
             roles[name] = "agent"  # the export is the shop's
     frame = "\n".join([*chat.preamble, *chat.frame])
@@ -421,6 +444,15 @@ def _roles(chat: _Chat) -> dict[str, str]:
     return roles | dict.fromkeys(others, "agent") | {lowest: "customer"}
 
 
+def _side_of(name: str) -> str | None:
+    """Return which side a name says that its bearer is on, None where it is only a name."""
+    if _SYSTEM_NAME.match(name):
+        return "system"
+    if _AGENT_NAME.search(name) and not _NUMBERED_CUSTOMER.match(name):
+        return "agent"
+    return "customer" if _CUSTOMER_NAME.search(name) or _SELF.match(name) else None
+
+
 def _agent_score(name: str, names: list[str], chat: _Chat) -> float:
     """Return how much a speaker sounds like the shop rather than the customer."""
     texts = [text for turn in chat.turns if turn.speaker == name for text in turn.lines]
@@ -442,8 +474,8 @@ def _agent_score(name: str, names: list[str], chat: _Chat) -> float:
         map(_is_title, chat.preamble)
     ):  # the first words are the customer's
         score += 1.5 * (chat.turns[0].speaker == name)
-    else:
-        score -= chat.turns[0].speaker == name
+    elif chat.turns[0].speaker == name and not _AGENT_SAYS.search(" ".join(chat.turns[0].lines)):
+        score -= 1
     return score
 
 
