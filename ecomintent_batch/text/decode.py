@@ -42,7 +42,9 @@ _BARE_AMPERSAND = re.compile(r"&(?!(?:#\d{1,7}|#x[0-9a-fA-F]{1,6}|[a-zA-Z]{2,8})
 _ACCENT_ENTITY = re.compile(
     r"[a-zA-Z]&(?:[a-zA-Z](?:uml|acute|grave|circ|tilde|cedil|ring)|szlig);"
 )
-_TYPED_ENTITY = re.compile(r"&(?:lt|gt);(?! ?\d)|[\"'“„«‘]&\w+;[\"'”“»’]|&amp;(?:#?\w{2,8});")
+_TYPED_ENTITY = re.compile(
+    r"(?<=\w) &(?!amp)[a-zA-Z]{2,8}; (?=\w)|&(?:lt|gt);(?! ?\d)|[\"'“„«‘]&\w+;[\"'”“»’]|&amp;(?:#?\w{2,8});"
+)
 
 
 def decode_body(text: str) -> str:

@@ -106,9 +106,16 @@ _META_WORDS = re.compile(
     re.I,
 )
 _FIELD = re.compile(
-    rf"^[\W_]{{0,4}}?([^\W\d_][^:：\n\t]{{0,{_MAX_LABEL}}}?)\s?[*_]*\s?(?:[:：]|\t)[*_\s]*(.*)$"
+    rf"^[\W_]{{0,4}}?([^\W\d_][^:：\n\t]{{0,{_MAX_LABEL}}}?)\s?[*_]*\s?(?:[:：]|\t|\s{{3}})[*_\s]*(.*)$"
 )
 _BARE_LABEL = re.compile(rf"^[\W_]{{0,4}}?([^\W\d_][^:：\n\t?]{{0,{_MAX_LABEL}}}?)\s*[*_?:]*\s*$")
+_BRACKETED_LABEL = re.compile(r"^【([^】]{1,20})】[：:]?")
+_CONSENT = re.compile(  # at the end of a form without line breaks
+    r"(?<=[.!?])\s(?:i (?:agree|accept|consent)|acepto|accetto|aceito|j'accepte|ich (?:akzeptiere|stimme)|akkoord"
+    r"|zgadzam|subscribe|newsletter|privacy)\b"
+    r"[^.:!?]{0,60}:\s*\w{1,6}\W*$",
+    re.I,
+)
 _INTRODUCTION = re.compile(
     r"\b(?:contact(?:form)?|form\w*|submission|submitted|enquiry|inquiry|new (?:message|response|entry|lead"
     r"|request|comment|ticket)|response|message from|a message|new note|following note|kontaktformular"
@@ -123,7 +130,8 @@ _INTRODUCTION = re.compile(
     re.I,
 )
 _FORM_FOOTER = re.compile(
-    r"contact ?form|contactformulier|kontaktformular|formulaire de contact|formulario de contacto"
+    r"送信されました|look like spam|manage submissions|contact ?form|contactformulier|kontaktformular"
+    r"|formulaire de contact|formulario de contacto"
     r"|modulo di contatto|formulário|formularz|\b(?:sent|submitted|received) (?:from|via|through|by"
     r"|on)\b.{0,80}(?:form|site|website|https?:|page)"
     r"|^\W*(?:you can )?(?:view|see|manage|download|edit|log ?in|reply|respond|to reply|to respond|answer"
@@ -203,6 +211,7 @@ def message_of_form(lines: list[str]) -> list[str] | None:
     """Return the lines of the message in a form or a notification, None where the lines are neither."""
     if len(lines) > _MAX_LINES:
         return None
+    lines = [_BRACKETED_LABEL.sub(r"\1：", line) for line in lines]
     joined = "\n".join(lines)
     if inside := _between_markers(joined):
         return inside
@@ -348,7 +357,7 @@ def _without_frame(lines: list[str]) -> list[str]:
         ):
             lines = lines[:position]
             break
-    kept = list(lines)
+    kept = [_CONSENT.sub("", line) for line in lines]
     while kept:
         line = kept[-1]
         labelled = _FIELD.match(line)

@@ -26,6 +26,9 @@ _IMAGE = re.compile(
     r"|data:image/[\w.+-]+;base64,[\w+/=\s%]{20,}",
     re.I | re.M,
 )
+_NAMES_IMAGE = re.compile(
+    r"[a-z,] \[(?:cid|image)\b[^\]\n]{0,60}\] [a-z]"
+)  # a marker amid a sentence is mentioned
 _DEVICE_ONLY = re.compile(
     r"^\W*(?:sent from|von mein\w+ \w+ gesendet|envoyé de|enviado|inviato|get outlook)\b.{0,40}$",
     re.I,
@@ -49,7 +52,9 @@ def has_words(message: str) -> bool:
 
 def newest_message(text: str) -> str:
     """Return what the customer wrote last: no banner, quoted lines, forwarded mail, signature or footer."""
-    without_images = _IMAGE.sub("", text) if "[" in text or "<" in text or "data:" in text else text
+    without_images = text
+    if ("[" in text or "<" in text or "data:" in text) and not _NAMES_IMAGE.search(text):
+        without_images = _IMAGE.sub("", text)
     if len(without_images) < len(text):
         if not has_words(without_images) or _DEVICE_ONLY.match(without_images.strip()):
             return ""

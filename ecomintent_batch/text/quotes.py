@@ -42,6 +42,7 @@ _OPENING = re.compile(
     r"|\d)(?=\W|$|\d)",
     re.I,
 )
+_NAMED_OPENING = re.compile(r"^[^<>:]{1,80}<[^\s<>]+@[^\s<>]+>")
 _SECOND_PERSON = re.compile(
     r"(?<!\w)(?:you|your|ihr|ihre|ihren|ihrer|euer|eure|vous|votre|vos|usted|ustedes|su|sus|tu|vuestr[oa]|voi"
     r"|vostr[oa]|il suo|uw"
@@ -367,7 +368,7 @@ def _attribution_height(lines: list[str], last: int) -> int:
         return 1 if bare else 0
     height, text = 1, line
     while (
-        not (_DATE.search(text) and (height > 1 or _OPENING.match(text) or text[0].isdigit()))
+        not (_OPENING.match(text) and _is_whole_attribution(text))
         and height < 4
         and height <= last
         and len(lines[last - height]) < _MAX_LINE
@@ -375,12 +376,12 @@ def _attribution_height(lines: list[str], last: int) -> int:
         above = lines[last - height]
         if not above or above.startswith(">") or above[-1] in ".!?":
             break
+        if _is_whole_attribution(text) and not _OPENING.match(above):
+            break
         text = f"{above} {text}"
         height += 1
-        if _OPENING.match(text) and _DATE.search(text):
-            break
-    if not _DATE.search(text) or (
-        height > 1 and not (_OPENING.match(text) and (_ADDRESS.search(text) or _WROTE.search(text)))
+    if not _is_whole_attribution(text) or (
+        height > 1 and not (_OPENING.match(text) or _NAMED_OPENING.match(text))
     ):
         height, text = 1, line
     if not (_ADDRESS.search(text) or _WROTE.search(text)):
@@ -388,6 +389,11 @@ def _attribution_height(lines: list[str], last: int) -> int:
     following = next(filter(None, lines[last + 1 : last + 5]), "")
     quoted = following.startswith(">") and len(text) < 200
     return height if _is_attribution(text) or quoted else 0
+
+
+def _is_whole_attribution(text: str) -> bool:
+    """Decide whether a text has both parts of an attribution: when, and who or "wrote"."""
+    return bool(_DATE.search(text) and (_ADDRESS.search(text) or _WROTE.search(text)))
 
 
 def _is_divider(line: str) -> bool:

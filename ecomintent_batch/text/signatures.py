@@ -75,6 +75,7 @@ _DEVICE = re.compile(
     r")\W*(?:https?://\S*|<\S*>)?\W*$",
     re.I,
 )
+_LINK = re.compile(r"<https?:\S*>|\]?\(https?:\S*\)|[\[\]]")
 _FOOTER = re.compile(
     r"^\W*(?:(?:you(?:'re| are| have)? (?:receiv\w+|getting)|sie (?:erhalten|bekommen)|vous recevez"
     r"|(?:ha )?recib\w+|ricevi|(?:u|je) ontvangt|otrzymuje\w+|você recebeu)"
@@ -91,7 +92,8 @@ _FOOTER = re.compile(
     r"|view (?:this )?(?:e-?mail |message |newsletter )?(?:in|on) (?:your |a |the )?(?:web )?browser\W*$"
     r"|.{0,60}\bregistered (?:in (?:england|scotland|wales|ireland)|office)\b.{0,60}(?:\d{5}|no\b|number"
     r"|company|office|reg)"
-    r"|(?:avast|norton|avg)?\W*virus-free\W*(?:www\.\S+|https?\S+|<\S+>)?\W*$|virenfrei\W*(?:www\.\S+"
+    r"|(?:avast|norton|avg)?\W*virus-free\W*(?:www\.\S+|https?\S+|<\S+>)?\W*$"
+    r"|(?:<\S+>\W*)?virus-free\W*www\.\S+\W*$|virenfrei\W*(?:www\.\S+"
     r"|https?\S+|<\S+>)?\W*$|(?:garanti )?sans virus\W*(?:www\.\S+)?\W*$|libre de virus\W*(?:www\.\S+)?\W*$"
     r"|(?:P )?(?:please )?(?:consider|think).{0,30}\benvironment\b|(?:P )?(?:bitte )?denken sie an die umwelt"
     r"|(?:P )?pensez à l.environnement|(?:p )?(?:antes de imprimir|prima di stampare|avant d.imprimer"
@@ -143,8 +145,10 @@ _CLOSING = re.compile(
     r"|mfg|cordialement|salutations|merci|saludos?|atentamente|gracias|saluti|grazie|groet\w*|bedankt|hilsen"
     r"|hilsner|hälsningar|mvh"
     r"|tack|takk?|terveisin|kiitos|pozdraw\w*|poważaniem|pozdravem|děkuji|cumprimentos|obrigad[oa]|saygılar\w*"
-    r"|üdvözlettel|уважением)"
-    r"(?:\W+(?!for\b|your\b|that\b|is\b|you\b)\w+){0,3}\W*$|^(?:よろしくお願い\w*|敬具|此致|谢谢|祝好)\W*$",
+    r"|üdvözlettel|уважением|abrazos?|abraços?|att|atenciosamente|rgds|mvg|hoogachtend|liefs|teşekkürler"
+    r"|çalışmalar|ystävällisin|zdravím)"
+    r"(?:\W+(?!for\b|your\b|that\b|is\b|you\b)\w+){0,3}\W*$|^(?:bien à (?:vous|toi)|à bientôt|bonne (?:journée"
+    r"|réception|soirée))\W*$|^(?:よろしくお願い\w*|敬具|此致|谢谢|祝好)\W*$",
     re.I,
 )
 _I = (
@@ -172,7 +176,8 @@ _ITS_BELOW = re.compile(
     r"|nedan|nedenfor"
     r"|new (?:address|number|phone)|(?:address|adresse|anschrift|dirección|indirizzo|adres|endereço|adresę"
     r"|adress)(?: is| to| ist| lautet| :|:)"
-    r"|(?:deliver|ship|send)\w* (?:it |this |them )?(?:to|at)|change \w+ address|call me|ring me|reach me"
+    r"|(?:deliver|ship|send)\w* (?:(?:it|this|them|everything) (?:to|at)|to (?:this|my new))"
+    r"|change \w+ address|call me|ring me|reach me"
     r"|contact me|rufen sie|erreichen)\b",
     re.I,
 )
@@ -203,6 +208,13 @@ def without_banner(lines: list[str]) -> list[str]:
 
 
 def without_footer(lines: list[str]) -> list[str]:
+    """Cut footers and disclaimers, from the first one that starts the tail; a disclaimer may be above a footer."""
+    while len(kept := _without_one_footer(lines)) < len(lines):
+        lines = kept
+    return lines
+
+
+def _without_one_footer(lines: list[str]) -> list[str]:
     """Cut at the first footer line, or at the first paragraph that disclaims: says two legal matters of "this message"."""
     may_disclaim = _legal_matters(lines) > 1
     start = 0
@@ -245,7 +257,7 @@ def _legal_matters(paragraph: list[str]) -> int:
 def without_signature(lines: list[str]) -> list[str]:
     """Cut below a "-- " line, then device lines and signature blocks, from the end up; a PS below them stays."""
     lines = lines[:]
-    while lines and (_RULE.match(lines[-1]) or _DEVICE.match(lines[-1][:_MAX_LINE])):
+    while lines and (_RULE.match(lines[-1]) or _is_device(lines[-1])):
         del lines[-1]
     lines, postscript = _split_postscript(lines)
     for position in range(max(1, len(lines) - _MAX_BLOCK), len(lines)):
@@ -253,13 +265,20 @@ def without_signature(lines: list[str]) -> list[str]:
             del lines[position:]
             break
     while lines:
-        if _RULE.match(lines[-1]) or _DEVICE.match(lines[-1][:_MAX_LINE]):
+        if _RULE.match(lines[-1]) or _is_device(lines[-1]):
             del lines[-1]
         elif (start := _signature_start(lines)) < len(lines):
             del lines[start:]
         else:
             break
     return lines + postscript
+
+
+def _is_device(line: str) -> bool:
+    """Decide whether a line is what a device or a mail app adds, with or without a link."""
+    if len(line) > _MAX_LINE:
+        return False
+    return _DEVICE.match(_LINK.sub("", line)) is not None
 
 
 def _split_postscript(lines: list[str]) -> tuple[list[str], list[str]]:
@@ -284,7 +303,7 @@ def _reads_as_prose(line: str) -> bool:
 
 def _is_signature(block: list[str]) -> bool:
     """Decide whether the lines below a dash sign the mail: a name on top, and nothing that reads as the customer's words."""
-    filled = [line for line in block if line and not _DEVICE.match(line[:_MAX_LINE])]
+    filled = [line for line in block if line and not _is_device(line)]
     if not filled or all(map(_SLOGAN.match, filled)):
         return True
     prose = [line for line in filled if _reads_as_prose(line)]
@@ -333,7 +352,14 @@ def _unclosed_start(lines: list[str], top: int) -> int:
         return len(lines)
     if not any(map(_CONTACT.search, paragraph)) or paragraph[0][:1].islower():
         return len(lines)
-    sure = above[-1][-1] in ".!?)…。！？" or sum(map(bool, map(_CONTACT.search, paragraph))) > 1
+    is_named = (
+        paragraph[0].startswith(above[-1].strip(" ,.!")) and len(above) > 1
+    )  # "Luc", "Luc Delmotte"
+    sure = (
+        is_named
+        or above[-1][-1] in ".!?)…。！？"
+        or sum(map(bool, map(_CONTACT.search, paragraph))) > 1
+    )
     if not sure or _UNFINISHED.search(above[-1][-9:]) or _ITS_BELOW.search(" ".join(above)[-400:]):
         return len(lines)
     return top

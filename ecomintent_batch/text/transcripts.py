@@ -18,15 +18,18 @@ _MAX_LINE = 2000
 _MAX_LINES = 2000
 _CLOCK = r"(?<!\d)\d{1,2}[:.h]\d\d(?:[:.]\d\d)?(?:[.,]\d{1,3})?(?:\s?[ap]\.?\s?m\.?)?"
 _MONTH = (
-    r"(?:jan|feb|fév|fev|mar|mär|apr|avr|abr|may|mai|maj|mag|mei|jun|jui|giu|jul|lug|aug|aoû|ago|sep|set|oct|okt|ott|out|nov|dec|dez|dic|déc|gen|ene"
+    r"(?:jan|feb|fév|fev|mar|mär|apr|avr|abr|may|mai|maj|mag|mei|jun|jui|giu|jul|lug|aug|aoû|ago|sep|set|oct"
+    r"|okt|ott|out|nov|dec|dez|dic|déc|gen|ene"
     r"|sty|lut|kwi|cze|lip|sie|wrz|paź|lis|gru|янв|фев|мар|апр|ма[йя]|июн|июл|авг|сен|окт|ноя|дек)[^\W\d_]{0,8}\.?"
 )
 _WEEKDAY = (
-    r"(?:mon|tue|wed|thu|fri|sat|sun|mo|di|mi|do|fr|sa|so|lun|mar|mer|jeu|ven|sam|dim|mié|jue|vie|sáb|dom|gio|seg|ter|qua|qui|sex|yesterday|today"
+    r"(?:mon|tue|wed|thu|fri|sat|sun|mo|di|mi|do|fr|sa|so|lun|mar|mer|jeu|ven|sam|dim|mié|jue|vie|sáb|dom|gio"
+    r"|seg|ter|qua|qui|sex|yesterday|today"
     r"|gestern|heute|hier|пн|вт|ср|чт|пт|сб|вс)[^\W\d_]{0,8}\.?"
 )
 _DAY = (
-    rf"(?:(?:{_WEEKDAY},?\s)?(?:\d{{4}}[-/.]\d{{1,2}}[-/.]\d{{1,2}}|\d{{1,2}}[-/.]\d{{1,2}}[-/.]\d{{2,4}}|\d{{1,2}}\.?\s(?:de\s)?{_MONTH}(?:,?\s(?:de\s)?\d{{4}})?"
+    rf"(?:(?:{_WEEKDAY},?\s)?(?:\d{{4}}[-/.]\d{{1,2}}[-/.]\d{{1,2}}|\d{{1,2}}[-/.]\d{{1,2}}[-/.]\d{{2,4}}"
+    rf"|\d{{1,2}}\.?\s(?:de\s)?{_MONTH}(?:,?\s(?:de\s)?\d{{4}})?"
     rf"|{_MONTH}\s\d{{1,2}}(?:st|nd|rd|th)?(?:,?\s\d{{4}})?|\d{{4}}年\d{{1,2}}月\d{{1,2}}日)|{_WEEKDAY})"
 )
 _STAMP = (
@@ -42,7 +45,7 @@ _TIME_NAME_TEXT = re.compile(
     rf"^[\[(]?{_STAMP}[\])]?\s*[-–—|•,>]?\s*\*?(?P<name>{_NAME})\*?\s?[:：]\s*(?P<text>.*)$", re.I
 )
 _NAME_TIME_TEXT = re.compile(
-    rf"^(?P<name>{_NAME}),?\s*[-–—|•]?\s*[\[(]?{_STAMP}[\])]?\s?[:：]\s*(?P<text>.*)$"
+    rf"^(?P<name>{_NAME}),?\s*[-–—|•]?\s*[\[(]?{_STAMP}[\])]?\s?[:：](?!\d)\s*(?P<text>.*)$"
     rf"|^(?P<name2>{_NAME})\s*[\[(]{_STAMP}[\])]\s*(?P<text2>.*)$",
     re.I,
 )
@@ -56,6 +59,7 @@ _TIME_NAME = re.compile(
 _NAME_TEXT = re.compile(rf"^\**(?P<name>{_NAME})\**\s?[:：]\**\s+(?P<text>\S.*)$")
 _NAME_ALONE = re.compile(rf"^\**(?P<name>{_NAME})\**\s?[:：]\**$")
 _TIME_ONLY = re.compile(rf"^[\[(]?{_STAMP}[\])]?$", re.I)
+_WHEN_ONLY = re.compile(rf"^[\[(]?(?:{_STAMP}|{_DAY}(?:,? \d{{4}})?)[\])]?$", re.I)
 _TIME_FIRST = re.compile(rf"^[\[(]?{_STAMP}(?=[\])\s]|$)", re.I)
 _LEADING_TIME = re.compile(rf"^[\[(]{_STAMP}[\])]\s*|\s*[\[(]{_STAMP}[\])]$", re.I)
 
@@ -105,7 +109,10 @@ _RETOLD = re.compile(
 )
 
 _SYSTEM_LINE = re.compile(
-    r"^\W*(?:chat (?:started|ended|closed|transcript|session|began|id|duration|gestartet|beendet|geschlossen"
+    r"^\W*(?:(?:started|ended|exported|created) (?:on|at|from|by)\b.{0,60}$|(?:du hast|sie haben|you(?: have)?"
+    r"|vous avez|has|hai|você) .{0,60}\b(?:beitrag|post|ad|anzeige|story|publication|publicación|annuncio"
+    r"|publicação)\b.{0,30}$|chat (?:van|vom|del|du|de)\b.{0,40}$|chat (?:started|ended|closed|transcript"
+    r"|session|began|id|duration|gestartet|beendet|geschlossen"
     r"|begonnen|conversation|on |from |with |log|démarré|terminé|iniciado|finalizado|terminato|gestart"
     r"|beëindigd)"
     r"|(?:live ?)?chat ?(?:verlauf|protokoll|transcript|transkript|log)|chat\W*$|(?:start|end) of (?:chat"
@@ -137,7 +144,7 @@ _SYSTEM_TEXT = re.compile(
     r"^\W*(?:this message was deleted|diese nachricht wurde gelöscht|ce message a été supprimé"
     r"|(?:se eliminó este|este) mensaje|(?:image|video|audio|sticker|gif|document|media|bild|foto) (?:omitted"
     r"|weggelassen|absente)"
-    r"|<?media omitted>?|<medien ausgeschlossen>|<médias omis>|<multimedia omitido>|null|uploaded: .{1,80}"
+    r"|<?media omitted>?|<medien ausgeschlossen>|<médias omis>|<multimedia omitido>|<[^<>]{3,40}>|null|uploaded: .{1,80}"
     r"|missed (?:voice|video) call|nachrichten und anrufe sind ende.{0,80}"
     r"|messages and calls are end.{0,120})\W*$",
     re.I,
@@ -201,7 +208,7 @@ _FRAME_CUSTOMER = re.compile(
     re.I | re.M,
 )
 _ADDRESSED = re.compile(
-    r"^(?:hi|hello|hey|dear|thanks|thank you|good (?:morning|afternoon|evening)|hallo|guten (?:tag|morgen"
+    r"^\W*(?:hi|hello|hey|dear|thanks|thank you|good (?:morning|afternoon|evening)|hallo|guten (?:tag|morgen"
     r"|abend)|bonjour|hola|ciao|buongiorno|olá|dzień dobry|beste|hej)\W+(?:herr |frau |mr\.? |mrs\.? |ms\.? "
     r"|monsieur |madame |sr\.? |sra\.? )?([^\W\d_]{2,20})",
     re.I,
@@ -226,6 +233,7 @@ class _Chat:
 
 def customer_turns(lines: list[str]) -> list[str] | None:
     """Return the customer's turns of a transcript, None where the lines are none or the two sides cannot be known."""
+    lines = [line.lstrip("»«→←▶◀ ") for line in lines]
     filled = [line for line in lines if line]
     if len(filled) > _MAX_LINES:
         return None
@@ -241,7 +249,8 @@ def customer_turns(lines: list[str]) -> list[str] | None:
     if may_have_times and (turns := _timed_turns(lines, filled)):
         return turns
     if may_have_names and _count(_NAME_TEXT, filled[:60]) > 1:
-        chat = _parse(lines, _NAME_TEXT, is_stamped=False)
+        untimed = [line for line in lines if not _WHEN_ONLY.match(line)]
+        chat = _parse(untimed, _NAME_TEXT, is_stamped=False)
         if _is_plain_chat(chat):
             return _customer_lines(chat)
     if may_have_names and _count(_NAME_ALONE, filled[:60]) > 2:
@@ -391,7 +400,11 @@ def _is_plain_chat(chat: _Chat) -> bool:
     counts = Counter(turn.speaker for turn in chat.turns)
     if not 2 <= len(counts) <= 4 or sum(map(len, chat.preamble)) > 200 or len(chat.preamble) > 2:
         return False
-    if any(_SELF.match(name) or _RETOLD.match(name) for name in counts):
+    shop = {turn.speaker for turn in chat.turns if _AGENT_SAYS.search(" ".join(turn.lines))}
+    told = [name for name in counts if _RETOLD.match(name) and name not in shop]
+    if any(map(_SELF.match, counts)) or any(name.lower() != "you" for name in told):
+        return False
+    if told and (len(counts) != 2 or len(chat.turns) < 4 or chat.preamble or chat.has_loose_end):
         return False
     if any(line.endswith(":") or _CHAT_TOLD.search(line) for line in chat.preamble):
         return False
@@ -400,7 +413,7 @@ def _is_plain_chat(chat: _Chat) -> bool:
     if len(chat.turns) < 3 and not is_answered:
         return False
     says = any(_AGENT_SAYS.search(" ".join(turn.lines)) for turn in chat.turns)
-    if not (known or chat.frame or says) or (max(counts.values()) < 2 and not is_answered):
+    if not (known or chat.frame or says or told) or (max(counts.values()) < 2 and not is_answered):
         return False
     if chat.has_loose_end:
         return _roles(chat).get(chat.turns[-1].speaker) == "customer"
