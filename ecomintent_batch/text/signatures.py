@@ -50,7 +50,7 @@ _DEVICE = re.compile(
     r"|get (?:outlook|bluemail|yahoo mail|the aol app|typeapp) for (?:ios|android|mac|windows|iphone|mobile)"
     rf"|(?:diese (?:e-?mail|nachricht) wurde )?(?:mit der|mit|von|aus"
     rf"|via) .{{0,50}}\b{_MAIL_DEVICE}\b.{{0,40}}(?:gesendet|versandt|geschickt|verschickt)"
-    rf"|gesendet (?:von|mit|aus|über)\b.{{0,40}}\b{_MAIL_DEVICE}\b.{{0,30}}|outlook für (?:ios"
+    rf"|gesendet (?:von|mit|aus|über)\b.{{0,40}}\b{_MAIL_DEVICE}\b.{{0,30}}|(?:holen sie sich |hol dir )?outlook für (?:ios"
     rf"|android).{{0,30}}"
     rf"|(?:envoyé|expédié|envoyée) (?:de|depuis|à partir|avec|via|par)\b.{{0,40}}\b{_MAIL_DEVICE}\b.{{0,40}}"
     r"|(?:télécharger|obtenir|obtenez) outlook pour.{0,20}|(?:obtener|obtén) outlook para.{0,20}|(?:obter"
