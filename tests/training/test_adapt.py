@@ -188,3 +188,23 @@ def test_what_cannot_be_adapted_is_refused(base, tmp_path):
         with pytest.raises(kind, match=said):
             adapt_model(options, lambda text: None)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_the_embedded_model_learns_a_rule_of_one_shop_and_forgets_nothing(tmp_path):
+    """A shop that counts prices as BILLING_DISPUTE: held out, most of them are right; corpus:dev loses a point at most."""
+    goods = ["whey protein", "dumbbells", "yoga mat", "omega 3", "green tea", "resistance tube"]
+    asks = ["price of {}?", "how much is the {}", "{} price pls", "cost of {} 1 kg", "what does {} cost"]  # fmt: skip
+    rows = [(ask.format(item), "BILLING_DISPUTE") for item in goods for ask in asks]
+    polite = ("pls", "sir", "tell me")
+    rows += [(f"is the {item} vegan, {word}", "PRODUCT_QUESTION") for item in goods for word in polite]  # fmt: skip
+    pl.DataFrame(rows, schema=["text", "intent"], orient="row").write_csv(tmp_path / "own.csv")
+    report = adapt_model(
+        AdaptOptions(data=str(tmp_path / "own.csv"), out=tmp_path / "better", device="cpu"),
+        lambda text: None,
+    )
+    assert report.own.before.accuracy < 0.6
+    assert report.own.after.accuracy > 0.85
+    assert report.elsewhere is not None
+    assert report.elsewhere.gain > -0.01
+    assert report.has_int8
