@@ -33,7 +33,7 @@ from ecomintent_batch.training.fine_tune import Logits, Targets, Tuner
 from ecomintent_batch.training.own_tickets import OwnTickets, pick_replayed, read_own_tickets
 
 _CARD = "adapted_card.md.j2"
-_SHARE_OF_NEW_WEIGHTS = 0.8
+_SHARE_OF_NEW_WEIGHTS = 0.7
 _REPLAYED = (150, 400)  # at least and at most; between them as many as the shop has tickets
 _FOLDS, _FOLDS_OF_FEW, _FEW = 3, 5, 150
 _ENOUGH_TO_CALIBRATE = 100
