@@ -9,10 +9,10 @@ from __future__ import annotations
 import email
 import email.errors
 import email.header
-import email.message
 import html
 import quopri
 import re
+from typing import Any
 
 from ecomintent_batch.text.markup import is_html
 
@@ -66,7 +66,7 @@ def _decode_rtf(text: str) -> str:
     from striprtf.striprtf import rtf_to_text
 
     try:
-        return str(rtf_to_text(text, errors="ignore"))
+        return str(rtf_to_text(text, errors="ignore"))  # type: ignore[no-untyped-call]
     except (ValueError, LookupError, TypeError, OverflowError):  # a damaged file: read it as it is
         return text
 
@@ -85,14 +85,14 @@ def _decode_mime(text: str) -> str:
         return text
     try:
         found = _text_parts(email.message_from_string(source))
-    except (email.errors.MessageError, ValueError, LookupError):
+    except (email.errors.MessageError, ValueError, LookupError, RecursionError):
         return text
     plain = [part for kind, part in found if kind == "text/plain" and part.strip()]
     marked = [part for kind, part in found if kind == "text/html" and part.strip()]
     return "\n".join(plain) if plain else marked[0] if marked else text
 
 
-def _text_parts(message: email.message.Message) -> list[tuple[str, str]]:
+def _text_parts(message: Any) -> list[tuple[str, str]]:
     """Return type and text of each part, without attachments and attached mails."""
     if message.get_content_disposition() == "attachment":
         return []
@@ -105,9 +105,7 @@ def _text_parts(message: email.message.Message) -> list[tuple[str, str]]:
         return []
     encoding = str(message.get("Content-Transfer-Encoding", "")).strip().lower()
     if encoding in ("base64", "quoted-printable"):
-        octets = message.get_payload(decode=True)
-        assert isinstance(octets, bytes)  # noqa: S101 - of a part that is no list
-        payload = _decode_octets(octets, message.get_content_charset())
+        payload = _decode_octets(message.get_payload(decode=True), message.get_content_charset())
     return [(message.get_content_type(), str(payload).replace("\r\n", "\n"))]
 
 

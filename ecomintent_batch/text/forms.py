@@ -100,6 +100,31 @@ _KIND_OF: list[tuple[str, re.Pattern[str]]] = [
     )
     for kind, names in _LABELS.items()
 ]
+_BARE_MESSAGE = frozenset(
+    {
+        *(
+            "message",
+            "comment",
+            "comments",
+            "body",
+            "question",
+            "enquiry",
+            "inquiry",
+            "nachricht",
+            "kommentar",
+        ),
+        *(
+            "anliegen",
+            "mensaje",
+            "comentario",
+            "messaggio",
+            "mensagem",
+            "bericht",
+            "wiadomość",
+            "meddelande",
+        ),
+    }
+)
 _META_WORDS = re.compile(
     r"newsletter|marketing|consent|privacy|datenschutz|\bip\b|user.?agent|accept|akzeptier|einverstanden"
     r"|zgadzam|j'accepte|acepto|accetto|aceito|akkoord|同意",
@@ -216,7 +241,7 @@ def message_of_form(lines: list[str]) -> list[str] | None:
     if inside := _between_markers(joined):
         return inside
     is_labelled = ":" in joined or "：" in joined or "\t" in joined or "?" in joined
-    if not is_labelled and not _is_introduced(lines):
+    if not is_labelled and not _has_bare_label(lines):
         return _of_notification(lines)
     lines = [part for line in lines for part in _split_fields(line)]
     return _of_fields(lines) or _of_questions(lines) or _of_notification(lines)
@@ -275,9 +300,9 @@ def _of_fields(lines: list[str]) -> list[str] | None:
     """Return the value of the message field of a run of labelled fields."""
     above: list[str] = []
     fields: list[_Field] = []
-    is_introduced = _is_introduced(lines)
+    may_be_bare = _has_bare_label(lines) and _is_introduced(lines)
     for line in lines:
-        kind, value = _read_label(line, may_be_bare=is_introduced)
+        kind, value = _read_label(line, may_be_bare)
         in_message = bool(fields) and fields[-1].kind == "message"
         if (
             kind
@@ -297,6 +322,11 @@ def _of_fields(lines: list[str]) -> list[str] | None:
         return None
     kept = [line for entry in messages for line in [*_without_frame(entry.values), ""]]
     return kept if any(map(_WORD.search, kept)) else None
+
+
+def _has_bare_label(lines: list[str]) -> bool:
+    """Decide whether some line is nothing but the usual name of the message field."""
+    return any(len(line) < 16 and line.lower() in _BARE_MESSAGE for line in lines)
 
 
 def _is_introduced(lines: list[str]) -> bool:
