@@ -2,7 +2,7 @@
 
 Forms and envelopes give the value of their message field, chat transcripts the turns of the customer. Of a mail, banner,
 earlier mails, footer and signature are left out. Each step goes by shape, and what would leave nothing, or a bare greeting
-above a text that asks, is not cut. docs/newest_message.md says what is cut and how often that is right.
+above a text that asks, is not cut. docs/messages.md says what is cut and how often that is right.
 """
 
 from __future__ import annotations
