@@ -45,7 +45,6 @@ def test_the_job_loads_no_engine_before_it_needs_one():
             "prefect",
             "polars",
             "sklearn",
-            "altair",
             "jinja2",
         }
         == set()

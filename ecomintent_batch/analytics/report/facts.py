@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from ecomintent_batch.analytics.case_study import PUBLISHED
-from ecomintent_batch.analytics.history import find_previous_run, open_history
-from ecomintent_batch.analytics.summaries import Summary, add_change
+from ecomintent_batch.analytics.findings import Changes, describe_findings, name_day
+from ecomintent_batch.analytics.history import (
+    FINDINGS,
+    find_previous_run,
+    list_other_histories,
+    open_history,
+)
+from ecomintent_batch.analytics.summaries import OF_COLUMN, Summary, add_change
 from ecomintent_batch.analytics.views import open_views, read_sql
 from ecomintent_batch.runs.layout import LANGUAGES, UNUSUAL_DAYS, VOLUMES, VOLUMES_PER_DAY
 from ecomintent_batch.runs.records import Manifest
@@ -17,7 +25,8 @@ from ecomintent_batch.runs.store import RunStore
 if TYPE_CHECKING:
     import polars as pl
 
-_MOST_MOVED, _MOST_UNUSUAL, _LEAST_SURE = 3, 12, 10
+_MOST_MOVED, _MOST_UNUSUAL, _LEAST_SURE, _MOST_VALUES = 3, 6, 10, 30
+_SURE_OF_A_MOVE, _SURE_OF_A_DAY = 3.5, 4.5  # standard errors
 _SHOWN_TEXT = 240  # characters of a message
 
 
@@ -29,11 +38,15 @@ class Facts:
     volumes: pl.DataFrame
     mixes: dict[str, pl.DataFrame]
     per_day: pl.DataFrame | None
+    own_days: pl.DataFrame | None
     unusual: pl.DataFrame | None
     confidence: pl.DataFrame
     languages: pl.DataFrame
     pairs: pl.DataFrame
     least_sure: pl.DataFrame
+    parts_of_other: pl.DataFrame
+    changes: Changes | None
+    others: int
     moves: list[dict[str, Any]]
     before: str | None
     alerts: list[str]
@@ -44,7 +57,7 @@ class Facts:
         return self.manifest.counts.predictions
 
     @property
-    def labelled(self) -> int:
+    def sure(self) -> int:
         """Tickets whose first choice reached the threshold."""
         return int((self.volumes["first_choice"] - self.volumes["below_threshold"]).sum())
 
@@ -65,6 +78,7 @@ def gather_facts(store: RunStore, manifest: Manifest, summary: Summary) -> Facts
     confidence = connection.sql(read_sql("confidence_histogram")).pl()
     pairs = connection.sql(read_sql("multi_intent_pairs")).pl()
     least_sure = connection.sql(read_sql("review_queue")).pl()
+    parts_of_other = connection.sql(read_sql("parts_of_other")).pl()
     if manifest.settings.keep_text:
         least_sure = _add_messages(connection, least_sure)
     connection.close()
@@ -73,14 +87,20 @@ def gather_facts(store: RunStore, manifest: Manifest, summary: Summary) -> Facts
         manifest=manifest,
         volumes=tables[VOLUMES],
         mixes={
-            name: table for name, table in tables.items() if name.startswith("volume_by_intent_by_")
+            name: table
+            for name, table in tables.items()
+            if name.startswith(OF_COLUMN) and name != VOLUMES_PER_DAY
         },
         per_day=_days_to_show(store, manifest, summary),
+        own_days=tables.get(VOLUMES_PER_DAY),
         unusual=tables.get(UNUSUAL_DAYS),
         confidence=confidence,
         languages=tables[LANGUAGES],
         pairs=pairs,
         least_sure=least_sure,
+        parts_of_other=parts_of_other,
+        changes=describe_findings(tables[FINDINGS]) if FINDINGS in tables else None,
+        others=len(list_other_histories(store, manifest)),
         moves=add_change(tables[VOLUMES], store, previous).to_dicts() if previous else [],
         before=_describe_previous(previous) if previous else None,
         alerts=[alert.message for alert in summary.alerts],
@@ -89,20 +109,34 @@ def gather_facts(store: RunStore, manifest: Manifest, summary: Summary) -> Facts
 
 def describe_unusual(unusual: pl.DataFrame) -> list[str]:
     """Return the most unusual days in words, the newest first."""
+    clear = list_clear_days(unusual)
     chosen = (
-        unusual.sort(unusual["z_score"].abs(), descending=True)
+        clear.sort(clear["z_score"].abs(), descending=True)
         .head(_MOST_UNUSUAL)
         .sort("day", "intent", descending=[True, False])
     )
     return [_describe_day(row) for row in chosen.iter_rows(named=True)]
 
 
+def list_clear_days(unusual: pl.DataFrame) -> pl.DataFrame:
+    """Return the unusual days whose count chance would hardly make: 9 tickets instead of 2 are not among them.
+
+    A year of nine intents has three thousand of such counts. The square root of each has the same spread, whatever its size.
+    """
+    import polars as pl
+
+    roots = (pl.col("tickets") + 0.375).sqrt() - (pl.col("usual") + 0.375).sqrt()
+    return unusual.filter((2 * roots).abs() >= _SURE_OF_A_DAY)
+
+
 def top_moves(moves: Sequence[dict[str, Any]], *, up: bool) -> list[dict[str, Any]]:
-    """Return the intents whose share rose, or fell, most."""
+    """Return the intents whose share rose, or fell, most, and by more than chance alone does."""
+    now = sum(row["tickets"] for row in moves)
+    before = sum(row["tickets_before"] for row in moves)
     moved = [
         row
         for row in moves
-        if (row["share_change"] > 0) == up and abs(row["share_change"]) >= 0.0005
+        if (row["share_change"] > 0) == up and _is_beyond_chance(row, now, before)
     ]
     return sorted(moved, key=lambda row: -abs(row["share_change"]))[:_MOST_MOVED]
 
@@ -121,6 +155,68 @@ def cost_rows(facts: Facts) -> list[dict[str, Any]]:
     ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Mix:
+    """The shares of the intents within the most frequent values of a column.
+
+    Attributes:
+        column: Its name.
+        rows: Each value with its tickets and its share of each intent.
+        values: How many values there are.
+        left_out: Tickets of those that are not shown.
+        file: The table that has them all.
+    """
+
+    column: str
+    rows: list[dict[str, Any]]
+    values: int
+    left_out: int
+    file: str
+
+
+def list_mixes(facts: Facts) -> list[Mix]:
+    """Return the mix of intents of each --by column."""
+    return [_find_mix(name, table) for name, table in facts.mixes.items()]
+
+
+def describe_span(facts: Facts) -> str | None:
+    """Return the first and last day of the run's tickets in words; None where they have no time."""
+    days = None if facts.own_days is None else facts.own_days["day"].drop_nulls()
+    if days is None or not len(days):
+        return None
+    first, last = days.min(), days.max()
+    if not (isinstance(first, date) and isinstance(last, date)):
+        return None
+    if first == last:
+        return name_day(first)
+    return f"{name_day(first, last.year)} to {name_day(last)}"
+
+
+def _find_mix(name: str, table: pl.DataFrame) -> Mix:
+    rows: dict[str | None, dict[str, Any]] = {}
+    for row in table.iter_rows(named=True):
+        mix = rows.setdefault(row["value"], {"value": row["value"], "tickets": 0, "shares": {}})
+        mix["tickets"] += row["tickets"]
+        mix["shares"][row["intent"]] = row["share_of_value"]
+    ordered = sorted(rows.values(), key=lambda mix: (-mix["tickets"], mix["value"] or ""))
+    return Mix(
+        column=name.removeprefix(OF_COLUMN),
+        rows=ordered[:_MOST_VALUES],
+        values=len(ordered),
+        left_out=sum(mix["tickets"] for mix in ordered[_MOST_VALUES:]),
+        file=f"{name}.csv",
+    )
+
+
+def _is_beyond_chance(row: dict[str, Any], now: int, before: int) -> bool:
+    """Return whether two shares differ by more than samples of one share do."""
+    if not now or not before:
+        return False
+    share = (row["tickets"] + row["tickets_before"]) / (now + before)
+    error = math.sqrt(share * (1 - share) * (1 / now + 1 / before))
+    return error > 0 and abs(row["share_change"]) >= _SURE_OF_A_MOVE * error
+
+
 def _describe_day(row: dict[str, Any]) -> str:
     usual, tickets = row["usual"], row["tickets"]
     beside = (
@@ -131,7 +227,7 @@ def _describe_day(row: dict[str, Any]) -> str:
     if tickets < usual:
         beside = f"{1 - tickets / usual:.0%} fewer than usual"
     return (
-        f"{row['day']:%A %d %B %Y}: {tickets:,} {row['intent']} tickets, {beside} "
+        f"{row['day']:%A} {name_day(row['day'])}: {tickets:,} {row['intent']} tickets, {beside} "
         f"(the {row['weeks']} {row['day']:%A}s before had {usual:g}; z {row['z_score']:+.1f})"
     )
 

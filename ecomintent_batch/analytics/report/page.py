@@ -1,9 +1,8 @@
-"""Facts and charts → HTML; every value from outside goes through the template's escaping."""
+"""Facts and charts → HTML without a script; every value from outside goes through the template's escaping."""
 
 from __future__ import annotations
 
 import math
-import secrets
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,19 +11,21 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ecomintent_batch.analytics.alerts import lowest_z, parse_alert
 from ecomintent_batch.analytics.report.charts import (
-    bundle_script,
+    Period,
     colours_of,
     count_by_time,
+    draw_bar,
     draw_confidence,
-    draw_mix,
-    draw_trends,
-    draw_volumes,
+    draw_trend,
 )
 from ecomintent_batch.analytics.report.facts import (
     Facts,
     cost_rows,
+    describe_span,
     describe_unusual,
     gather_facts,
+    list_clear_days,
+    list_mixes,
     top_moves,
 )
 from ecomintent_batch.analytics.summaries import Summary
@@ -33,7 +34,14 @@ from ecomintent_batch.runs.records import Manifest
 from ecomintent_batch.runs.store import RunStore
 
 _MOST_TRENDS = 12
-_MOST_ROWS = 200
+_MOST_ROWS = 60
+_OTHER_PARTS = {
+    "sure": "something else, sure",
+    "unsure": "no intent reached the threshold",
+    "foreign": "in a language unknown to the model",
+    "empty": "without words",
+    "error": "could not be scored",
+}
 
 
 def render_page(store: RunStore, manifest: Manifest, summary: Summary) -> str:
@@ -54,39 +62,28 @@ def render_page(store: RunStore, manifest: Manifest, summary: Summary) -> str:
     }
     facts = gather_facts(store, manifest, summary) if manifest.counts.predictions else None
     return environment.get_template("report.html").render(
-        manifest=manifest,
-        facts=facts,
-        nonce=secrets.token_urlsafe(16),
-        **(_to_show(facts) if facts else {"charts": {}, "script": ""}),
+        manifest=manifest, facts=facts, **(_to_show(facts) if facts else {})
     )
 
 
 def _to_show(facts: Facts) -> dict[str, Any]:
-    """Return the charts by their places in the page, and the rows of the tables beneath."""
+    """Return the charts, and the rows of the tables."""
     intents = facts.volumes["intent"].to_list()
     colours = colours_of(intents)
-    charts: dict[str, Any] = {"volumes": draw_volumes(facts.volumes, colours)}
-    charts["confidence"] = draw_confidence(_all_intents(facts), facts.manifest.settings.threshold)
-    charts |= {
-        f"mix-{i}": draw_mix(table, intents, colours)
-        for i, table in enumerate(facts.mixes.values())
-    }
-    trends: list[dict[str, Any]] = []
-    if facts.per_day is not None:
-        shown = [intent for intent in intents if intent in set(facts.per_day["intent"])][
-            :_MOST_TRENDS
-        ]
-        unusual = facts.unusual if facts.unusual is not None else facts.per_day.head(0)
-        for i, spec in enumerate(draw_trends(facts.per_day, unusual, shown, colours)):
-            charts[f"trend-{i}"] = spec
-            trends.append({"intent": shown[i], "chart": f"trend-{i}"})
+    time = None if facts.per_day is None else count_by_time(facts.per_day)
     return {
-        "charts": charts,
-        "script": bundle_script(),
+        "span": describe_span(facts),
+        "intents": intents,
         "colours": colours,
-        "trends": trends,
-        "days": _pivot_days(facts, [trend["intent"] for trend in trends]),
-        "unusual": describe_unusual(facts.unusual) if facts.unusual is not None else None,
+        "bar": draw_bar,
+        "widest": max(facts.volumes["share"].to_list(), default=1) or 1,
+        "other_parts": _OTHER_PARTS,
+        "time": time,
+        "trends": [] if time is None else _draw_trends(facts, time, intents, colours),
+        "days": [] if time is None else _list_days(time, intents),
+        "mixes": list_mixes(facts),
+        "confidence": None if facts.confidence.is_empty() else _draw_all(facts),
+        "unusual": None if facts.unusual is None else describe_unusual(facts.unusual),
         "risers": top_moves(facts.moves, up=True),
         "fallers": top_moves(facts.moves, up=False),
         "costs": cost_rows(facts),
@@ -96,23 +93,37 @@ def _to_show(facts: Facts) -> dict[str, Any]:
     }
 
 
-def _all_intents(facts: Facts) -> Any:
+def _draw_trends(
+    facts: Facts, time: Period, intents: list[str], colours: dict[str, str]
+) -> list[dict[str, Any]]:
+    trends = []
+    for intent in [name for name in intents if name in time.tickets][:_MOST_TRENDS]:
+        unusual = set()
+        if facts.unusual is not None and time.step == "day":
+            clear = list_clear_days(facts.unusual)
+            unusual = set(clear.filter(clear["intent"] == intent)["day"])
+        chart = draw_trend(time.starts, time.tickets[intent], colours[intent], unusual, intent)
+        ringed = bool(unusual.intersection(time.starts))
+        trends.append({"intent": intent, "chart": chart, "ringed": ringed})
+    return trends
+
+
+def _list_days(time: Period, intents: list[str]) -> list[dict[str, Any]]:
+    """Return a row for each step, the newest first, with the tickets of each intent."""
+    shown = [name for name in intents if name in time.tickets][:_MOST_TRENDS]
+    rows = [
+        {"start": start, "tickets": [time.tickets[intent][place] for intent in shown]}
+        for place, start in enumerate(time.starts)
+    ]
+    return rows[: -_MOST_ROWS - 1 : -1]
+
+
+def _draw_all(facts: Facts) -> Any:
     import polars as pl
 
     bins = ["confidence_from", "confidence_to"]
-    return facts.confidence.group_by(bins).agg(pl.col("tickets").sum()).sort(bins)
-
-
-def _pivot_days(facts: Facts, intents: list[str]) -> list[dict[str, Any]]:
-    """Return a row for each day or week, the newest first, with a column for each intent."""
-    if facts.per_day is None:
-        return []
-    wide = (
-        count_by_time(facts.per_day)
-        .pivot("intent", index="day", values="tickets")
-        .sort("day", descending=True)
-    )
-    return wide.select("day", *intents).head(_MOST_ROWS).to_dicts()
+    histogram = facts.confidence.group_by(bins).agg(pl.col("tickets").sum())
+    return draw_confidence(histogram, facts.manifest.settings.threshold)
 
 
 def _count(value: float | None) -> str:
@@ -124,7 +135,7 @@ def _percent(value: float | None) -> str:
 
 
 def _points(value: float) -> str:
-    return f"{100 * value:+.1f} points".replace("-", "−")
+    return f"{100 * abs(value):.1f} points"
 
 
 def show_usd(amount: float) -> str:
