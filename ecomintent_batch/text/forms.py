@@ -381,10 +381,8 @@ def _is_form(above: list[str], fields: list[_Field]) -> bool:
 def _without_frame(lines: list[str]) -> list[str]:
     """Leave out the fields and the footer that follow the value of the message field."""
     for position, line in enumerate(lines):
-        if position and (
-            _STOPS.match(line)
-            or (line and _FORM_FOOTER.search(line) and not _FIRST_PERSON.search(line))
-        ):
+        ends = position and line and (_STOPS.match(line) or _FORM_FOOTER.search(line))
+        if ends and not any(map(_FIRST_PERSON.search, lines[position:])):
             lines = lines[:position]
             break
     kept = [_CONSENT.sub("", line) for line in lines]
@@ -456,7 +454,7 @@ def _of_notification(lines: list[str]) -> list[str] | None:
         (position for position in filled if position > first and _STOPS.match(lines[position])),
         None,
     )
-    if stop is None:
+    if stop is None or any(map(_FIRST_PERSON.search, lines[stop:])):  # the customer goes on below
         return None
     inside = lines[first:stop]
     return inside if any(map(_WORD.search, inside)) else None

@@ -441,6 +441,8 @@ def _roles(chat: _Chat) -> dict[str, str]:
         roles.update(
             {name: "customer" for name in names if name == framed[1] and name not in roles}
         )
+    if len(names) == 1 and not roles:
+        return {}
     customers = [name for name in names if roles.get(name) == "customer"]
     unknown = [name for name in names if name not in roles]
     if customers:

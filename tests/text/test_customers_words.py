@@ -125,6 +125,10 @@ def test_of_a_chat_the_customers_turns_remain(chat, turns):
     "Name: Anna Prill\nOrder: 4411\nProblem: the shade is broken\nWish: refund\nE-mail: anna@m.example",
     "Size: M\nColour: red\n\nSize: L\nColour: blue\n\nAre both in stock?",
     "Old email: a@m.example\nNew email: b@m.example\nSince: 10:30 today\nPlease change it.",
+    "New question about the lamp:\n\nis it dimmable?\n\nOrder #4411 is the one I mean, please cancel it too",
+    "Monday 10:00 driver: nobody home\nTuesday 10:00 driver: nobody home\nI was home all day!",
+    "10:02 Called support: no answer\n10:15 Called support: still nothing\nPlease refund",
+    "Name: should be Kowalczyk\nEmail: is fine\nMessage: wrong surname on my ticket",
     # case 05: own emphasis
     "Order 4411 has not arrived.\n***THIS IS MY THIRD MESSAGE***\nCancel it and refund me.",
     "Hello\n--- my message from Monday ---\nPlease cancel order 4411",
