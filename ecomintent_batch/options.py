@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 EngineName = Literal["auto", "torch", "onnx"]
+FileFormat = Literal["csv", "jsonl", "json", "parquet", "xlsx"]
 
 OUT = Path("ecomintent-out")
 THRESHOLD = 0.70
@@ -63,11 +64,21 @@ _SOURCE, _COLUMNS, _MODEL, _RUN = "Source", "Columns", "Model and labels", "Run 
 RUN_OPTIONS: Mapping[str, Option] = MappingProxyType(
     {
         "source": Option(
-            help="File, glob, folder, .duckdb file, s3:// URL, or postgresql:// URL without its password.",
+            help="File, glob, folder, - (standard input), .duckdb file, s3:// URL, or postgresql:// URL without its password.",
             group=_SOURCE,
         ),
-        "table": Option(help="Table of a database source.", group=_SOURCE),
+        "table": Option(help="Table of a database, or sheet of a workbook.", group=_SOURCE),
         "query": Option(help="One SELECT over a database source.", group=_SOURCE),
+        "where": Option(
+            help="DuckDB expression over the columns: only rows for which it holds are read.",
+            group=_SOURCE,
+        ),
+        "format": Option(
+            help="What the files are.",
+            kind=FileFormat,
+            default_text="as their names say",
+            group=_SOURCE,
+        ),
         "encoding": Option(
             help="Encoding of text files.", default_text="detected from their bytes", group=_SOURCE
         ),
@@ -100,7 +111,7 @@ RUN_OPTIONS: Mapping[str, Option] = MappingProxyType(
             group=_COLUMNS,
         ),
         "time_format": Option(
-            help="strptime format of a time column that is text.",
+            help="How times are written: a strptime format, or excel, s, ms, us, ns for numbers.",
             default_text="detected",
             group=_COLUMNS,
         ),

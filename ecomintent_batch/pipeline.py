@@ -45,7 +45,7 @@ from ecomintent_batch.runs.lifecycle import (
     is_part_complete,
     write_receipt,
 )
-from ecomintent_batch.runs.records import Manifest, read_extraction
+from ecomintent_batch.runs.records import Manifest, read_extraction, read_remarks
 from ecomintent_batch.runs.store import RunStore, open_store
 from ecomintent_batch.settings import RunSettings
 
@@ -121,6 +121,8 @@ def extract(
         progress.extracted(tickets, complete=False)
         yield path, rows
     progress.extracted(tickets, complete=True)
+    for remark in read_remarks(folder):
+        progress.note(remark)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,8 +151,8 @@ def _find_previous(
     elif (
         settings.lag_days
         and job.plan.picked.time_is_named
-        and job.plan.time_sql is None
-        and job.source.kind not in ("csv", "jsonl")
+        and job.plan.times is None
+        and job.source.filters_by_time
     ):
         window = _find_window(job, manifests, progress)
     files = [part for manifest in manifests for part in job.store.part_locations(manifest)]

@@ -112,6 +112,7 @@ def _plan_reading(settings: RunSettings, source: Source, model: ModelFolder) -> 
         text_column=settings.text_column,
         time_column=settings.time_column,
         kept=settings.kept_columns(),
+        nested=source.nested,
     )
     names = output_names(picked.kept, model.labels)
     return plan_reading(source, picked, names, settings.time_format)
@@ -127,6 +128,8 @@ def _note_reading(source: Source, plan: ReadPlan, progress: Progress) -> None:
             )
     for note in plan.notes:
         progress.note(note)
+    for warning in plan.picked.warnings:
+        progress.warn(warning)
 
 
 def reopen_source(job: Job) -> Job:
@@ -141,6 +144,8 @@ def _open_source(settings: RunSettings) -> Source:
         query=settings.query,
         encoding=settings.encoding,
         delimiter=settings.delimiter,
+        where=settings.where,
+        file_format=settings.format,
     )
 
 

@@ -25,7 +25,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ecomintent_batch.analytics.alerts import parse_alert
 from ecomintent_batch.errors import UsageError, hide_password
-from ecomintent_batch.options import RUN_OPTIONS, EngineName
+from ecomintent_batch.options import RUN_OPTIONS, EngineName, FileFormat
 from ecomintent_batch.storage.location import Location, parse_location
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ class RunSettings(BaseSettings):
     source: str = _field("source", min_length=1, json_schema_extra=_NO_PASSWORD)
     table: str | None = _field("table")
     query: str | None = _field("query")
+    where: str | None = _field("where")
+    format: FileFormat | None = _field("format")
     encoding: str | None = _field("encoding")
     delimiter: str | None = _field("delimiter")
     max_reject_ratio: float = _field("max_reject_ratio")

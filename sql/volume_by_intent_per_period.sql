@@ -19,11 +19,18 @@ WITH counted AS (
     FROM (SELECT '' AS " all", * FROM tickets)
     GROUP BY ALL
 ),
+-- Zeros are filled in for a year after each period that has tickets, no further: one date of the year 1 is no two thousand rows.
+dated AS (
+    SELECT period, lead(period) OVER (ORDER BY period) AS next_period
+    FROM (SELECT DISTINCT period FROM counted WHERE period IS NOT NULL)
+),
 spine AS (
     SELECT unnest(generate_series(
-        min(period)::TIMESTAMP, max(period)::TIMESTAMP, ('1 ' || coalesce(getvariable('period')::VARCHAR, 'week'))::INTERVAL
+        period::TIMESTAMP,
+        least(coalesce(next_period, period + 1)::TIMESTAMP - INTERVAL 1 DAY, period::TIMESTAMP + INTERVAL 366 DAYS),
+        ('1 ' || coalesce(getvariable('period')::VARCHAR, 'week'))::INTERVAL
     ))::DATE AS period
-    FROM counted
+    FROM dated
 ),
 volumes AS (
     SELECT period, value, intent, coalesce(tickets, 0) AS tickets, coalesce(unsure, 0) AS unsure

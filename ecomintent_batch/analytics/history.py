@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from ecomintent_batch.analytics.alerts import lowest_z, parse_alert
+from ecomintent_batch.analytics.days import split_odd_days
 from ecomintent_batch.analytics.views import open_views, read_sql
 from ecomintent_batch.options import WEEKS_COMPARED
 from ecomintent_batch.runs.layout import UNUSUAL_DAYS, VOLUMES, VOLUMES_PER_DAY
@@ -61,7 +62,9 @@ def newest_known_day(store: RunStore, manifest: Manifest) -> date | None:
     """Return the last day that the previous run of the history knows; None for the first run."""
     previous = find_previous_run(store, manifest)
     table = None if previous is None else read_summary(store, previous.run_id, VOLUMES_PER_DAY)
-    newest = None if table is None else table["day"].max()
+    if table is None:
+        return None
+    newest = split_odd_days(table, manifest.started_at.date())[0]["day"].max()
     return newest if isinstance(newest, date) else None
 
 
@@ -126,8 +129,10 @@ def open_history(
     connection = open_views(store, [manifest], variables)
     if since is None or time_column is None:
         return connection
-    runs = _list_recent(list_history(store, manifest), since - timedelta(weeks=weeks))
-    if _add_earlier(connection, store, runs, manifest, since - timedelta(weeks=weeks)):
+    back = timedelta(weeks=weeks)
+    first_day = since - back if since >= date.min + back else date.min
+    runs = _list_recent(list_history(store, manifest), first_day)
+    if _add_earlier(connection, store, runs, manifest, first_day):
         return connection
     return open_views(store, [manifest], variables)
 

@@ -10,6 +10,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from ecomintent_batch.analytics.alerts import UNSURE, Alert, Counted, check_alerts, parse_alert
+from ecomintent_batch.analytics.days import describe_odd_days, split_odd_days
 from ecomintent_batch.analytics.findings import describe_finding, describe_findings, list_new
 from ecomintent_batch.analytics.history import (
     FINDINGS,
@@ -49,17 +50,19 @@ class Summary:
     alerts: tuple[Alert, ...] = ()
 
 
-def summarise_run(store: RunStore, manifest: Manifest) -> Summary:
+def summarise_run(store: RunStore, manifest: Manifest, *, only_volumes: bool = False) -> Summary:
     """Write the volume tables of a committed run as Parquet and CSV, and `summary.md`, into a folder that appears whole.
 
     The folder is in the local folder of the store. Where alerts were asked for, `alerts.json` says which conditions hold.
     """
     if not manifest.parts:  # nothing was new
-        return _write(store, {VOLUMES: _no_volumes()}, manifest)
+        return _write(store, {VOLUMES: no_volumes()}, manifest)
     columns, time_column = manifest.columns.kept, manifest.columns.kept_time
     variables = {"run_id": manifest.run_id, "time_column": time_column}
     connection = open_views(store, [manifest], variables)
     tables = {VOLUMES: connection.sql(read_sql(VOLUMES)).pl()}
+    if only_volumes:
+        return _write(store, tables, manifest)
     if time_column is not None:
         tables[VOLUMES_PER_DAY] = connection.sql(read_sql(VOLUMES_PER_DAY)).pl()
     for by, name in _name_tables_of_columns(manifest.settings.by).items():
@@ -69,7 +72,9 @@ def summarise_run(store: RunStore, manifest: Manifest) -> Summary:
     connection.close()
     if time_column is not None:
         tables[UNUSUAL_DAYS] = find_unusual_days(store, manifest)
-        tables[FINDINGS] = find_changes(store, manifest, _first_day(tables))
+        tables[FINDINGS] = find_changes(
+            store, manifest, _first_day(tables, manifest.started_at.date())
+        )
     return _write(store, tables, manifest)
 
 
@@ -90,12 +95,12 @@ def add_change(volumes: pl.DataFrame, store: RunStore, previous: Manifest) -> pl
     return counted.with_columns(share_change=pl.col("share") - pl.col("share_before"))
 
 
-def _first_day(tables: Mapping[str, pl.DataFrame]) -> date | None:
-    first = tables[VOLUMES_PER_DAY]["day"].min()
+def _first_day(tables: Mapping[str, pl.DataFrame], run_day: date) -> date | None:
+    first = split_odd_days(tables[VOLUMES_PER_DAY], run_day)[0]["day"].min()
     return first if isinstance(first, date) else None
 
 
-def _no_volumes() -> pl.DataFrame:
+def no_volumes() -> pl.DataFrame:
     """Return the volumes of a run that had no ticket to label."""
     import polars as pl
 
@@ -120,7 +125,7 @@ def _write(store: RunStore, tables: dict[str, pl.DataFrame], manifest: Manifest)
     target = RunFolder(store.folder, manifest.run_id).summaries
     summary = Summary(
         tables=tables,
-        markdown=_to_markdown(manifest.run_id, tables),
+        markdown=_to_markdown(manifest.run_id, manifest.started_at.date(), tables),
         alerts=_find_alerts(store, tables, manifest),
     )
     building = target.with_name(f"{target.name}.tmp")
@@ -144,7 +149,11 @@ def _find_alerts(
     if not conditions:
         return ()
     span: list[str] = []
-    if VOLUMES_PER_DAY in tables and len(days := tables[VOLUMES_PER_DAY]["day"].drop_nulls()):
+    if VOLUMES_PER_DAY in tables and len(
+        days := split_odd_days(tables[VOLUMES_PER_DAY], manifest.started_at.date())[0][
+            "day"
+        ].drop_nulls()
+    ):
         span = [str(days.min()), str(days.max())]
     unusual = tables[UNUSUAL_DAYS].to_dicts() if UNUSUAL_DAYS in tables else []
     volumes = tables[VOLUMES].select("intent", "tickets", "share", unsure="below_threshold")
@@ -209,7 +218,7 @@ def neutralise_formulas(table: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _to_markdown(run_id: str, tables: Mapping[str, pl.DataFrame]) -> str:
+def _to_markdown(run_id: str, run_day: date, tables: Mapping[str, pl.DataFrame]) -> str:
     lines = [f"# Tickets by intent, run {run_id}", ""]
     overall = tables[VOLUMES]
     if FINDINGS in tables:
@@ -245,12 +254,14 @@ def _to_markdown(run_id: str, tables: Mapping[str, pl.DataFrame]) -> str:
                     f"The first {_SHOWN_ROWS} of {len(table):,} rows; all are in `{name}.csv`.",
                 ]
     if VOLUMES_PER_DAY in tables:
-        per_day = tables[VOLUMES_PER_DAY]
+        per_day, odd = split_odd_days(tables[VOLUMES_PER_DAY], run_day)
         days = per_day["day"].drop_nulls()
         span = (
             f"{days.min()!s} to {days.max()!s}, {days.n_unique()} days" if len(days) else "no times"
         )
         lines += ["", f"Daily volumes ({span}) are in `volume_by_intent_per_day.csv`."]
+        if odd_days := describe_odd_days(odd):
+            lines += ["", odd_days]
     return "\n".join(lines) + "\n"
 
 

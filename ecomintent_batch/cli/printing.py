@@ -58,11 +58,14 @@ def print_result(result: RunResult) -> None:
     )
     others = [f"{count:,} {status}" for status, count in counts.by_status.items() if status != "ok"]
     rest = f" ({', '.join(others)})" if others else ""
-    skipped = (
-        f", {counts.skipped:,} skipped as classified already"
-        if result.manifest.settings.incremental
-        else ""
-    )
+    skipped = ""
+    if result.manifest.settings.where:
+        skipped += f", {counts.skipped_by_where:,} skipped by --where"
+    if result.manifest.settings.incremental:
+        others_skipped = counts.skipped - counts.skipped_by_where
+        skipped += (
+            f", {others_skipped:,} skipped as classified already or as older rows of their ticket"
+        )
     console.print(
         f"{counts.predictions:,} tickets labelled{rest}, {counts.rejects:,} rows rejected{skipped}."
     )

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 import pyarrow as pa
 
-Kind = Literal["csv", "jsonl", "parquet", "duckdb", "postgres"]
+Kind = Literal["csv", "jsonl", "parquet", "excel", "delta", "duckdb", "postgres"]
 Since = tuple[str, datetime]  # a column of times, and the earliest of them to read
 BATCH_ROWS = 8192
 
@@ -42,6 +42,7 @@ class Batch:
         row_numbers: of each row of the table its 0-based position in the source.
         source_rows: rows of the source that this batch accounts for.
         rejects: rows that could not be read; their positions lie between those of the table.
+        skipped: rows for which --where does not hold.
         lines: of each row of the table the line on which it starts, where the source has lines.
         file: the name of the file, as people know it.
     """
@@ -50,27 +51,41 @@ class Batch:
     row_numbers: pa.Array
     source_rows: int
     rejects: Sequence[Reject] = ()
+    skipped: int = 0
     lines: pa.Array | None = None
     file: str = ""
 
 
 class Source(Protocol):
-    """What the extraction needs of a source."""
+    """What the extraction needs of a source.
+
+    Attributes:
+        name: as shown to people and kept in manifests, without a password.
+        columns: their names; a text file may have one twice.
+        nested: columns that hold objects or lists, with the dotted paths of the values inside.
+        notes: how it is read.
+        filters_by_time: whether `since` keeps rows from being read.
+    """
 
     kind: Kind
-    name: str  # as shown to people and kept in manifests: no password
+    name: str
     columns: list[str]
+    nested: dict[str, list[str]]
     notes: list[str]
+    filters_by_time: bool
 
     def fingerprint(self) -> list[Any]:
-        """Return what changes when the source does; empty where that cannot be known."""
+        """Return what changes when the source does; empty if that cannot be known."""
+
+    def remarks(self) -> list[str]:
+        """Return what people should know after the source was read to its end."""
 
     def read(
         self, columns: Sequence[str], as_text: Sequence[str], since: Since | None = None
     ) -> Iterator[Batch]:
         """Stream the named columns in source order, those of `as_text` cast to strings.
 
-        With `since`, rows with an earlier time in that column are not read, unless the source is text.
+        With `since`, rows with an earlier time in that column are not read, if the source filters by time.
         """
 
     def count_before(self, column: str, time: datetime) -> int | None:

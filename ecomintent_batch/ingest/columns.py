@@ -1,69 +1,155 @@
-"""Which columns hold the id, the text and the time: named by flags, or known by their usual names.
+"""Which columns hold the id, the text and the time: named by options, or known by their usual names.
 
-The lists cover the exports of Zendesk, Gorgias, Freshdesk, Intercom, Help Scout and Shopify Inbox. Names
-on one line are equally good; a line above wins over the lines below it.
+The lists cover the exports and APIs of Zendesk, Gorgias, Freshdesk, Intercom, Help Scout, HubSpot, Salesforce, Jira, Kayako,
+osTicket, Zoho Desk, Front, ServiceNow, Shopify Inbox and Microsoft Graph, and public sets of support tickets. Names on one line
+are equally good; a line wins over the lines below it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ecomintent_batch.errors import ColumnError
 
-_IDS = (
-    ("ticket_id", "ticket_number", "ticket"),
-    ("conversation_id", "case_id", "request_id", "case_number", "display_id"),
-    ("id",),
-    ("message_id", "number", "uuid", "key", "external_id"),
+Ranks = Sequence[Sequence[str]]
+
+
+def _ranks(text: str) -> Ranks:
+    return [line.split() for line in text.strip().splitlines()]
+
+
+_IDS = _ranks("""
+ticket_id ticket_number ticket
+ticketid ticket_no ticket_nr ticket_key ticket_ref ticket_reference hs_ticket_id
+case_number
+case_id caseid
+conversation_id
+request_id display_id
+issue_key
+incident_id incident_number
+complaint_id
+enquiry_id inquiry_id interaction_id
+thread_id chat_id
+id
+message_id number uuid key external_id
+tweet_id email_id record_id issue_id
+hs_object_id comment_id row_id index _id
+""")
+_SUBJECTS = _ranks("""
+subject ticket_subject
+email_subject mail_subject message_subject case_subject conversation_subject subject_line
+title
+summary
+ticket_title ticket_name issue_title issue_summary case_title short_description
+betreff asunto sujet objet oggetto onderwerp assunto
+""")
+_BODIES = _ranks("""
+body_text text_body body_plain plain_body body_plain_text plain_text_body plain_text plaintext
+stripped_text
+description_text message_text
+body message text ticket_body message_body customer_message
+email_body mail_body email_text message_content ticket_message ticket_text ticket_content
+first_message_body first_user_message first_customer_message
+initial_message original_message first_message first_comment initial_comment
+ticket_description case_description issue_description description
+content contents
+consumer_complaint_narrative complaint_narrative complaint_what_happened narrative complaint
+customer_query customer_question customer_inquiry inquiry enquiry query
+comment
+latest_comment last_message last_customer_message
+question
+utterance
+instruction
+tweet tweet_text review_text transcript conversation chat dialogue
+nachricht beschreibung mensaje mensagem descripcion messaggio bericht
+body_html html_body description_html message_html html
+excerpt preview last_message_preview body_preview snippet blurb
+""")
+_TIMES = _ranks("""
+message_created_at message_created_date message_created_time
+created_at created created_time created_date creation_date date_created created_datetime
+create_date createdate create_time created_on creation_time created_timestamp datetime_created created_date_time
+ticket_created_at
+ticket_created_timestamp ticket_created_datetime
+ticket_created ticket_created_date ticket_created_time ticket_created_on ticket_creation_date ticket_date created_time_ticket
+conversation_started_at
+conversation_created_at conversation_created_date
+initially_created_at
+opened_at date_time_opened opened_datetime
+date_opened opened_date open_date opened case_created_date case_date_time_opened
+submitted_at date_submitted submission_date submitted_on submitted
+sys_created_on
+received_date_time sent_date_time
+received_at sent_at
+date_received received_date received received_on
+message_date date_sent
+datetime date_time
+timestamp
+dateline ts
+date
+time
+erstellt_am datum fecha
+""")
+_BODY_ENDINGS = (
+    "description",
+    "body",
+    "message",
+    "text",
+    "comment",
+    "content",
+    "question",
+    "query",
+    "narrative",
+    "transcript",
 )
-_SUBJECTS = (("subject", "ticket_subject"), ("title", "summary"))
-_BODIES = (
-    ("body_text", "text_body", "body_plain", "plain_body", "stripped_text", "description_text"),
-    ("body", "message", "text", "ticket_body", "message_body", "customer_message"),
-    (
-        "description",
-        "content",
-        "comment",
-        "first_message",
-        "latest_comment",
-        "last_message",
-        "question",
-        "utterance",
-    ),
-    ("body_html", "html_body", "excerpt", "preview"),
+_NOT_OF_CUSTOMERS = re.compile(
+    r"agent|reply|response|resolution|answer|bot|internal|status|product|tag|note|staff|auto|sla|survey|rating|macro|intent"
 )
-_TIMES = (
-    ("created_at", "created", "created_time", "created_date", "creation_date", "date_created", "created_datetime"),
-    ("ticket_created_at", "conversation_started_at", "initially_created_at", "opened_at", "submitted_at"),
-    ("received_at", "sent_at", "timestamp", "datetime", "date", "time"),
-)  # fmt: skip
+_LEAVES = ("content", "text", "value", "plain", "plain_text", "body", "html", "rendered", "raw")
 _LONGEST_NAME = 40
 _MOST_NAMES = 30
 
 
 @dataclass(frozen=True)
 class PickedColumns:
-    """The columns of a source that a run reads."""
+    """The columns of a source that a run reads.
 
-    ticket_id: str
+    Attributes:
+        ticket_id: None where row numbers stand in for ids.
+        texts: joined in this order.
+        kept: the time column first, then those of --keep and --by.
+        asked: those of --keep and --by alone.
+        notes: what was decided.
+        warnings: what people should check.
+    """
+
+    ticket_id: str | None
     texts: tuple[str, ...]
     time: str | None
-    kept: tuple[str, ...]  # the time column first, then those of --keep and --by
-    asked: tuple[str, ...] = ()  # those of --keep and --by alone
+    kept: tuple[str, ...]
+    asked: tuple[str, ...] = ()
     time_is_named: bool = False
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def needed(self) -> list[str]:
         """Return every source column to read, each once."""
-        return list(dict.fromkeys((self.ticket_id, *self.kept, *self.texts)))
+        columns = (self.ticket_id, *self.kept, *self.texts)
+        return list(dict.fromkeys(column for column in columns if column is not None))
+
+    def as_text(self) -> list[str]:
+        """Return the columns that are read as text, whatever their type."""
+        return [*([self.ticket_id] if self.ticket_id else []), *self.texts]
 
     def without_time(self) -> PickedColumns:
-        """Return the same columns where the time turned out to be none; --keep and --by still carry it along."""
+        """Return the same columns if the time column turned out to hold no times; --keep and --by still carry it along."""
         return replace(self, time=None, kept=self.asked)
 
     def __str__(self) -> str:
-        return f"id {self.ticket_id}, text {' + '.join(self.texts)}, time {self.time or 'none'}"
+        ticket_id = self.ticket_id or "none (row numbers)"
+        return f"id {ticket_id}, text {' + '.join(self.texts)}, time {self.time or 'none'}"
 
 
 def pick_columns(
@@ -74,57 +160,186 @@ def pick_columns(
     text_column: Sequence[str] = (),
     time_column: str | None = None,
     kept: Sequence[str] = (),
+    nested: Mapping[str, Sequence[str]] | None = None,
 ) -> PickedColumns:
     """Pick the columns to read; named ones must exist, the others are found by their usual names.
+
+    Args:
+        name: Of the source, for messages.
+        columns: Of the source.
+        id_column: As named by people; None to look for it.
+        text_column: As named by people; empty to look for subject and body.
+        time_column: As named by people; None to look for it.
+        kept: Columns to carry along.
+        nested: Columns that hold objects or lists, each with the dotted paths of the values inside.
 
     Raises:
         ColumnError: a named column is missing, or none or two equally good ones were found.
     """
-    named = [
-        column for column in (id_column, *text_column, time_column, *kept) if column is not None
-    ]
-    for column in named:
-        if column not in columns:
-            raise ColumnError(f"{name}: expected a column {column!r}, found {list_names(columns)}")
-    ticket_id = id_column or _find(name, columns, _IDS, "the ticket's id", "--id-column")
+    finder = _Finder(name, columns, nested or {})
+    for column in kept:
+        finder.check_exists(column)
+    ticket_id = (
+        finder.take(id_column, "--id-column")
+        if id_column
+        else finder.find(_IDS, "the ticket's id", "--id-column")
+    )
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     if ticket_id is None:
-        raise ColumnError(
-            f"{name}: expected a column with the ticket's id, found {list_names(columns)}; give --id-column"
+        notes = (
+            f"no column with the ticket's id was found among {list_names(columns)}: row numbers are used as ids; "
+            "--id-column names one",
         )
-    texts = tuple(text_column)
+    texts = tuple(finder.take(column, "--text-column") for column in text_column)
     if not texts:
-        subject = _find(name, columns, _SUBJECTS, "the subject", "--text-column")
-        body = _find(name, columns, _BODIES, "the text", "--text-column")
+        texts, warning = finder.find_texts()
+        warnings = (warning,) if warning else ()
+    time = (
+        finder.take(time_column, "--time-column")
+        if time_column
+        else finder.find(_TIMES, "the time", "--time-column")
+    )
+    asked = tuple(dict.fromkeys(kept))
+    everything = dict.fromkeys([time, *asked] if time else asked)
+    for column in (ticket_id, *texts, *everything):
+        finder.check_not_repeated(column)
+    return PickedColumns(
+        ticket_id,
+        texts,
+        time,
+        tuple(everything),
+        asked,
+        time_is_named=time_column is not None,
+        notes=notes,
+        warnings=warnings,
+    )
+
+
+@dataclass(frozen=True)
+class _Finder:
+    """Looks for columns among those of one source."""
+
+    name: str
+    columns: Sequence[str]
+    nested: Mapping[str, Sequence[str]]
+
+    def check_exists(self, column: str) -> None:
+        """Raise ColumnError where a named column is neither a column nor a path into one."""
+        root = column.partition(".")[0]
+        if column not in self.columns and not ("." in column and root in self.nested):
+            raise ColumnError(
+                f"{self.name}: expected a column {column!r}, found {list_names(self.columns)}"
+            )
+
+    def check_not_repeated(self, column: str | None) -> None:
+        """Raise ColumnError where the source has a column twice: which of the two is meant cannot be known."""
+        if column is not None and list(self.columns).count(column) > 1:
+            raise ColumnError(
+                f"{self.name}: expected column names that differ, found {list_names([column])} twice; rename one"
+            )
+
+    def take(self, column: str, option: str) -> str:
+        """Return a column that people named, or the one value inside where it is nested."""
+        self.check_exists(column)
+        return self._resolve(column, option) if column in self.nested else column
+
+    def find(self, ranks: Ranks, what: str, option: str) -> str | None:
+        """Return the column with one of the usual names; None where there is none.
+
+        Raises:
+            ColumnError: two are equally good, or it is nested and what is meant inside cannot be known.
+        """
+        for candidates in self._tiers():
+            for rank in ranks:
+                matches = [column for column, plain in candidates if plain in rank]
+                if len(set(matches)) > 1:
+                    raise ColumnError(
+                        f"{self.name}: expected one column with {what}, found "
+                        f"{' and '.join(dict.fromkeys(matches))} equally good "
+                        f"among {list_names(self.columns)}; choose with {option}"
+                    )
+                if matches:
+                    return self._resolve(matches[0], option)
+        return None
+
+    def find_texts(self) -> tuple[tuple[str, ...], str | None]:
+        """Return subject and body, and a warning where there is a subject alone."""
+        subject = self.find(_SUBJECTS, "the subject", "--text-column")
+        body = self.find(_BODIES, "the text", "--text-column") or self._find_by_ending(subject)
         texts = tuple(column for column in (subject, body) if column is not None)
         if not texts:
             raise ColumnError(
-                f"{name}: expected a column with the text, found {list_names(columns)}; give --text-column"
+                f"{self.name}: expected a column with the text, found {list_names(self.columns)}; give --text-column"
             )
-    time = time_column or _find(name, columns, _TIMES, "the time", "--time-column")
-    asked = tuple(dict.fromkeys(kept))
-    everything = dict.fromkeys([time, *asked] if time else asked)
-    return PickedColumns(ticket_id, texts, time, tuple(everything), asked, time_column is not None)
+        if body is not None:
+            return texts, None
+        others = [column for column in self.columns if column != subject]
+        return texts, (
+            f"only the subject ({subject}) is read: no column with the message was found among {list_names(others)}; "
+            f"if one of them holds it, give --text-column {subject} --text-column NAME"
+        )
+
+    def _find_by_ending(self, subject: str | None) -> str | None:
+        """Return the one column whose name ends like that of a message, as in `Your question`."""
+        matches = [
+            column
+            for column in self.columns
+            if column != subject
+            and column not in self.nested
+            and (plain := plain_name(column)).rpartition("_")[2] in _BODY_ENDINGS
+            and not _NOT_OF_CUSTOMERS.search(plain)
+        ]
+        return matches[0] if len(matches) == 1 else None
+
+    def _tiers(self) -> Iterator[list[tuple[str, str]]]:
+        """Yield columns with their plain names: first the source's own, then what lies inside nested ones."""
+        yield [(column, plain_name(column)) for column in self.columns]
+        inside = [column for column in self.columns if "." in column]
+        inside += [path for paths in self.nested.values() for path in paths]
+        inside = [path for path in inside if not re.search(r"\.\d+(\.|$)", path)]
+        yield [(path, plain_name(path.rpartition(".")[2])) for path in inside]
+
+    def _resolve(self, column: str, option: str) -> str:
+        """Return a column as it is, or the path of the one value that is meant inside a nested one."""
+        if column not in self.nested:
+            return column
+        paths = self.nested[column]
+        plain = [path for path in paths if not re.search(r"\.\d+(\.|$)", path)]
+        ranks = (
+            [_LEAVES] if option != "--text-column" else [*_BODIES, *([leaf] for leaf in _LEAVES)]
+        )
+        if len(plain) == 1 and len(paths) == 1:
+            return plain[0]
+        for rank in ranks:
+            matches = [path for path in plain if plain_name(path.rpartition(".")[2]) in rank]
+            if len(matches) == 1:
+                return matches[0]
+        best = _best_path(paths)
+        advice = f"give {option} {best}" if best else f"give {option} with another column"
+        raise ColumnError(
+            f"{self.name}: expected text in column {column!r}, found {'lists or objects' if not plain else 'objects'} "
+            f"({list_names(paths) if paths else 'without text'}); {advice}"
+        )
 
 
-def _find(
-    name: str, columns: Sequence[str], ranks: Sequence[Sequence[str]], what: str, flag: str
-) -> str | None:
-    plain = {
-        column: re.sub(
-            r"[^a-z0-9]+", "_", re.sub(r"([a-z])([A-Z])", r"\1_\2", column).lower()
-        ).strip("_")
-        for column in columns
-    }
-    for rank in ranks:
-        found = [column for column in columns if plain[column] in rank]
-        if len(found) > 1:
-            raise ColumnError(
-                f"{name}: expected one column with {what}, found {' and '.join(found)} equally good "
-                f"among {list_names(columns)}; choose with {flag}"
-            )
-        if found:
-            return found[0]
-    return None
+def _best_path(paths: Sequence[str]) -> str | None:
+    """Return the path that most likely leads to a message."""
+    for rank in [*_BODIES, _LEAVES]:
+        for path in paths:
+            names = [part for part in path.split(".") if not part.isdigit()]
+            if plain_name(names[-1]) in rank:
+                return path
+    return paths[0] if paths else None
+
+
+def plain_name(column: str) -> str:
+    """Return a name as the lists spell it: lower case, words joined by underscores."""
+    words = re.sub(
+        r"([A-Z]+)([A-Z][a-z])", r"\1_\2", re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", column)
+    )
+    plain = re.sub(r"[^a-z0-9]+", "_", words.lower())
+    return plain.strip("_") or plain
 
 
 def list_names(columns: Sequence[str]) -> str:
@@ -138,14 +353,3 @@ def list_names(columns: Sequence[str]) -> str:
     return ", ".join(short) + (
         f" and {len(columns) - _MOST_NAMES} more" if len(columns) > _MOST_NAMES else ""
     )
-
-
-def check_unique(name: str, columns: Sequence[str]) -> None:
-    """Raise ColumnError where two columns share a name, case aside, as they would in SQL."""
-    seen: set[str] = set()
-    for column in columns:
-        if column and column.lower() in seen:
-            raise ColumnError(
-                f"{name}: expected column names that differ, found {list_names([column])} twice; rename one"
-            )
-        seen.add(column.lower())

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -23,7 +25,8 @@ from ecomintent_batch.ingest.incremental import (
     limit_to_start,
     skip_classified,
 )
-from ecomintent_batch.ingest.times import cast_times, choose_time_sql
+from ecomintent_batch.ingest.text_source import NULL_MARKERS
+from ecomintent_batch.ingest.times import TimeParser, detect_times, null_impossible
 from ecomintent_batch.runs.layout import shard_name
 from ecomintent_batch.runs.records import Extraction, RowsBefore
 from ecomintent_batch.schema import REJECTS, shard_schema
@@ -31,6 +34,12 @@ from ecomintent_batch.storage.atomic import flush_to_disk, sha256_of, write_parq
 
 _SAMPLE_ROWS = 1000
 _SAMPLE_BATCHES = 16
+_MOST_COUNTED_IDS = 20_000_000
+# What programs write for a text that is missing, besides the markers of databases.
+_NULL_WORDS = (
+    *NULL_MARKERS, "null", "<null>", "(null)", "[null]", "None", "none", "NaN", "nan", "NaT", "nil", "undefined", "#N/A", "N/A",
+    "n/a", "<NA>",
+)  # fmt: skip
 MAX_LISTED_REASONS = 5
 
 
@@ -40,7 +49,7 @@ class ReadPlan:
 
     picked: PickedColumns
     names: dict[str, str]  # source column → name in the predictions, for the kept ones
-    time_sql: str | None = None  # for `cast_times`, where the times are text or numbers
+    times: TimeParser | None = None  # where the times are text or numbers
     notes: tuple[str, ...] = ()
 
 
@@ -53,7 +62,7 @@ def plan_reading(
         SourceError: there is no row.
         ColumnError: the time column that was named does not hold times.
     """
-    column = picked.time or picked.ticket_id
+    column = picked.time or picked.ticket_id or picked.texts[0]
     first, rejects = _first_values(source, column)
     if first is None:
         if rejects:
@@ -63,9 +72,9 @@ def plan_reading(
             )
         raise SourceError(f"{source.name}: expected tickets, found none")
     if picked.time is None:
-        return ReadPlan(picked, names)
+        return ReadPlan(picked, names, notes=picked.notes)
     try:
-        time_sql, note = choose_time_sql(first, picked.time, time_format)
+        times, note = detect_times(first, picked.time, time_format)
     except ColumnError as error:
         if picked.time_is_named:
             raise ColumnError(f"{source.name}: {error}") from None
@@ -73,9 +82,9 @@ def plan_reading(
         return ReadPlan(
             timeless,
             {name: names[name] for name in timeless.kept},
-            notes=(f"no daily volumes: {error}",),
+            notes=(*picked.notes, f"no daily volumes: {error}"),
         )
-    return ReadPlan(picked, names, time_sql, (note,) if note else ())
+    return ReadPlan(picked, names, times, (*picked.notes, note) if note else picked.notes)
 
 
 def _first_values(source: Source, column: str) -> tuple[pa.ChunkedArray | None, list[Reject]]:
@@ -133,10 +142,11 @@ def extract_shards(
     tally = _Tally()
     with ExitStack() as stack:
         tables = tally.count(_read_tables(source, plan, read_from))
+        classified = 0
         if previous is not None:
             time_column = plan.names[plan.picked.time] if plan.picked.time else None
             candidates = folder / "candidates.tmp"
-            tables, done.skipped = stack.enter_context(
+            tables, classified = stack.enter_context(
                 skip_classified(tables, previous, time_column, candidates)
             )
         for path, rows in _write_shards(tables, folder, shard_rows):
@@ -146,6 +156,8 @@ def extract_shards(
             yield path, rows
     rejects = sorted(tally.rejects, key=lambda reject: reject.row_number)
     done.source_rows = tally.source_rows
+    done.skipped, done.skipped_by_where = tally.skipped + classified, tally.skipped
+    done.remarks = [*source.remarks(), *_describe_reading(tally, plan.picked)]
     done.newest = tally.newest.isoformat() if tally.newest else None
     done.rejected = len(rejects)
     done.reasons = dict(Counter(reject.error for reject in rejects).most_common())
@@ -158,14 +170,31 @@ def extract_shards(
     done.write(folder / "extraction.json")
 
 
+def _describe_reading(tally: _Tally, picked: PickedColumns) -> list[str]:
+    """Return what people should know of ids and times."""
+    remarks = []
+    rows, ids = tally.ids.repeated()
+    if rows:
+        remarks.append(
+            f"{rows:,} rows share {ids:,} ids in {picked.ticket_id}: each row is labelled, but queries of several runs and "
+            "--incremental take the newest row of an id for the ticket; if rows are messages, --where can leave agents' rows "
+            "out, and --id-column can name the message's id"
+        )
+    if tally.unread_times:
+        remarks.append(
+            f"{tally.unread_times:,} values of {picked.time} are not times: they are null in the predictions"
+        )
+    return remarks
+
+
 @dataclass(frozen=True)
 class _ShardBatch:
     """What one batch of a source gives to the shards."""
 
     table: pa.Table
-    source_rows: int
-    rejects: Sequence[Reject]
+    source: Batch
     newest: date | None
+    unread_times: int
 
 
 def _count_before(
@@ -187,17 +216,46 @@ class _Tally:
     """Sums over the batches that passed through."""
 
     source_rows: int = 0
+    skipped: int = 0
+    unread_times: int = 0
     rejects: list[Reject] = field(default_factory=list)
     newest: date | None = None
+    ids: _IdCounter = field(default_factory=lambda: _IdCounter())
 
     def count(self, batches: Iterable[_ShardBatch]) -> Iterator[pa.Table]:
         """Yield the tables of the batches, and add up the rest."""
         for batch in batches:
-            self.source_rows += batch.source_rows
-            self.rejects += batch.rejects
+            self.source_rows += batch.source.source_rows
+            self.skipped += batch.source.skipped
+            self.unread_times += batch.unread_times
+            self.rejects += batch.source.rejects
             if batch.newest:
                 self.newest = max(self.newest or batch.newest, batch.newest)
+            self.ids.add(batch.table.column("ticket_id"))
             yield batch.table
+
+
+class _IdCounter:
+    """Counts rows whose id another row has too, by hashes of 8 bytes; it stops counting at 20 million rows."""
+
+    def __init__(self) -> None:
+        self._hashes: list[np.ndarray[Any, np.dtype[np.int64]]] = []
+        self._rows = 0
+
+    def add(self, ids: pa.ChunkedArray) -> None:
+        """Count the ids of a batch; rows without one repeat nothing."""
+        self._rows += len(ids)
+        if self._rows <= _MOST_COUNTED_IDS:
+            known = ids.drop_null().to_pylist()
+            self._hashes.append(np.fromiter(map(hash, known), np.int64, len(known)))
+
+    def repeated(self) -> tuple[int, int]:
+        """Return how many rows share an id with another, and how many ids they have."""
+        if not self._hashes or self._rows > _MOST_COUNTED_IDS:
+            return 0, 0
+        _, counts = np.unique(np.concatenate(self._hashes), return_counts=True)
+        several = counts[counts > 1]
+        return int(several.sum()), len(several)
 
 
 def _read_tables(
@@ -206,10 +264,10 @@ def _read_tables(
     """Yield the rows as shards have them."""
     picked = plan.picked
     since = (picked.time, read_from) if picked.time and read_from else None
-    for batch in source.read(picked.needed(), [picked.ticket_id, *picked.texts], since):
-        table, bad_times = _to_shard_columns(batch, plan)
+    for batch in source.read(picked.needed(), picked.as_text(), since):
+        table, unread_times = _to_shard_columns(batch, plan)
         newest = _newest(table.column(plan.names[picked.time])) if picked.time else None
-        yield _ShardBatch(table, batch.source_rows, [*batch.rejects, *bad_times], newest)
+        yield _ShardBatch(table, batch, newest, unread_times)
 
 
 def _newest(times: pa.ChunkedArray) -> date | None:
@@ -254,7 +312,7 @@ def check_rejects(name: str, done: Extraction, max_reject_ratio: float) -> None:
     )
     raise RejectedRowsError(
         f"{name}: expected at most {max_reject_ratio:.2%} of the rows to be rejected, found {done.rejected} of "
-        f"{done.source_rows} ({reasons}); mend the source or raise --max-reject-ratio"
+        f"{done.source_rows} ({reasons}); fix the source or raise --max-reject-ratio"
     )
 
 
@@ -265,29 +323,34 @@ def _finish(writer: pq.ParquetWriter, path: Path) -> Path:
     return path
 
 
-def _to_shard_columns(batch: Batch, plan: ReadPlan) -> tuple[pa.Table, list[Reject]]:
-    """Order, rename and cast the columns of a batch; rows whose time is not a time become rejects."""
+def _to_shard_columns(batch: Batch, plan: ReadPlan) -> tuple[pa.Table, int]:
+    """Order, rename and cast the columns of a batch; return also how many times could not be read and are null."""
     picked, table = plan.picked, batch.table
     kept = [table.column(name) for name in picked.kept]
-    row_numbers = pa.chunked_array([batch.row_numbers])
-    keep_mask: pa.ChunkedArray | None = None
-    rejects: list[Reject] = []
-    if picked.time and plan.time_sql:
+    unread = 0
+    if picked.time:
         at = picked.kept.index(picked.time)
-        kept[at], broken = cast_times(kept[at], plan.time_sql)
-        if pc.any(broken).as_py():
-            for index in pc.indices_nonzero(broken).to_pylist():
-                line = batch.lines[index].as_py() if batch.lines is not None else None
-                row_number = batch.row_numbers[index].as_py()
-                rejects.append(Reject(batch.file, line, row_number, picked.time, "not a time"))
-            keep_mask = pc.invert(broken)
+        kept[at], unread = _to_times(kept[at], plan.times)
     fields = [
         pa.field(plan.names[name], column.type)
         for name, column in zip(picked.kept, kept, strict=True)
     ]
     schema = shard_schema(fields, len(picked.texts))
-    texts = [table.column(name) for name in picked.texts]
-    shard = pa.Table.from_arrays(
-        [table.column(picked.ticket_id), row_numbers, *kept, *texts], schema=schema
-    )
-    return (shard if keep_mask is None else shard.filter(keep_mask)), rejects
+    row_numbers = pa.chunked_array([batch.row_numbers])
+    ids = table.column(picked.ticket_id) if picked.ticket_id else row_numbers.cast(pa.string())
+    texts = [_without_null_words(table.column(name).cast(pa.string())) for name in picked.texts]
+    return pa.Table.from_arrays([ids, row_numbers, *kept, *texts], schema=schema), unread
+
+
+def _to_times(values: pa.ChunkedArray, parser: TimeParser | None) -> tuple[pa.ChunkedArray, int]:
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    return (null_impossible(values), 0) if parser is None else parser.parse(values)
+
+
+def _without_null_words(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Replace what programs write for a missing text by null; a message of these letters alone says nothing either."""
+    words = pc.is_in(texts, pa.array(_NULL_WORDS, pa.string()))
+    if not pc.any(words).as_py():
+        return texts
+    return pc.if_else(words, pa.scalar(None, pa.string()), texts)

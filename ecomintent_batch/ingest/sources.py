@@ -1,23 +1,13 @@
-"""A source → one stream of Arrow tables, whatever it is: text files, Parquet, DuckDB, Postgres."""
+"""A location → the source that reads it: text files, workbooks, Parquet, Delta, DuckDB, Postgres; local or in a store."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import duckdb
-
 from ecomintent_batch.errors import SourceError, UsageError
 from ecomintent_batch.ingest.base import Source
-from ecomintent_batch.ingest.duckdb_sources import (
-    ParquetSource,
-    StoredFile,
-    StoredParquet,
-    open_database,
-)
-from ecomintent_batch.ingest.files import WHAT_IS_READ, InputFile, find_files, kind_of
-from ecomintent_batch.ingest.text_source import StoredText, TextSource
-from ecomintent_batch.storage.duck import connect, first_line
-from ecomintent_batch.storage.s3 import open_for_reading
+from ecomintent_batch.ingest.duckdb_sources import DeltaSource, ParquetSource, open_database
+from ecomintent_batch.ingest.files import WHAT_IS_READ, list_local, list_stored
+from ecomintent_batch.ingest.text_source import TextOptions, TextSource
+from ecomintent_batch.ingest.workbook import unfold_workbooks
 
 
 def open_source(
@@ -27,70 +17,46 @@ def open_source(
     query: str | None = None,
     encoding: str | None = None,
     delimiter: str | None = None,
+    where: str | None = None,
+    file_format: str | None = None,
 ) -> Source:
     """Open a source by its name, and read just enough of it to know its columns.
 
     Args:
-        location: file, glob, folder, `.duckdb` file or `postgresql://` URL.
-        table, query: what to read of a database; exactly one of the two.
-        encoding, delimiter: of text files, where the guess is not wanted.
+        location: File, glob, folder, `-` for standard input, `.duckdb` file, `postgresql://` or `s3://` URL.
+        table: Table of a database, or sheet of a workbook.
+        query: One SELECT over a database, instead of a table.
+        encoding: Of text files; detected when None.
+        delimiter: Of text files; detected when None.
+        where: A DuckDB expression: only rows for which it holds are read.
+        file_format: csv, jsonl, json, parquet or xlsx; what the name says when None.
 
     Raises:
         SourceError: missing, unreadable, empty, locked, or not what its name says.
-        UsageError: `table` or `query` for a source that is no database, or neither for one that is.
+        ColumnError: `where` reads a column that is not there.
+        UsageError: `table` or `query` for a source that has neither, or `where` is not one expression.
     """
     scheme, is_url, _ = location.partition("://")
-    if is_url:
-        if scheme == "s3" and (table or query):
-            raise UsageError(f"--table and --query: expected a database, found {location}")
-        if scheme == "s3":
-            return _open_stored(location, encoding, delimiter)
-        if scheme not in ("postgres", "postgresql"):
-            raise SourceError(
-                f"{scheme}://…: expected {WHAT_IS_READ}, found a URL of another kind; export it to a file"
-            )
-        return open_database("postgres", location, table, query)
-    files = find_files(location)
-    kinds = {kind_of(file) for file in files}
-    if len(kinds) > 1:
+    if is_url and scheme in ("postgres", "postgresql"):
+        return open_database("postgres", location, table, query, where)
+    if is_url and scheme != "s3":
         raise SourceError(
-            f"{location}: expected files of one kind, found {', '.join(sorted(kinds))}; name one kind by a glob"
+            f"{scheme}://…: expected {WHAT_IS_READ}, found a URL of another kind; export it to a file"
         )
-    kind = kinds.pop()
-    if kind == "duckdb":
-        if len(files) > 1:
+    listing = list_stored(location, file_format) if is_url else list_local(location, file_format)
+    if listing.kind == "duckdb":
+        if len(listing.files) > 1 or is_url:
             raise SourceError(
-                f"{location}: expected one database, found {len(files)}; run them one by one"
+                f"{location}: expected one database, found {len(listing.files)}"
+                f"{' in a store; copy it to a disk' if is_url else '; run them one by one'}"
             )
-        return open_database("duckdb", str(files[0]), table, query)
-    if table or query:
+        return open_database("duckdb", str(listing.files[0].path), table, query, where)
+    if query or (table and listing.kind != "excel"):
         raise UsageError(f"--table and --query: expected a database, found {location}")
-    if kind == "parquet":
-        return ParquetSource(location, files)
-    inputs = [InputFile(file, str(file)) for file in files]
-    return TextSource(kind, location, inputs, encoding, delimiter)
-
-
-def _open_stored(url: str, encoding: str | None, delimiter: str | None) -> Source:
-    """Open files of an object store: one, a glob, or all of a folder."""
-    connection = connect()
-    open_for_reading(connection)
-    pattern = f"{url}*" if url.endswith("/") else url
-    try:
-        listed = "SELECT filename, size, last_modified::VARCHAR FROM read_blob(?) WHERE size > 0 ORDER BY filename"
-        files: list[StoredFile] = connection.execute(listed, [pattern]).fetchall()
-    except duckdb.Error as error:
-        raise SourceError(
-            f"{url}: expected objects that can be read, found: {first_line(error)}"
-        ) from None
-    kinds = {kind_of(Path(name)) for name, *_ in files}
-    if len(kinds) != 1 or kinds == {"duckdb"}:
-        raise SourceError(
-            f"{url}: expected text or Parquet files of one kind, found {', '.join(sorted(kinds)) or 'none'}"
-        )
-    kind = kinds.pop()
-    return (
-        StoredParquet(url, connection, files)
-        if kind == "parquet"
-        else StoredText(kind, url, files, encoding, delimiter)
-    )
+    if listing.kind == "excel":
+        listing = unfold_workbooks(listing, table)
+    if listing.kind == "parquet":
+        return ParquetSource(location, listing, where)
+    if listing.kind == "delta":
+        return DeltaSource(location, listing, where)
+    return TextSource(listing.kind, location, listing, TextOptions(encoding, delimiter, where))

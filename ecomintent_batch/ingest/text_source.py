@@ -1,81 +1,111 @@
-"""Text files as a source: CSV, TSV, JSON lines, local or fetched from an object store."""
+"""Text files as a source: CSV, TSV and JSON. Every value is text."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from ecomintent_batch.errors import ColumnError, SourceError
+from ecomintent_batch.errors import SourceError
 from ecomintent_batch.ingest.base import BATCH_ROWS, Batch, Kind, Reject, Row, Since
-from ecomintent_batch.ingest.columns import check_unique, list_names
+from ecomintent_batch.ingest.columns import list_names
 from ecomintent_batch.ingest.delimited import DelimitedFile, detect_dialect
-from ecomintent_batch.ingest.encoding import READ_ERRORS
-from ecomintent_batch.ingest.files import InputFile, fingerprint_of
+from ecomintent_batch.ingest.encoding import READ_ERRORS, is_guess
+from ecomintent_batch.ingest.files import InputFile, Listing
 from ecomintent_batch.ingest.json_lines import JsonLinesFile
-from ecomintent_batch.storage.location import SCHEME
-from ecomintent_batch.storage.s3 import Store
+from ecomintent_batch.ingest.where import filter_mask, where_columns
 
-StoredFile = tuple[str, int, str]  # URL, bytes, time of its last change
+# What databases write into a text file for a value that is missing.
+NULL_MARKERS = ("\\N", "NULL", "<NULL>", "(NULL)", "[NULL]")
+_MARKERS = pa.array(NULL_MARKERS, pa.string())
+
+
+@dataclass(frozen=True)
+class TextOptions:
+    """How text files are to be read, where people say so."""
+
+    encoding: str | None = None
+    delimiter: str | None = None
+    where: str | None = None
 
 
 class TextSource:
-    """One text file or several with the same columns. Every value is text."""
+    """One text file or several with the same columns."""
 
-    def __init__(
-        self,
-        kind: Kind,
-        name: str,
-        files: Sequence[InputFile],
-        encoding: str | None = None,
-        delimiter: str | None = None,
-    ) -> None:
-        self.kind, self.name, self.files = kind, name, files
-        self.encoding, self.delimiter = encoding, delimiter
-        self._parsed = [self._parse(file) for file in files]
+    filters_by_time = False
+
+    def __init__(self, kind: Kind, name: str, listing: Listing, options: TextOptions) -> None:
+        self.kind, self.name, self._listing, self.options = kind, name, listing, options
+        several = len(listing.files) > 1
+        parsed = [(file, self._parse(file, skip_empty=several)) for file in listing.files]
+        self._parsed = [(file, table) for file, table in parsed if table is not None]
+        if not self._parsed:
+            raise SourceError(f"{name}: expected tickets, found {len(parsed)} empty files")
         self.columns = self._join_columns()
-        check_unique(self.name, self._parsed[0].columns)
-        self.notes = [self._parsed[0].description]
+        self.nested: dict[str, list[str]] = {}
+        for _, table in self._parsed:
+            for column, paths in table.nested.items():
+                self.nested.setdefault(column, paths)
+        self._where = where_columns(options.where, self.columns) if options.where else []
+        self.notes = self._describe(len(parsed) - len(self._parsed))
 
-    def _parse(self, file: InputFile) -> DelimitedFile | JsonLinesFile:
+    def _parse(self, file: InputFile, *, skip_empty: bool) -> DelimitedFile | JsonLinesFile | None:
+        options = self.options
         try:
             if self.kind == "jsonl":
-                return JsonLinesFile(file.path, self.encoding, file.name)
-            dialect = detect_dialect(file.path, self.encoding, self.delimiter)
+                return JsonLinesFile(file.path, options.encoding, file.name)
+            dialect = detect_dialect(file.path, options.encoding, options.delimiter)
             return DelimitedFile(file.path, dialect, file.name)
-        except ColumnError:
-            raise
         except SourceError as error:
+            if skip_empty and str(error).endswith("an empty file"):
+                return None
             raise SourceError(f"{file.name}: {error}") from None
         except READ_ERRORS as error:
+            reason = str(error).replace(str(file.path), file.name)
             raise SourceError(
-                f"{file.name}: expected text that can be read, found: {error}"
+                f"{file.name}: expected text that can be read, found: {reason}"
             ) from None
 
     def _join_columns(self) -> list[str]:
-        first = self._parsed[0]
-        columns = first.columns
-        for parsed in self._parsed[1:]:
-            if set(parsed.columns) != set(columns) and self.kind == "csv":
+        first = self._parsed[0][1]
+        columns = list(first.columns)
+        for _, table in self._parsed[1:]:
+            if set(table.columns) != set(columns) and self.kind == "csv":
                 raise SourceError(
-                    f"{parsed.name}: expected the columns of {first.name} ({list_names(columns)}), "
-                    f"found {list_names(parsed.columns)}"
+                    f"{table.name}: expected the columns of {first.name} ({list_names(columns)}), "
+                    f"found {list_names(table.columns)}"
                 )
-            columns = list(dict.fromkeys([*columns, *parsed.columns]))
-        return columns
+            columns += [name for name in table.columns if name not in columns]
+        partitions = dict.fromkeys(key for file, _ in self._parsed for key in file.partitions)
+        return columns + [name for name in partitions if name not in columns]
+
+    def _describe(self, empty: int) -> list[str]:
+        table = self._parsed[0][1]
+        notes = [table.description]
+        if isinstance(table, DelimitedFile) and self.options.encoding is None:
+            encoding = table.dialect.encoding
+            shown = f"{encoding} (a guess)" if is_guess(encoding) else encoding
+            notes[0] = notes[0].replace(encoding, shown, 1)
+        if empty:
+            notes.append(f"{empty} empty files skipped")
+        return notes + self._listing.notes
 
     def fingerprint(self) -> list[Any]:
         """Return what changes when a file does."""
+        identities = [file.identity for file in self._listing.files]
+        return [*identities, self.options.encoding, self.options.delimiter]
+
+    def remarks(self) -> list[str]:
+        """Return how many lines below the tables were no tickets."""
         return [
-            *fingerprint_of([file.path for file in self.files]),
-            self.encoding,
-            self.delimiter,
+            f"{table.name}: {table.footer_lines} lines below the table are taken for its footer, not for tickets"
+            for _, table in self._parsed
+            if isinstance(table, DelimitedFile) and table.footer_lines
         ]
 
     def count_before(self, column: str, time: datetime) -> int | None:
@@ -86,76 +116,66 @@ class TextSource:
         self, columns: Sequence[str], as_text: Sequence[str], since: Since | None = None
     ) -> Iterator[Batch]:
         """Stream the named columns in source order."""
+        names = [*columns, *(name for name in self._where if name not in columns)]
         row_number = 0
-        for parsed in self._parsed:
-            indices = [
-                parsed.columns.index(name) if name in parsed.columns else -1 for name in columns
-            ]
-            rows = _read_to_the_end(parsed.rows(), parsed.name)
+        for file, table in self._parsed:
+            rows = _read_to_the_end(table.rows(names), file)
             while window := list(islice(rows, BATCH_ROWS)):
-                yield _make_batch(window, columns, indices, parsed.name, row_number)
+                batch = _make_batch(window, names, file, row_number)
                 row_number += len(window)
+                yield self._filter(batch, columns) if self.options.where else batch
+
+    def _filter(self, batch: Batch, columns: Sequence[str]) -> Batch:
+        assert self.options.where is not None  # noqa: S101 - for mypy
+        mask = filter_mask(batch.table, self.options.where).combine_chunks()
+        table = batch.table.filter(mask).select(list(columns))
+        return replace(
+            batch,
+            table=table,
+            row_numbers=batch.row_numbers.filter(mask),
+            lines=None if batch.lines is None else batch.lines.filter(mask),
+            skipped=batch.table.num_rows - table.num_rows,
+        )
 
 
 def _make_batch(
-    window: Sequence[Row | Reject],
-    columns: Sequence[str],
-    indices: Sequence[int],
-    file: str,
-    first_row_number: int,
+    window: Sequence[Row | Reject], columns: Sequence[str], file: InputFile, first: int
 ) -> Batch:
     kept: list[Row] = []
     row_numbers: list[int] = []
     rejects: list[Reject] = []
-    for row_number, row in enumerate(window, first_row_number):
+    for row_number, row in enumerate(window, first):
         if isinstance(row, Row):
             kept.append(row)
             row_numbers.append(row_number)
         else:
             rejects.append(replace(row, row_number=row_number))
-    arrays = [
-        pa.array([row.values[i] if i >= 0 else None for row in kept], pa.string()) for i in indices
-    ]
+    arrays = [_make_array([row.values[i] for row in kept]) for i in range(len(columns))]
+    for i, name in enumerate(columns):
+        if name in file.partitions and arrays[i].null_count == len(arrays[i]):
+            arrays[i] = pa.array([file.partitions[name]] * len(kept), pa.string())
     return Batch(
         pa.Table.from_arrays(arrays, names=list(columns)),
         pa.array(row_numbers, pa.int64()),
         len(window),
         rejects,
+        0,
         pa.array([row.line for row in kept], pa.int64()),
-        file,
+        file.name,
     )
 
 
-def _read_to_the_end(rows: Iterator[Row | Reject], name: str) -> Iterator[Row | Reject]:
+def _make_array(values: list[str | None]) -> pa.Array:
+    array = pa.array(values, pa.string())
+    markers = pc.is_in(array, _MARKERS)
+    return pc.if_else(markers, pa.scalar(None, pa.string()), array) if markers.true_count else array
+
+
+def _read_to_the_end(rows: Iterator[Row | Reject], file: InputFile) -> Iterator[Row | Reject]:
     try:
         yield from rows
     except READ_ERRORS as error:  # a .gz that was cut short, most often
+        reason = str(error).replace(str(file.path), file.name)
         raise SourceError(
-            f"{name}: expected to be read to its end, found: {error}; fetch it again"
+            f"{file.name}: expected to be read to its end, found: {reason}; fetch it again"
         ) from None
-
-
-class StoredText(TextSource):
-    """Text files of an object store, fetched into a private folder for as long as they are read."""
-
-    def __init__(
-        self,
-        kind: Kind,
-        name: str,
-        files: Sequence[StoredFile],
-        encoding: str | None,
-        delimiter: str | None,
-    ) -> None:
-        self._stored, self._folder = files, TemporaryDirectory(prefix="ecomintent-source-")
-        root = Path(self._folder.name)
-        bucket, fetched = name.removeprefix(SCHEME).partition("/")[0], []
-        for url, *_ in files:
-            key = url.removeprefix(f"{SCHEME}{bucket}/")
-            path = root / bucket / key
-            Store(f"{SCHEME}{bucket}").download(key, path)
-            fetched.append(InputFile(path, url))
-        super().__init__(kind, name, fetched, encoding, delimiter)
-
-    def fingerprint(self) -> list[Any]:
-        """Return what changes when an object does."""
-        return [[list(file) for file in self._stored], self.encoding, self.delimiter]

@@ -81,6 +81,7 @@ def describe_run(
             predictions=sum(extraction.shard_rows),
             rejects=extraction.rejected,
             skipped=extraction.skipped,
+            skipped_by_where=extraction.skipped_by_where,
             below_threshold=below_threshold,
             by_status=statuses,
         ),

@@ -107,7 +107,9 @@ class Extraction(Record):
     Attributes:
         source_rows: Rows of the source, tickets and rejects.
         sha256: SHA-256 of each shard, then that of the rejects.
-        skipped: Rows that are classified already, or are older rows of the same ticket.
+        skipped: Rows for which --where does not hold, that are classified already, or are older rows of the same ticket.
+        skipped_by_where: The first of these.
+        remarks: What people should know about the rows.
         read_from: Tickets of before were not read and not counted.
         newest: The newest time of a ticket.
         before: Rows before the next watermark, where the source can count them.
@@ -124,6 +126,8 @@ class Extraction(Record):
     sha256: list[str] = Field(default_factory=list)
     rejected: int = 0
     skipped: int = 0
+    skipped_by_where: int = 0
+    remarks: list[str] = Field(default_factory=list)
     reasons: dict[str, int] = Field(default_factory=dict)
     read_from: str | None = None
     newest: str | None = None
@@ -156,6 +160,8 @@ class RecordedSettings(Record):
     source: str | None = None
     table: str | None = None
     query: str | None = None
+    where: str | None = None
+    format: str | None = None
     by: tuple[str, ...] = ()
     encoding: str | None = None
     delimiter: str | None = None
@@ -188,6 +194,7 @@ class Counts(Record):
     predictions: int
     rejects: int
     skipped: int
+    skipped_by_where: int = 0
     below_threshold: int
     by_status: dict[str, int]
 
@@ -233,8 +240,8 @@ class Reading(Record):
             self.source == other.source
             and (self.columns.id, self.columns.text, self.columns.time)
             == (other.columns.id, other.columns.text, other.columns.time)
-            and (mine.table, mine.query, mine.raw_text)
-            == (theirs.table, theirs.query, theirs.raw_text)
+            and (mine.table, mine.query, mine.where, mine.raw_text)
+            == (theirs.table, theirs.query, theirs.where, theirs.raw_text)
         )
 
 
@@ -290,6 +297,12 @@ def read_record(kind: type[R], file: Path) -> R:
             f"{file}: expected a {kind.__name__.lower()}, found: {type(error).__name__}"
         ) from None
     return parse_record(kind, text, str(file))
+
+
+def read_remarks(folder: Path) -> list[str]:
+    """Return what a complete extraction has to say about the rows."""
+    text = (folder / "extraction.json").read_text(encoding="utf-8")
+    return Extraction.model_validate_json(text).remarks
 
 
 def read_extraction(folder: Path) -> Extraction | None:

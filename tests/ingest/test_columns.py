@@ -36,6 +36,7 @@ from ecomintent_batch.ingest.columns import list_names, pick_columns
         ("utterance|id", "id id, text utterance, time none"),
         ("id|ticket_id|body|title|date", "id ticket_id, text title + body, time date"),
         ("number|subject", "id number, text subject, time none"),
+        ("subject|question", "id none (row numbers), text subject + question, time none"),
     ],
 )
 def test_usual_names_are_found(columns: str, expected: str) -> None:
@@ -76,11 +77,6 @@ def test_a_time_that_is_none_is_kept_where_it_was_asked_for() -> None:
     [
         (["id", "text"], {"id_column": "nope"}, "expected a column 'nope', found id, text"),
         (["id", "text"], {"kept": ("Text",)}, "expected a column 'Text', found id, text"),
-        (
-            ["name", "text"],
-            {},
-            "expected a column with the ticket's id, found name, text; give --id-column",
-        ),
         (["id", "name"], {}, "expected a column with the text, found id, name; give --text-column"),
         (
             ["id", "body", "message"],

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from ecomintent_batch.errors import ColumnError, UsageError
-from ecomintent_batch.ingest.times import cast_times, choose_time_sql
+from ecomintent_batch.ingest.times import detect_times
 
 DAY = "2026-09-28 00:00:00"
 MORNING = "2026-09-28 07:52:00"
@@ -24,17 +24,13 @@ ZONED = [
 ]
 
 
-def told(values: list[Any], time_format: str | None = None) -> tuple[list[str | None], str]:
-    """Return the values as times, in text, and the note."""
+def told(values: list[Any], time_format: str | None = None) -> tuple[list[str | None], str, int]:
+    """Return the values as times, in text, the note, and how many values were no times."""
     column = pa.chunked_array([pa.array(values)])
-    sql, note = choose_time_sql(column, "at", time_format)
-    assert sql is not None
-    times, broken = cast_times(column, sql)
-    pairs = zip(values, times.to_pylist(), strict=True)
-    assert broken.to_pylist() == [
-        value not in (None, "", " ") and found is None for value, found in pairs
-    ]
-    return [found and str(found) for found in times.to_pylist()], note
+    parser, note = detect_times(column, "at", time_format)
+    assert parser is not None
+    times, broken = parser.parse(column)
+    return [found and str(found) for found in times.to_pylist()], note, broken
 
 
 @pytest.mark.parametrize(
@@ -78,7 +74,7 @@ def test_the_ways_in_which_exports_write_times(
 )
 def test_a_few_values_tell_day_from_month(values: list[str], note: str) -> None:
     """What fits every value wins over what fits most of them."""
-    times, found = told(values)
+    times, found, _ = told(values)
     assert found == f"times in at: {note}"
     assert times[-1] == DAY
 
@@ -95,9 +91,10 @@ def test_the_zone_of_the_machine_does_not_matter() -> None:
 
 def test_broken_values_are_told_from_empty_ones() -> None:
     """A word among times is broken, and does not change how the others are read."""
-    times, _ = told(["28/09/2026", *["29/09/2026"] * 9, "soon", ""])
+    times, _, broken = told(["28/09/2026", *["29/09/2026"] * 9, "soon", ""])
     assert times[0] == DAY
     assert times[-2:] == [None, None]
+    assert broken == 1
 
 
 @pytest.mark.parametrize(
@@ -127,7 +124,10 @@ def test_a_format_decides() -> None:
     assert told(["2026|'28|09"], "%Y|'%d|%m")[0] == [DAY]
     with pytest.raises(ColumnError, match="expected %d, found something else"):
         told(["02/03/2026"], "%d")
-    with pytest.raises(UsageError, match="--time-format: expected a strptime format, found %Q"):
+    with pytest.raises(
+        UsageError,
+        match="--time-format: expected a strptime format or one of excel, s, ms, us, ns, found %Q",
+    ):
         told(["02/03/2026"], "%Q")
 
 
@@ -136,4 +136,4 @@ def test_a_format_decides() -> None:
 )
 def test_times_are_taken_as_they_are(kind: pa.DataType) -> None:
     """A source that knows its times is not second-guessed."""
-    assert choose_time_sql(pa.chunked_array([pa.array([0], kind)]), "at", None) == (None, "")
+    assert detect_times(pa.chunked_array([pa.array([0], kind)]), "at", None) == (None, "")

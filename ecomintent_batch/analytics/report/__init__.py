@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-from ecomintent_batch.analytics.summaries import Summary, summarise_run
+from ecomintent_batch.analytics.summaries import VOLUMES, Summary, no_volumes, summarise_run
 from ecomintent_batch.errors import EcomIntentError, without_text
 from ecomintent_batch.runs.layout import REPORT, RunFolder
 from ecomintent_batch.runs.records import Manifest
@@ -13,21 +15,56 @@ from ecomintent_batch.runs.store import RunStore, open_store
 from ecomintent_batch.storage.atomic import write_text
 from ecomintent_batch.storage.location import Location
 
+T = TypeVar("T")
+
 
 def summarise_run_safely(
     store: RunStore, manifest: Manifest, warn: Callable[[str], None]
 ) -> Summary:
-    """Write the summaries of a committed run and its report; an error in the report is only a warning."""
-    summary = summarise_run(store, manifest)
+    """Write the summaries of a committed run and its report; what fails is only a warning, because the run is committed.
+
+    Where the daily volumes and those by column cannot be made, the volumes by intent alone are written.
+    """
+    folder = RunFolder(store.folder, manifest.run_id)
+    summary = _try(
+        lambda: summarise_run(store, manifest),
+        f"{folder.summaries}: expected to write the summaries",
+        manifest,
+        warn,
+    )
+    if summary is None:
+        write = partial(summarise_run, store, manifest, only_volumes=True)
+        summary = _try(
+            write,
+            f"{folder.summaries}: expected to write the summaries",
+            manifest,
+            lambda text: None,
+        )
+        return summary or Summary({VOLUMES: no_volumes()})
+    _try(
+        lambda: write_report(store, manifest, summary),
+        f"{folder.report}: expected to write the report",
+        manifest,
+        warn,
+    )
+    return summary
+
+
+def _try(
+    write: Callable[[], T], where: str, manifest: Manifest, warn: Callable[[str], None]
+) -> T | None:
+    """Return what `write` returns; None with a warning if it fails, in whatever way."""
     try:
-        write_report(store, manifest, summary)
-    except Exception as error:
+        return write()
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # a panic of Polars is no Exception
         reason = error if isinstance(error, EcomIntentError) else without_text(error)
         warn(
-            f"{RunFolder(store.folder, manifest.run_id).report}: expected to write the report, found: {reason}; "
-            f"the run is committed, ecomintent-batch report {manifest.run_id} tries again"
+            f"{where}, found: {reason}; the run is committed, "
+            f"ecomintent-batch report {manifest.run_id} tries again"
         )
-    return summary
+        return None
 
 
 def make_report_again(out: Location, run_id: str | None = None) -> str:

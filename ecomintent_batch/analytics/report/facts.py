@@ -9,6 +9,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from ecomintent_batch.analytics.case_study import PUBLISHED
+from ecomintent_batch.analytics.days import describe_odd_days, split_odd_days
 from ecomintent_batch.analytics.findings import Changes, describe_findings, name_day
 from ecomintent_batch.analytics.history import (
     FINDINGS,
@@ -39,6 +40,7 @@ class Facts:
     mixes: dict[str, pl.DataFrame]
     per_day: pl.DataFrame | None
     own_days: pl.DataFrame | None
+    odd_days: str | None
     unusual: pl.DataFrame | None
     confidence: pl.DataFrame
     languages: pl.DataFrame
@@ -83,6 +85,10 @@ def gather_facts(store: RunStore, manifest: Manifest, summary: Summary) -> Facts
         least_sure = _add_messages(connection, least_sure)
     connection.close()
     previous = find_previous_run(store, manifest)
+    per_day, odd_days = _days_to_show(store, manifest, summary), None
+    if per_day is not None:
+        per_day, odd = split_odd_days(per_day, manifest.started_at.date())
+        odd_days = describe_odd_days(odd)
     return Facts(
         manifest=manifest,
         volumes=tables[VOLUMES],
@@ -91,7 +97,8 @@ def gather_facts(store: RunStore, manifest: Manifest, summary: Summary) -> Facts
             for name, table in tables.items()
             if name.startswith(OF_COLUMN) and name != VOLUMES_PER_DAY
         },
-        per_day=_days_to_show(store, manifest, summary),
+        per_day=per_day,
+        odd_days=odd_days,
         own_days=tables.get(VOLUMES_PER_DAY),
         unusual=tables.get(UNUSUAL_DAYS),
         confidence=confidence,
