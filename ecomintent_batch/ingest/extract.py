@@ -37,8 +37,7 @@ _SAMPLE_BATCHES = 16
 _MOST_COUNTED_IDS = 20_000_000
 # What programs write for a text that is missing, besides the markers of databases.
 _NULL_WORDS = (
-    *NULL_MARKERS, "null", "<null>", "(null)", "[null]", "None", "none", "NaN", "nan", "NaT", "nil", "undefined", "#N/A", "N/A",
-    "n/a", "<NA>",
+    *NULL_MARKERS, "null", "<null>", "(null)", "[null]", "None", "NaN", "nan", "NaT", "<NA>", "undefined", "#N/A",
 )  # fmt: skip
 MAX_LISTED_REASONS = 5
 
