@@ -174,7 +174,7 @@ _ITS_BELOW = re.compile(
     r"\b(?:below|unten|folgende\w*|ci-dessous|suivante?|abajo|siguiente|sotto|seguente|hieronder|volgende"
     r"|poniżej|poniższ\w*|abaixo|seguinte|(?:the )?following (?:address|number|person|details|data|e-?mail)"
     r"|nedan|nedenfor"
-    r"|new (?:address|number|phone)|(?:address|adresse|anschrift|dirección|indirizzo|adres|endereço|adresę"
+    r"|(?:new|my) (?:address|number|phone|details)|(?:address|adresse|anschrift|dirección|indirizzo|adres|endereço|adresę"
     r"|adress)(?: is| to| ist| lautet| :|:)"
     r"|(?:deliver|ship|send)\w* (?:(?:it|this|them|everything) (?:to|at)|to (?:this|my new))"
     r"|change \w+ address|call me|ring me|reach me"
@@ -188,7 +188,7 @@ _POSTSCRIPT = re.compile(
 )
 _NAME_LINE = re.compile(r"^[\W_]*(?:[^\W\d_][\w.’'-]*\W+){0,3}[^\W\d_][\w.’'-]*\W*$")
 _UNFINISHED = re.compile(
-    r"(?:[,:;(]|\b(?:to|at|is|for|with|and|in|an|auf|ist|für|und|à|est|pour|et|a|es|para|y|è|per|e|naar|is"
+    r"(?:[,:;(]|\b(?:to|at|is|are|sind|sont|son|sono|zijn|są|são|lautet|for|with|and|in|an|auf|ist|für|und|à|est|pour|et|a|es|para|y|è|per|e|naar|is"
     r"|voor|en|na|do))\s*$",
     re.I,
 )
@@ -261,7 +261,8 @@ def without_signature(lines: list[str]) -> list[str]:
         del lines[-1]
     lines, postscript = _split_postscript(lines)
     for position in range(max(1, len(lines) - _MAX_BLOCK), len(lines)):
-        if lines[position] in _DASHES and _is_signature(lines[position + 1 :]):
+        is_first = lines[position] in _DASHES and lines[position] not in lines[:position]
+        if is_first and _is_signature(lines[position + 1 :]):
             del lines[position:]
             break
     while lines:
@@ -310,9 +311,15 @@ def _is_signature(block: list[str]) -> bool:
     has_contact = any(_CONTACT.search(line) or _COMPANY.search(line) for line in filled)
     if _reads_as_prose(filled[0]) or (filled[0][0].islower() and not _CONTACT.search(filled[0])):
         return False
-    named = _NAME_LINE.match(filled[0]) is not None or has_contact
+    if not has_contact and any(_PROSE_WORDS.search(line) for line in filled):
+        return False
+    words = re.findall(r"[^\W\d_][\w'’.]*", filled[0])
+    is_name = _NAME_LINE.match(filled[0]) and not any(word[0].islower() for word in words)
+    named = is_name or has_contact
     asks = any(line.endswith("?") or _FIRST_PERSON.search(line) for line in prose)
-    return named and (not prose or (has_contact and not asks and len(prose) * 2 <= len(filled)))
+    return bool(named) and (
+        not prose or (has_contact and not asks and len(prose) * 2 <= len(filled))
+    )
 
 
 def _signature_start(lines: list[str]) -> int:
@@ -360,7 +367,7 @@ def _unclosed_start(lines: list[str], top: int) -> int:
         or above[-1][-1] in ".!?)…。！？"
         or sum(map(bool, map(_CONTACT.search, paragraph))) > 1
     )
-    if not sure or _UNFINISHED.search(above[-1][-9:]) or _ITS_BELOW.search(" ".join(above)[-400:]):
+    if not sure or _UNFINISHED.search(above[-1][-12:]) or _ITS_BELOW.search(" ".join(above)[-400:]):
         return len(lines)
     return top
 

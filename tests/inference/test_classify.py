@@ -224,6 +224,14 @@ def test_truncation_is_flagged_by_the_limit_asked_for(model, tmp_path):
     assert longer["is_truncated"] == [True]  # the model has 64 positions
 
 
+def test_a_message_that_the_limit_on_characters_cuts_is_flagged(model, tmp_path):
+    """One word of 200,001 characters is one token; an image of that size is not part of the message."""
+    texts = ["x" * 200_001, f"<p>a</p><img src='data:image/png;base64,{'x' * 300_000}'>"]
+    part = label(write_shard(tmp_path, texts), model).to_pydict()
+    assert part["is_truncated"] == [True, False]
+    assert part["status"] == ["ok", "ok"]
+
+
 def test_model_and_time_stand_in_every_row(model, tmp_path):
     """Who labelled, and when, in UTC."""
     before = datetime.now(UTC)
