@@ -88,7 +88,8 @@ def _by_model(text: str, words: list[str], evidence: _Evidence) -> str | None:
         return "en" if evidence.english > 0.5 * evidence.words else None
     needed = _MIN_SCORE if surplus > 0.5 else _MIN_SHORT_SCORE
     sure = scores[code] >= needed and (english <= _MAX_ENGLISH_SCORE or surplus > 0.5)
-    return _two_letters(code) if sure and (evidence.foreign or not evidence.english) else None
+    undecided = surplus == 0 and evidence.english > 0
+    return _two_letters(code) if sure and not undecided else None
 
 
 def _is_plain_english(words: Any, common: Any, foreign: Any) -> Any:
