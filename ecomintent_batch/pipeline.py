@@ -13,6 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ecomintent_batch.analytics.report import summarise_run_safely
 from ecomintent_batch.analytics.summaries import Summary
@@ -37,7 +38,7 @@ from ecomintent_batch.planning import Job, plan_job, reopen_source, source_of
 from ecomintent_batch.prefetch import prefetch
 from ecomintent_batch.progress import Progress
 from ecomintent_batch.runs.describe import PartStats, describe_run
-from ecomintent_batch.runs.layout import RunFolder
+from ecomintent_batch.runs.layout import VOLUMES, RunFolder
 from ecomintent_batch.runs.lifecycle import (
     check_parts,
     commit_run,
@@ -48,6 +49,9 @@ from ecomintent_batch.runs.lifecycle import (
 from ecomintent_batch.runs.records import Manifest, read_extraction, read_remarks
 from ecomintent_batch.runs.store import RunStore, open_store
 from ecomintent_batch.settings import RunSettings
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _models = ModelCache()
 _PAUSES_S = (2, 10, 30)  # a database server restarts within them
@@ -61,6 +65,29 @@ class RunResult:
     summary: Summary
     folder: RunFolder
     store: RunStore
+
+    @property
+    def run_id(self) -> str:
+        """The id of the run."""
+        return self.manifest.run_id
+
+    @property
+    def volumes(self) -> pl.DataFrame:
+        """Tickets by intent: `intent`, `tickets`, `share` and so on, the most frequent first."""
+        return self.summary.tables[VOLUMES]
+
+    @property
+    def predictions(self) -> pl.LazyFrame:
+        """One row per labelled ticket; without columns where no ticket was new."""
+        import polars as pl
+
+        parts = self.store.part_locations(self.manifest)
+        return pl.scan_parquet(parts) if parts else pl.LazyFrame()
+
+    @property
+    def report(self) -> Path:
+        """The page of the run."""
+        return self.folder.report
 
 
 def run_job(settings: RunSettings, progress: Progress | None = None) -> RunResult:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from ecomintent_batch.inference.batches import (
     tokenise_words,
 )
 from ecomintent_batch.inference.engines import Engine, ModelFolder
+from ecomintent_batch.inference.model_cache import LoadedModel
 from ecomintent_batch.options import THRESHOLD
 from ecomintent_batch.runs.describe import PartStats
 from ecomintent_batch.runs.layout import part_name
@@ -97,6 +98,24 @@ def prepare_shard(path: Path, model: ModelFolder, options: ClassifyOptions) -> P
         ) from None
     texts = table.select([name for name in table.column_names if name.startswith(TEXT_PREFIX)])
     kept = table.select([name for name in table.column_names if not name.startswith(TEXT_PREFIX)])
+    del table
+    prepared = prepare_texts(kept, texts, model, options, path)
+    return replace(prepared, prepare_s=time.perf_counter() - started)
+
+
+def prepare_texts(
+    kept: pa.Table, texts: pa.Table, model: ModelFolder, options: ClassifyOptions, path: Path
+) -> PreparedShard:
+    """Clean texts, find equal messages, detect their language and tokenise them.
+
+    Args:
+        kept: ticket_id, row_number and the kept columns.
+        texts: One or more columns of text, as many rows as `kept`.
+        model: Gives tokenizer and maximum length.
+        options: The settings that decide what a part holds.
+        path: The shard; not read here.
+    """
+    started = time.perf_counter()
     # In slices, so that the texts that need cleaning are never all Python strings at once.
     cleaned = [
         clean_messages(batch.columns, raw=options.raw_text)
@@ -104,7 +123,7 @@ def prepare_shard(path: Path, model: ModelFolder, options: ClassifyOptions) -> P
     ]
     messages = pa.chunked_array(cleaned, pa.large_string()).combine_chunks()
     message_of = np.arange(len(messages), dtype=np.int64)
-    del table, texts, cleaned
+    del texts, cleaned
     if options.dedupe:
         encoded = messages.dictionary_encode()
         messages, message_of = encoded.dictionary, encoded.indices.to_numpy().astype(np.int64)
@@ -128,6 +147,17 @@ def prepare_shard(path: Path, model: ModelFolder, options: ClassifyOptions) -> P
         encodings=join_encodings(encodings),
         prepare_s=time.perf_counter() - started,
     )
+
+
+def classify_texts(texts: pa.Array, loaded: LoadedModel, options: ClassifyOptions) -> pa.Table:
+    """Return the predictions of texts in memory, in their order, without the columns of a source."""
+    rows = pa.array(range(len(texts)), pa.int64())
+    kept = pa.table([pa.nulls(len(texts), pa.string()), rows], names=list(IDENTITY))
+    column = pa.table([texts.cast(pa.string())], names=[f"{TEXT_PREFIX}0"])
+    shard = prepare_texts(kept, column, loaded.folder, options, Path())
+    logits, _ = score_shard(shard, loaded.engine, lambda tickets: None)
+    table = label_shard(shard, logits, loaded.folder, loaded.fingerprint, options)
+    return table.drop_columns(list(IDENTITY))
 
 
 def score_shard(
