@@ -109,17 +109,14 @@ def test_classify_labels_texts_in_their_order(kind) -> None:
     assert labels.row(0)[:-1] == labels.row(3)[:-1]
     assert labels["confidence"][1] is None
     probabilities = labels.select(pl.sum_horizontal(pl.col("^prob_.*$").cast(pl.Float64)))
-    assert probabilities.to_series().drop_nulls().round(5).to_list() == [1.0, 1.0, 1.0]
+    assert probabilities.to_series().round(5).to_list() == [1.0, 0.0, 1.0, 1.0]
 
 
 def test_classify_gives_what_a_run_gives(tmp_path: Path) -> None:
     """The same model and text, the same row, but for the time."""
     source = ROOT / "sample_data" / "tickets.csv"
-    predictions = run(source, out=tmp_path / "out").predictions.collect()
-    tickets = pl.read_csv(source, infer_schema=False)
-    texts = tickets.select(pl.concat_str("subject", "body", separator="\n\n", ignore_nulls=True))
-    texts = tickets["body"] if "subject" not in tickets.columns else texts.to_series()
-    labels = classify(texts)
+    predictions = run(source, out=tmp_path / "out", text_column=["body"]).predictions.collect()
+    labels = classify(pl.read_csv(source, infer_schema=False)["body"])
     same = ["intent", "top_intent", "status", "language", "model"]
     assert labels.select(same).equals(predictions.select(pl.col(same).cast(pl.String)))
 
