@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ecomintent_batch.schema import OTHER
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
     from ecomintent_batch.analytics.score import Score
     from ecomintent_batch.pipeline import RunResult
     from ecomintent_batch.runs.records import Manifest
+
+
+_UNLIMITED = 100_000
 
 
 def open_console(*, stderr: bool = False) -> Console:
@@ -38,24 +44,11 @@ def print_result(result: RunResult) -> None:
     """Print the volumes, what the run has cost, and where its files are."""
     console = open_console()
     counts, performance = result.manifest.counts, result.manifest.performance
-    table = Table("intent", box=None, pad_edge=False, header_style="bold")
-    for heading in ("tickets", "share", "first choice", "of them unsure"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in result.summary.tables["volume_by_intent"].iter_rows(named=True):
-        numbers = (
-            f"{row['tickets']:,}",
-            f"{row['share']:.1%}",
-            f"{row['first_choice']:,}",
-            f"{row['below_threshold']:,}",
-        )
-        table.add_row(Text(row["intent"], no_wrap=True, overflow="ellipsis"), *numbers)
+    volumes = result.volumes.rows(named=True)
     console.print()
-    console.print(table)
+    console.print(_make_volume_table(volumes))
     console.print()
-    threshold = result.manifest.settings.threshold
-    console.print(
-        f"Unsure: confidence under {threshold:.2f}; such tickets count as OTHER.", style="dim"
-    )
+    console.print(_explain_other(volumes, result.manifest), style="dim", soft_wrap=True)
     others = [f"{count:,} {status}" for status, count in counts.by_status.items() if status != "ok"]
     rest = f" ({', '.join(others)})" if others else ""
     skipped = ""
@@ -85,26 +78,71 @@ def print_result(result: RunResult) -> None:
     console.print(f"Query        {result.store.example_query()}", soft_wrap=True)
 
 
+def _make_volume_table(volumes: Sequence[Mapping[str, Any]]) -> Table:
+    """Return the volumes with what was moved: tickets, not something to subtract it from."""
+    table = Table("intent", box=None, pad_edge=False, header_style="bold")
+    for heading in ("tickets", "share", "moved to OTHER"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in volumes:
+        moved = "" if row["intent"] == OTHER else f"{row['first_choice'] - row['tickets']:,}"
+        name = Text(row["intent"], no_wrap=True, overflow="ellipsis")
+        table.add_row(name, f"{row['tickets']:,}", f"{row['share']:.1%}", moved)
+    return table
+
+
+def _explain_other(volumes: Sequence[Mapping[str, Any]], manifest: Manifest) -> str:
+    """Say what the tickets under OTHER are; the numbers add up to its line in the table."""
+    of_other = {row["intent"]: row for row in volumes}.get(OTHER)
+    own = of_other["first_choice"] if of_other else 0
+    moved = sum(row["first_choice"] - row["tickets"] for row in volumes if row["intent"] != OTHER)
+    unread = (of_other["tickets"] if of_other else 0) - own - moved
+    parts = [f"{own:,} labelled OTHER", f"{moved:,} moved"]
+    parts += [f"{unread:,} without words"] if unread else []
+    return (
+        f"Moved: confidence under {manifest.settings.threshold:.2f}, or a language unknown to the model.\n"
+        f"OTHER: {' + '.join(parts)}."
+    )
+
+
 def print_runs(location: str, manifests: Sequence[Manifest]) -> None:
-    """Print a line for each committed run."""
+    """Print each committed run; its source on a line of its own where one line is too short for all."""
     console = open_console()
     if not manifests:
         console.print(f"No committed runs in {location}.", soft_wrap=True)
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("run", no_wrap=True)
-    table.add_column("started", no_wrap=True)
-    table.add_column("source", overflow="fold")
-    for heading in ("tickets", "rejects", "tickets/s"):
-        table.add_column(heading, justify="right")
-    for manifest in manifests:
-        counts = manifest.counts
-        rate = manifest.performance.tickets_per_s
-        table.add_row(
-            manifest.run_id, f"{manifest.started_at:%Y-%m-%d %H:%M}", manifest.source,
-            f"{counts.predictions:,}", f"{counts.rejects:,}", f"{rate:,.0f}" if rate else "",
-        )  # fmt: skip
-    console.print(table)
+    rows = [
+        {
+            "run": one.run_id,
+            "started": f"{one.started_at:%Y-%m-%d %H:%M}",
+            "tickets": f"{one.counts.predictions:,}",
+            "rejects": f"{one.counts.rejects:,}",
+            "tickets/s": f"{one.performance.tickets_per_s or 0:,.0f}",
+        }
+        for one in manifests
+    ]
+    widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
+    lines = ["  ".join(_align(name, name, widths) for name in widths)]
+    lines += ["  ".join(_align(row[name], name, widths) for name in widths) for row in rows]
+    sources = ["source", *(one.source for one in manifests)]
+    fits = len(lines[0]) + 2 + max(map(len, sources)) <= console.width
+    for line, source in zip(lines, sources, strict=True):
+        console.print(f"{line}  {source}" if fits else line, soft_wrap=True)
+        if not fits and line is not lines[0]:
+            console.print(f"  {source}", style="dim", soft_wrap=True)
+
+
+def _align(text: str, column: str, widths: Mapping[str, int]) -> str:
+    width = widths[column]
+    return text.ljust(width) if column in ("run", "started") else text.rjust(width)
+
+
+def print_rows(rows: pl.DataFrame) -> None:
+    """Print the rows of a query; into a file or pipe as wide as they are."""
+    from ecomintent_batch.cli.tables import lay_out
+
+    console = open_console()
+    width = console.width if console.is_terminal or "COLUMNS" in os.environ else _UNLIMITED
+    print(lay_out(rows, width))
 
 
 def print_queries(queries: Mapping[str, str]) -> None:

@@ -89,8 +89,7 @@ def test_no_line_of_the_volume_table_wraps(settings, named_model, monkeypatch, c
         "intent",
         "tickets",
         "share",
-        "first choice",
-        "of them unsure",
+        "moved to OTHER",
     ]
     volumes = result.summary.tables["volume_by_intent"]
     assert len(table) == 1 + len(volumes)
@@ -140,10 +139,39 @@ def test_runs_are_listed_a_line_each(settings, monkeypatch, capsys):
     result = run_job(settings)
     terminal.print_runs(settings.out, list_runs(settings.out))
     header, line = capsys.readouterr().out.splitlines()
-    assert header.split()[:3] == ["run", "started", "source"]
+    assert header.split() == ["run", "started", "tickets", "rejects", "tickets/s", "source"]
     assert line.split()[0] == result.folder.run_id
     assert settings.source in line
-    assert line.split()[4:6] == ["40", "0"]
+    assert line.split()[3:5] == ["40", "0"]
+
+
+def test_runs_fit_eighty_columns(settings, monkeypatch, capsys):
+    """The id of a run stays whole, and its source goes below."""
+    monkeypatch.setenv("COLUMNS", "80")
+    result = run_job(settings)
+    terminal.print_runs(settings.out, list_runs(settings.out))
+    header, line, source = capsys.readouterr().out.splitlines()
+    assert len(header) <= 80
+    assert "source" not in header
+    assert line.startswith(result.run_id)
+    assert source == f"  {settings.source}"
+
+
+def test_the_volumes_add_up(settings, capsys):
+    """Nobody has to subtract: what was moved to OTHER is said, and OTHER is the sum of its parts."""
+    result = run_job(settings.model_copy(update={"threshold": 0.5}))
+    terminal.print_result(result)
+    shown = capsys.readouterr().out
+    rows = {line.split()[0]: line.split() for line in shown.split("\n\n")[0].splitlines() if line}
+    parts = re.search(
+        r"OTHER: (\d+) labelled OTHER \+ (\d+) moved(?: \+ (\d+) without words)?", shown
+    )
+    own, moved, unread = (int(number or 0) for number in parts.groups())
+    assert own + moved + unread == int(rows["OTHER"][1])
+    assert moved == sum(
+        int(row[3]) for row in rows.values() if len(row) == 4 and row[0] != "intent"
+    )
+    assert unread == 7
 
 
 def test_json_is_the_manifest_and_nothing_else(settings):

@@ -41,7 +41,7 @@ def query(
 ) -> None:
     """Run a query over the committed runs; without a name, list them."""
     from ecomintent_batch.analytics.queries import list_queries, run_query
-    from ecomintent_batch.cli.printing import print_json, print_queries
+    from ecomintent_batch.cli.printing import print_json, print_queries, print_rows
 
     if name is None:
         print_json(list_queries()) if as_json else print_queries(list_queries())
@@ -49,7 +49,7 @@ def query(
     rows = run_query(name, out, sets=sets or [], run_id=run, every_run=every_run)
     form = "json" if as_json else form
     if form == "table":
-        rows.show(max_rows=10_000, max_width=None if sys.stdout.isatty() else 1_000)
+        print_rows(rows.pl())
     elif form == "csv":
         from ecomintent_batch.analytics.summaries import neutralise_formulas
 
