@@ -125,6 +125,9 @@ _BARE_MESSAGE = frozenset(
         ),
     }
 )
+_OWNER = re.compile(
+    r"^(?:visitor|customer|your|contact|sender|buyer|client|guest|kunden)(?:[’']s)?[ -]", re.I
+)
 _META_WORDS = re.compile(
     r"newsletter|marketing|consent|privacy|datenschutz|\bip\b|user.?agent|accept|akzeptier|einverstanden"
     r"|zgadzam|j'accepte|acepto|accetto|aceito|akkoord|同意",
@@ -266,9 +269,10 @@ def _kind_of(label: str) -> str | None:
     label = " ".join(label.split()).strip(" *_?.#")
     if not label or len(label) > _MAX_LABEL:
         return None
-    for kind, pattern in _KIND_OF:
-        if pattern.fullmatch(label):
-            return kind
+    for words in (label, _OWNER.sub("", label)):
+        for kind, pattern in _KIND_OF:
+            if pattern.fullmatch(words):
+                return kind
     return None
 
 

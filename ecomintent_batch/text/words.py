@@ -1,7 +1,7 @@
-"""Messages → their words, each distinct one once: what is told of a word need not be told a thousand times.
+"""Messages → their words, each distinct one once: work that depends on one word is done once per distinct word.
 
-A word is what stands between single spaces. A shard of 65,536 short messages holds half a million words and some tens of
-thousands of distinct ones; splitting, encoding and adding up run in Arrow and numpy, without the GIL.
+A word is what is between single spaces. A shard of 65,536 short messages holds half a million words and some tens of
+thousands of distinct ones. Splitting, encoding and adding up run in Arrow and numpy, without the GIL.
 """
 
 from __future__ import annotations

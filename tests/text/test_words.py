@@ -1,4 +1,4 @@
-"""Words: what is told in bulk, word by word, is what the one message alone would be told."""
+"""Words: what is done in bulk, word by word, gives what each message alone would give."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_any_text_is_tokenised_by_words_as_whole(messages):
     check_tokens(messages)
 
 
-def test_languages_are_told_by_words_as_of_whole_messages(tickets):
+def test_languages_are_detected_by_words_as_of_whole_messages(tickets):
     """The same codes, in the order of the messages."""
     messages = [clean_message([text]) for text in tickets]
     assert list(detect_languages(split_words(messages))) == [
@@ -97,7 +97,7 @@ def test_languages_are_told_by_words_as_of_whole_messages(tickets):
 
 
 @given(st.lists(texts, max_size=5))
-def test_the_language_of_any_text_is_told_by_its_words(messages):
+def test_the_language_of_any_text_is_detected_by_its_words(messages):
     """Addresses, numbers and signs are left out of a word as of a message."""
     assert list(detect_languages(split_words(messages))) == [
         detect_language(message) for message in messages
