@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 _MIN_PERIODS = 4  # of sql/findings.sql
-_MOST_NEWEST, _MOST_EARLIER, _MOST_DRIFTS = 5, 5, 3
+_MOST_NEWEST, _MOST_EARLIER, _MOST_DRIFTS, _MOST_PHRASES = 5, 5, 3, 4
 _Row = Mapping[str, Any]
 
 
@@ -24,21 +24,28 @@ class Changes:
         earlier: Of the weeks and months before, the strongest first.
         drifts: Shares that moved slowly.
         left_out: Findings in the table that are not among these.
+        words: What came up in the messages, where they are kept.
     """
 
     newest: tuple[str, ...]
     earlier: tuple[str, ...]
     drifts: tuple[str, ...]
     left_out: int
+    words: tuple[str, ...] = ()
 
     @property
     def sentences(self) -> tuple[str, ...]:
         """All of them: the newest week first, then what moved slowly, then earlier weeks."""
-        return self.newest + self.drifts + self.earlier
+        return self.newest + self.words + self.drifts + self.earlier
 
 
-def describe_findings(findings: pl.DataFrame) -> Changes:
-    """Return the strongest findings in words; a finding that another one explains is told with that one only."""
+def describe_findings(findings: pl.DataFrame, phrases: pl.DataFrame | None = None) -> Changes:
+    """Return the strongest findings in words; a finding that another one explains is told with that one only.
+
+    Args:
+        findings: The rows of `sql/findings.sql`.
+        phrases: The rows of `sql/rising_phrases.sql`, where messages are kept.
+    """
     rows = list(findings.iter_rows(named=True))
     newest = _newest_totals(rows)
     week = newest.get("week")
@@ -54,6 +61,7 @@ def describe_findings(findings: pl.DataFrame) -> Changes:
         earlier=said[1],
         drifts=said[2],
         left_out=len(chosen) - sum(map(len, shown)),
+        words=() if phrases is None or phrases.is_empty() else (_describe_phrases(phrases),),
     )
 
 
@@ -96,6 +104,21 @@ def describe_finding(row: _Row, year: int | None = None) -> str:
     return f"{group}{row['intent']} {row['found']:,.0f} {when}, usually {row['usual']:,.0f}."
 
 
+def _describe_phrases(phrases: pl.DataFrame) -> str:
+    """Return the clearest phrases, of those that share a word the clearest one only."""
+    said: list[str] = []
+    used: set[str] = set()
+    for row in phrases.iter_rows(named=True):
+        words = set(row["phrase"].split())
+        if not words & used and len(said) < _MOST_PHRASES:
+            used |= words
+            said.append(
+                f"“{row['phrase']}” in {row['tickets']:,} tickets, usually {row['usual']:,.0f}, "
+                f"most of them {row['intent']}"
+            )
+    return f"Words that came up in the newest 28 days: {'; '.join(said)}."
+
+
 def name_day(day: date, year: int | None = None) -> str:
     """Return `8 June 2026`, without the year that need not be named."""
     return f"{day.day} {day:%B}" + ("" if day.year == year else f" {day.year}")
@@ -119,9 +142,8 @@ def _explains(cause: _Row, row: _Row) -> bool:
     if "unsure_share" in (row["measure"], cause["measure"]) and row["measure"] != cause["measure"]:
         return False
     if cause["kind"] == "drift":
-        return row["kind"] == "month" or (
-            row["kind"] == "week" and abs(row["score"]) < abs(cause["score"])
-        )
+        weaker: bool = abs(row["score"]) < abs(cause["score"])
+        return row["kind"] == "month" or (row["kind"] == "week" and weaker)
     overlap: bool = row["period"] <= cause["period_end"] and cause["period"] <= row["period_end"]
     return (row["kind"], cause["kind"]) == ("month", "week") and overlap
 

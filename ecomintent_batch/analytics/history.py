@@ -16,12 +16,15 @@ from ecomintent_batch.runs.layout import UNUSUAL_DAYS, VOLUMES, VOLUMES_PER_DAY
 from ecomintent_batch.runs.records import Manifest
 from ecomintent_batch.runs.store import RunStore
 from ecomintent_batch.storage.duck import escape_glob
+from ecomintent_batch.storage.packaged import packaged_path
 from ecomintent_batch.storage.s3 import let_read
+from ecomintent_batch.text.lexicon import common_english, english_words
 
 if TYPE_CHECKING:
     import polars as pl
 
-FINDINGS = "findings"
+FINDINGS, PHRASES = "findings", "rising_phrases"
+_WEEKS_OF_PHRASES = 13  # of sql/rising_phrases.sql
 _WEEKS_OF_FINDINGS = 61  # of sql/findings.sql: 52 full weeks, and the 8 before the first of them
 
 
@@ -110,6 +113,21 @@ def find_changes(store: RunStore, manifest: Manifest, first_day: date | None) ->
     table = connection.sql(read_sql(FINDINGS)).pl()
     connection.close()
     return table
+
+
+def find_rising_phrases(store: RunStore, manifest: Manifest) -> pl.DataFrame:
+    """Return the phrases that came up in the newest days, of common English words only: no name, number or address.
+
+    `names.txt` holds the words of the lexicon that are written with a capital within a sentence of the training corpus.
+    """
+    names = packaged_path("analytics/names.txt").read_text(encoding="utf-8").split()
+    connection = open_history(store, manifest, weeks=_WEEKS_OF_PHRASES)
+    connection.execute(
+        "SET VARIABLE words = ?", [sorted(english_words().difference(common_english(), names))]
+    )
+    phrases = connection.sql(read_sql(PHRASES)).pl()
+    connection.close()
+    return phrases
 
 
 def open_history(

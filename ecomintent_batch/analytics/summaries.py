@@ -14,7 +14,9 @@ from ecomintent_batch.analytics.days import describe_odd_days, split_odd_days
 from ecomintent_batch.analytics.findings import describe_finding, describe_findings, list_new
 from ecomintent_batch.analytics.history import (
     FINDINGS,
+    PHRASES,
     find_changes,
+    find_rising_phrases,
     find_unusual_days,
     newest_known_day,
     read_summary,
@@ -75,6 +77,8 @@ def summarise_run(store: RunStore, manifest: Manifest, *, only_volumes: bool = F
         tables[FINDINGS] = find_changes(
             store, manifest, _first_day(tables, manifest.started_at.date())
         )
+        if manifest.settings.keep_text:
+            tables[PHRASES] = find_rising_phrases(store, manifest)
     return _write(store, tables, manifest)
 
 
@@ -223,7 +227,8 @@ def _to_markdown(run_id: str, run_day: date, tables: Mapping[str, pl.DataFrame])
     overall = tables[VOLUMES]
     if FINDINGS in tables:
         lines += ["## Findings", ""]
-        lines += [f"- {_cell(text, 300)}" for text in describe_findings(tables[FINDINGS]).sentences]
+        changes = describe_findings(tables[FINDINGS], tables.get(PHRASES))
+        lines += [f"- {_cell(text, 300)}" for text in changes.sentences]
         lines += ["", "## Volumes", ""]
     lines += [
         "| intent | tickets | share | first choice | of them unsure | as second ask |",

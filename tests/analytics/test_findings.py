@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime, timedelta
 
 import polars as pl
@@ -10,7 +11,7 @@ from support.committed_runs import describe, write_run
 from support.planted_year import DAMAGED_WEEK, DAYS, write_year
 
 from ecomintent_batch.analytics.findings import describe_finding, describe_findings, list_new
-from ecomintent_batch.analytics.history import FINDINGS
+from ecomintent_batch.analytics.history import FINDINGS, PHRASES
 from ecomintent_batch.analytics.summaries import Summary, summarise_run
 from ecomintent_batch.runs.store import LocalRuns
 
@@ -23,11 +24,46 @@ def summary_of(out, manifest) -> Summary:
 
 
 @pytest.fixture(scope="module")
-def year(tmp_path_factory) -> pl.DataFrame:
-    """The findings of one run over the whole planted year."""
+def tables(tmp_path_factory) -> dict[str, pl.DataFrame]:
+    """The tables of one run over the whole planted year."""
     out = tmp_path_factory.mktemp("year")
     _, manifest = write_year(out, SEED)
-    return summary_of(out, manifest).tables[FINDINGS]
+    return summary_of(out, manifest).tables
+
+
+@pytest.fixture(scope="module")
+def year(tables) -> pl.DataFrame:
+    """Its findings."""
+    return tables[FINDINGS]
+
+
+def test_a_topic_that_nobody_had_is_found_by_its_words(tables):
+    """84 tickets ask whether this is a scam, most of them in the newest four weeks; common words did not rise."""
+    (said,) = describe_findings(tables[FINDINGS], tables[PHRASES]).words
+    assert "“scam” in 76 tickets, usually 4, most of them PRODUCT_QUESTION" in said
+    assert "this" not in tables[PHRASES]["phrase"]
+
+
+def test_phrases_hold_no_name_number_or_address_and_need_kept_text(tmp_path):
+    """Five tickets of four hold a phrase; what is no common word is not shown; without messages there is no table."""
+    old = [
+        ("OTHER", 0.9, "ok", "chat", datetime(2026, 8, 1) + timedelta(days=day))
+        for day in range(60)
+    ]
+    new = [("OTHER", 0.9, "ok", "chat", datetime(2026, 10, 1))] * 30
+    secret = ["the coupon of zbigniew kowalczyk, zk@example.com, 0171 5551234 fails"] * 26 + [
+        "voucher"
+    ] * 4
+    folder, manifest = write_run(
+        tmp_path, rows=old + new, by=(), message=["where is my order"] * len(old) + secret
+    )
+    table = summary_of(tmp_path, describe(folder, manifest, 90, keep_text=True)).tables[PHRASES]
+    assert "coupon" in table["phrase"]
+    text = " ".join(table["phrase"])
+    assert not re.search(r"zbig|kowal|example|\d|voucher", text)
+    assert (
+        PHRASES not in summary_of(tmp_path, describe(folder, manifest, 90, keep_text=False)).tables
+    )
 
 
 def test_the_damaged_week_and_the_creeping_returns_are_found_in_words(year):

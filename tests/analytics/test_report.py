@@ -389,6 +389,7 @@ def test_the_planted_year_in_the_first_screen_and_on_six_sheets(browser, tmp_pat
     page.goto(url)
     for text in (
         "Fjordwear: DAMAGED_ITEM 33 in the week of 8 June, usually 10.",
+        "“scam” in 76 tickets, usually 4",
         "RETURN_REQUEST rose slowly",
     ):
         box = page.get_by_text(text).bounding_box()

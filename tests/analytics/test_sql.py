@@ -45,6 +45,7 @@ def out(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
             engine="stub",
             by=("channel",),
             max_reject_ratio=1,
+            keep_text=True,
         )
         run_job(settings)
     return folder / "out"

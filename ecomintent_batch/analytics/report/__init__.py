@@ -40,7 +40,7 @@ def summarise_run_safely(
             manifest,
             lambda text: None,
         )
-        return summary or Summary({VOLUMES: no_volumes()})
+        return summary or Summary(tables={VOLUMES: no_volumes()})
     _try(
         lambda: write_report(store, manifest, summary),
         f"{folder.report}: expected to write the report",

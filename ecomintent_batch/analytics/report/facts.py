@@ -13,6 +13,7 @@ from ecomintent_batch.analytics.days import describe_odd_days, split_odd_days
 from ecomintent_batch.analytics.findings import Changes, describe_findings, name_day
 from ecomintent_batch.analytics.history import (
     FINDINGS,
+    PHRASES,
     find_previous_run,
     list_other_histories,
     open_history,
@@ -106,7 +107,9 @@ def gather_facts(store: RunStore, manifest: Manifest, summary: Summary) -> Facts
         pairs=pairs,
         least_sure=least_sure,
         parts_of_other=parts_of_other,
-        changes=describe_findings(tables[FINDINGS]) if FINDINGS in tables else None,
+        changes=describe_findings(tables[FINDINGS], tables.get(PHRASES))
+        if FINDINGS in tables
+        else None,
         others=len(list_other_histories(store, manifest)),
         moves=add_change(tables[VOLUMES], store, previous).to_dicts() if previous else [],
         before=_describe_previous(previous) if previous else None,
