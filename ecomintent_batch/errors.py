@@ -127,7 +127,7 @@ class UnexpectedError(RuntimeError):
     """An error outside the tree, reduced to its type and location."""
 
 
-def without_text(error: Exception) -> UnexpectedError:
+def without_text(error: BaseException) -> UnexpectedError:
     """Return type and location of an error outside the tree: its text could hold anything, tickets included."""
     if isinstance(error, UnexpectedError):
         return error

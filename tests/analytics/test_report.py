@@ -129,8 +129,8 @@ def test_noise_is_not_told_as_change(tmp_path):
 
 
 def test_dates_far_off_do_not_stretch_the_charts(tmp_path):
-    """One ticket of 1970 and one of 2062 among nine weeks: the charts are of the nine weeks, and say so."""
-    odd = [("WISMO", 0.9, "ok", "chat", datetime(year, 1, 1)) for year in (1970, 2062)]
+    """One ticket of 1995 and one of 2027 among nine weeks: the charts are of the nine weeks, and say so."""
+    odd = [("WISMO", 0.9, "ok", "chat", datetime(year, 10, 1)) for year in (1995, 2027)]
     page = report_of(tmp_path, "r1", [*make_weeks(9), *odd])
     assert "from 2026-09-07 to 2026-11-08" in page
     assert "2 tickets of far-off dates are not drawn" in page

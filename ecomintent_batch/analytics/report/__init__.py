@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from ecomintent_batch.analytics.summaries import VOLUMES, Summary, no_volumes, summarise_run
+from ecomintent_batch.analytics.summaries import Summary, no_volumes, summarise_run
 from ecomintent_batch.errors import EcomIntentError, without_text
-from ecomintent_batch.runs.layout import REPORT, RunFolder
+from ecomintent_batch.runs.layout import REPORT, VOLUMES, RunFolder
 from ecomintent_batch.runs.records import Manifest
 from ecomintent_batch.runs.store import RunStore, open_store
 from ecomintent_batch.storage.atomic import write_text
