@@ -191,6 +191,7 @@ def _calibrate(
     """Write the old model's calibration with a temperature fitted on held-out tickets; return the temperature."""
     calibration = dict(given.calibration)
     if len(true) >= _ENOUGH_TO_CALIBRATE:
+        calibration.pop("temperature_per_doubling", None)  # the fitted one is for all lengths
         calibration["temperature"] = round(fit_temperature(held_out, true), 4)
     write_json(calibration, folder / "calibration.json")
     return float(calibration.get("temperature", 1.0))
