@@ -256,6 +256,7 @@ def classify(
         return [stats for stats in costs if stats is not None]
     if not shards:
         return []
+    _unwritable.pop(folder.run_id, None)  # of an earlier flow run in this process
     with open_runner(runner, settings, ray_address) as task_runner:
         parameters = {"shard": shards, "settings": unmapped(settings), "folder": unmapped(folder)}
         mapped = task_runner.map(classify_shard, parameters)  # type: ignore[arg-type]  # its tasks are invariant

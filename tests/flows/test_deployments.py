@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
@@ -16,12 +18,18 @@ import pytest
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from support.prefect_server import Server, stop, wait_until
 from support.tickets import ROOT, write_tickets
 
-from ecomintent_batch.errors import UsageError
+from ecomintent_batch.errors import SourceError, UsageError
 from ecomintent_batch.flows.automations import end_zombies, put_automation, remove_automation
-from ecomintent_batch.flows.deployments import DeploymentRequest, build_deployments
+from ecomintent_batch.flows.deployments import (
+    DeploymentRequest,
+    build_deployments,
+    deploy,
+    undeploy,
+)
 from ecomintent_batch.runs.records import read_manifest
 from ecomintent_batch.settings import RunSettings
 
@@ -204,12 +212,74 @@ def test_a_failure_is_told(server: Server, deployed: Path, worker: Any, notices:
     failed = server.wait_for(run, "Failed")
     assert "nope.csv: expected a file, folder or glob, found nothing there" in failed.state.message
     assert "nothing is kept in" in server.log_of(run, until="goes on from there")
-    wait_until(
-        lambda: [
-            notice for notice in notices if failed.name in notice and "expected a file" in notice
-        ],
-        bool,
+
+    def about_it() -> list[str]:
+        return [notice for notice in notices if failed.name in notice]
+
+    wait_until(about_it, bool)
+    (notice,) = about_it()
+    assert "expected a file" in notice
+
+
+@pytest.mark.slow
+def test_a_notification_is_taken_back(server: Server, deployed: Path) -> None:
+    """`--notify none` removes the automation, and another deploy without it leaves things as they are."""
+    name = "ecomintent: notify of failures of quiet"
+    arguments = ("ecomintent-batch", "deploy", str(TICKETS), "--name", "quiet")
+
+    def automations(*more: str) -> list[str]:
+        server.command(*arguments, *more, cwd=deployed)
+        with server.client() as client:
+            return [found.name for found in client.read_automations_by_name(name)]
+
+    assert automations("--notify", "custom-webhook/ops") == [name]
+    assert automations() == [name]
+    assert automations("--notify", "none") == []
+    listed = server.command("ecomintent-batch", "deployments", cwd=deployed).stdout
+    assert f"quiet-daily\n  source    {TICKETS}\n" in listed
+    assert "0 6 * * * UTC" in listed
+    server.command("ecomintent-batch", "undeploy", "quiet", cwd=deployed)
+    assert not server.has("quiet-daily")
+    assert server.has("classify-daily")
+
+
+@pytest.mark.slow
+def test_a_name_belongs_to_one_source(server: Server, deployed: Path) -> None:
+    """Another source under the same name is refused with both choices, and so is a source that is not there."""
+    with temporary_settings({PREFECT_API_URL: server.url}):
+        other = DeploymentRequest(settings=RunSettings(source=str(TICKETS)))
+        with pytest.raises(
+            UsageError,
+            match=r"--name classify: expected .*table tickets, which classify-daily reads.*undeploy",
+        ):
+            deploy(other)
+        gone = DeploymentRequest(
+            settings=RunSettings(source=str(deployed / "gone.csv")), name="gone"
+        )
+        with pytest.raises(SourceError, match=r"found nothing there; .* add --later"):
+            deploy(gone)
+        names, _ = deploy(gone, later=True)
+        assert names == ["classify-tickets/gone-daily", "classify-tickets/gone-file"]
+        assert undeploy("gone") == ["gone-daily", "gone-file"]
+        with pytest.raises(UsageError, match="gone: expected the name of a deployment"):
+            undeploy("gone")
+
+
+@pytest.mark.slow
+def test_the_form_says_why_it_refuses_a_password(server: Server, deployed: Path) -> None:
+    """`prefect deployment run` shows a sentence and no traceback, and no run is made."""
+    given = json.dumps({"source": "postgresql://shop:hunter2@db.example/shop", "table": "tickets"})
+    done = subprocess.run(
+        [Path(sys.executable).with_name("prefect"), "deployment", "run", BOTH[1], "--param", f"settings={given}"],
+        env={**server.env, "COLUMNS": "1000"}, cwd=deployed, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    shown = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert (
+        "a URL with a password: Prefect stores parameters; leave it out, and set PGPASSWORD"
+        in shown
     )
+    assert "Traceback" not in shown
 
 
 @pytest.mark.slow
@@ -242,7 +312,7 @@ def test_what_a_killed_worker_left_is_gone_on_with(
     try:
         following = server.run_of("classify-file", settings)
         ended = server.wait_for(dead, "Crashed", within_s=90)
-        assert "heartbeats stopped" in ended.state.message
+        assert "No heartbeat" in ended.state.message
         assert server.wait_for(following, "Completed", within_s=120).start_time >= ended.end_time
     finally:
         stop([other])
@@ -253,9 +323,7 @@ def test_what_a_killed_worker_left_is_gone_on_with(
     manifest = read_manifest(out / "runs" / f"{parts[0].parent.parent.name}.json")
     assert (manifest.resumed, manifest.counts.predictions) == (True, 24_000)
     wait_until(
-        lambda: [
-            notice for notice in notices if ended.name in notice and "heartbeats stopped" in notice
-        ],
+        lambda: [notice for notice in notices if ended.name in notice and "No heartbeat" in notice],
         bool,
     )
 
