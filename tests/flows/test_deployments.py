@@ -120,7 +120,7 @@ def notices(server: Server) -> Iterator[list[str]]:
             url=f"http://127.0.0.1:{hook.server_port}/",
             json_data={"subject": "{{subject}}", "body": "{{body}}"},
         )
-        block.save("ops")
+        block.save("ops", overwrite=True)
     yield heard
     hook.shutdown()
 
