@@ -430,6 +430,8 @@ def test_an_automation_that_is_there_is_left_alone(server: Server) -> None:
 def test_prefect_reads_the_same_file(server: Server, tmp_path: Path) -> None:
     """`prefect deploy` of prefect.yaml registers what `ecomintent-batch deploy` does."""
     file = str(ROOT / "flows" / "prefect.yaml")
+    if server.has("classify-daily"):  # of another source
+        server.command("ecomintent-batch", "undeploy", "classify", cwd=tmp_path)
     server.command(
         "ecomintent-batch",
         "deploy",
