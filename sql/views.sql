@@ -36,8 +36,8 @@ SET VARIABLE listed_rejects = list_transform(
 );
 
 -- A run_id narrows the files that are read, so that a query of one run costs the same among thousands, and columns of
--- other runs, whose types may differ, are left out of it. Of an OUT that is not the list's, a folder is read as it is, and a
--- store not at all.
+-- other runs, whose types may differ, are not read. If `out` was changed since the lists were made, a folder is read as it is,
+-- and a store not at all.
 CREATE OR REPLACE VIEW predictions AS
 SELECT *
 FROM read_parquet(

@@ -199,9 +199,9 @@ def _add_messages(
 def _read_messages(store: RunStore, manifest: Manifest, row_numbers: list[int]) -> dict[int, str]:
     connection = open_views(store, [manifest])
     query = "SELECT row_number, message FROM predictions WHERE row_number IN (SELECT unnest(?))"
-    found = connection.execute(query, [row_numbers]).fetchall()
+    rows = connection.execute(query, [row_numbers]).fetchall()
     connection.close()
-    return {number: message or "" for number, message in found}
+    return {number: message or "" for number, message in rows}
 
 
 def _read_source(
@@ -222,16 +222,16 @@ def _read_source(
     messages = {}
     for batch in source.read(names, names):
         numbers = batch.row_numbers.to_pylist()
-        for place in [i for i, number in enumerate(numbers) if number in wanted]:
-            values = {name: batch.table[name][place].as_py() for name in names}
-            if columns.id is None or values[columns.id] == wanted[numbers[place]]:
+        for index in [i for i, number in enumerate(numbers) if number in wanted]:
+            values = {name: batch.table[name][index].as_py() for name in names}
+            if columns.id is None or values[columns.id] == wanted[numbers[index]]:
                 texts = [values[name] for name in columns.text]
-                messages[numbers[place]] = clean_message(texts, raw=settings.raw_text)
+                messages[numbers[index]] = clean_message(texts, raw=settings.raw_text)
     return messages
 
 
 def _arrange(rows: pl.DataFrame) -> pl.DataFrame:
-    """Put what people read first, and an empty column for their label beside it."""
+    """Put what people read first, with an empty column for their label next to it."""
     import polars as pl
 
     chosen = ["confidence", "second_intent", "second_confidence", "reason", "row_number", "run_id"]
@@ -242,7 +242,7 @@ def _arrange(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _read_sheet(sheet: Path) -> pl.DataFrame:
-    """Return the rows of a sheet as text, with the line that each stands in."""
+    """Return the rows of a sheet as text, each with its line number."""
     import polars as pl
 
     if sheet.suffix.lower() == ".xlsx":

@@ -271,7 +271,7 @@ def _to_markdown(run_id: str, run_day: date, tables: Mapping[str, pl.DataFrame])
 
 
 def _describe_counting(tables: Mapping[str, pl.DataFrame]) -> list[str]:
-    """Say how tickets with two asks, and those in other languages, were counted."""
+    """Say how multi-intent tickets, and those in other languages, were counted."""
     lines, seconds = [], int(tables[VOLUMES]["as_second"].sum())
     if seconds:
         lines += [

@@ -22,7 +22,7 @@ from prefect.runtime import flow_run as this_flow_run
 from ecomintent_batch.analytics.history import find_previous_run
 from ecomintent_batch.analytics.summaries import Summary, add_change
 from ecomintent_batch.errors import without_text
-from ecomintent_batch.runs.layout import STAGING, VOLUMES, RunFolder, RunKeys
+from ecomintent_batch.runs.layout import STAGING, VOLUMES, RunFolder, RunKeys, list_plans
 from ecomintent_batch.runs.records import Manifest
 from ecomintent_batch.runs.store import RunStore, open_store
 
@@ -125,7 +125,7 @@ def log_how_to_resume(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]
 
 def describe_kept(out: Path) -> str:
     """Return what the newest run under way in OUT has on disk."""
-    plans = sorted((out / STAGING).glob("*/plan.json"))
+    plans = list_plans(out)
     if not plans:
         return f"nothing is kept in {out / STAGING}"
     folder = RunFolder(out, plans[-1].parent.name)

@@ -37,7 +37,7 @@ class LoadedModel:
 
 
 class ModelCache:
-    """Holds the model of one run, whichever thread asks first; threads score one shard at a time."""
+    """Holds the model of one run for all threads of this process; `scoring` lets one of them score at a time."""
 
     def __init__(self) -> None:
         self.scoring = threading.Lock()

@@ -17,6 +17,7 @@ from ecomintent_batch.runs.layout import (
     SUMMARIES,
     RunFolder,
     list_manifest_files,
+    list_plans,
 )
 from ecomintent_batch.runs.records import Manifest, Plan, read_manifest, read_record
 
@@ -51,7 +52,7 @@ def find_interrupted(
 ) -> tuple[RunFolder | None, list[tuple[RunFolder, Plan]]]:
     """Return the newest run without a manifest that has this very plan, and the unpublished others of the same source."""
     same, others = None, []
-    for file in sorted((out / STAGING).glob("*/plan.json"), reverse=True):
+    for file in reversed(list_plans(out)):
         folder = RunFolder(out, file.parent.name)
         try:
             other_plan = read_record(Plan, file)
@@ -68,11 +69,11 @@ def find_interrupted(
 
 def list_unsummarised(out: Path) -> list[Manifest]:
     """Return the manifests of committed runs without summaries: they crashed after the commit."""
-    summarised = {folder.name for folder in (out / SUMMARIES).glob("run_id=*")}
+    summarised = {path.name for path in (out / SUMMARIES).glob("*")}
     return [
         read_manifest(file)
         for file in list_manifest_files(out)
-        if f"run_id={file.stem}" not in summarised
+        if RunFolder(out, file.stem).summaries.name not in summarised
     ]
 
 

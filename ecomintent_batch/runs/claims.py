@@ -99,7 +99,7 @@ def hold_claim(
         key: The key of the claim.
         folder: The local folder in which the run is made; it is locked.
         timeout_s: Seconds to wait for another job.
-        note: Receives what was found.
+        note: Receives that the job waits, or that another machine was interrupted.
 
     Raises:
         OutputError: the bucket cannot be written, or another job still holds the claim after `timeout_s`.

@@ -152,7 +152,8 @@ def _find_strays(out: Path, *, keep_summaries: bool) -> Iterator[tuple[Path, str
         yield from ((path, "a temporary file") for path in sorted(out.glob(f"{folder}/*.tmp")))
     for folder in (PREDICTIONS, REJECTS, *(() if keep_summaries else (SUMMARIES,))):
         for path in sorted(out.glob(f"{folder}/run_id=*")):
-            run = RunFolder(out, path.name.removeprefix("run_id=").removesuffix(".parquet"))
+            run_id = run_id_of(path.relative_to(out).as_posix())
+            run = RunFolder(out, run_id or path.name)
             if path.suffix != ".tmp" and not run.manifest.exists() and not run.staging.exists():
                 yield path, f"{folder} of a run without a manifest"
 

@@ -24,6 +24,7 @@ PREDICTIONS, REJECTS, SUMMARIES, RUNS, STAGING = (
 FOLDERS = (STAGING, PREDICTIONS, RUNS, REJECTS, SUMMARIES)
 REVIEWED_LABELS = "reviewed/labels.parquet"
 LOCK = ".lock"
+PLAN, EXTRACTION, STAGED_REJECTS = "plan.json", "extraction.json", "rejects.parquet"
 LATEST = "latest"
 
 REPORT = "report.html"
@@ -32,7 +33,7 @@ ALERTS = "alerts.json"
 VOLUMES, VOLUMES_PER_DAY = "volume_by_intent", "volume_by_intent_per_day"
 UNUSUAL_DAYS, LANGUAGES = "unusual_days", "unsupported_languages"
 
-_OF_RUN = re.compile(r"(?:runs/|\w+/run_id=)([^/]+?)(?:/.+|\.json|\.parquet)$")
+_OF_RUN = re.compile(r"(?:runs/|\w+/run_id=)([^/]+?)(?:/.+|\.json|\.parquet)?$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +91,7 @@ class RunFolder:
     @property
     def plan(self) -> Path:
         """What decides what the parts hold."""
-        return self.staging / "plan.json"
+        return self.staging / PLAN
 
     @property
     def shards(self) -> Path:
@@ -100,12 +101,12 @@ class RunFolder:
     @property
     def extraction(self) -> Path:
         """The record of a complete extraction."""
-        return self.shards / "extraction.json"
+        return self.shards / EXTRACTION
 
     @property
     def staged_rejects(self) -> Path:
         """The rejects until the run is committed."""
-        return self.shards / "rejects.parquet"
+        return self.shards / STAGED_REJECTS
 
     @property
     def parts(self) -> Path:
@@ -174,6 +175,11 @@ def run_id_of(key: str) -> str | None:
     """Return the id of the run that a key or relative path belongs to; None where it belongs to none."""
     match = _OF_RUN.match(key)
     return match[1] if match else None
+
+
+def list_plans(out: Path) -> list[Path]:
+    """Return the plans of the runs of a local OUT that are not committed yet, oldest first."""
+    return sorted((out / STAGING).glob(f"*/{PLAN}"))
 
 
 def list_manifest_files(out: Path) -> list[Path]:

@@ -64,9 +64,9 @@ class ManifestIndex:
 
 
 def _read_index(store: Store) -> dict[tuple[str, str], _Entry]:
-    found = store.find(KEY)
+    index = store.find(KEY)
     try:
-        entries = _ENTRIES.validate_json(gzip.decompress(found.body)) if found else []
+        entries = _ENTRIES.validate_json(gzip.decompress(index.body)) if index else []
     except (OSError, EOFError, ValidationError):
         return {}  # broken, or of another version of this package
     return {(entry.key, entry.etag): entry for entry in entries}
@@ -74,11 +74,11 @@ def _read_index(store: Store) -> dict[tuple[str, str], _Entry]:
 
 def _read_each(store: Store, missing: Sequence[StoredObject]) -> list[_Entry]:
     def read(entry: StoredObject) -> _Entry | None:
-        found = store.find(entry.name)
-        if found is None:
+        current = store.find(entry.name)
+        if current is None:
             return None  # removed since it was listed
-        manifest = parse_record(Manifest, found.body, f"{store.url}/{entry.name}")
-        return _Entry(key=entry.name, etag=found.etag, manifest=manifest)
+        manifest = parse_record(Manifest, current.body, f"{store.url}/{entry.name}")
+        return _Entry(key=entry.name, etag=current.etag, manifest=manifest)
 
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
         return [entry for entry in pool.map(read, missing) if entry is not None]

@@ -24,6 +24,7 @@ from pydantic import (
 
 from ecomintent_batch.errors import RunStateError
 from ecomintent_batch.options import HOURLY_PRICE
+from ecomintent_batch.runs.layout import EXTRACTION, STAGED_REJECTS
 from ecomintent_batch.storage.atomic import sha256_of, write_json
 
 R = TypeVar("R", bound="Record")
@@ -280,8 +281,10 @@ def parse_record(kind: type[R], text: str | bytes, where: str) -> R:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         field = ".".join(map(str, first["loc"]))
-        found = f"{field}: {first['msg'].lower()}" if field else first["type"].replace("_", " ")
-        raise RunStateError(f"{where}: expected a {kind.__name__.lower()}, found {found}") from None
+        problem = f"{field}: {first['msg'].lower()}" if field else first["type"].replace("_", " ")
+        raise RunStateError(
+            f"{where}: expected a {kind.__name__.lower()}, found {problem}"
+        ) from None
 
 
 def read_record(kind: type[R], file: Path) -> R:
@@ -312,11 +315,11 @@ def read_extraction(folder: Path) -> Extraction | None:
         folder: The folder of the shards.
     """
     try:
-        done = read_record(Extraction, folder / "extraction.json")
-        found = [sha256_of(folder / name) for name in (*done.shards, "rejects.parquet")]
+        done = read_record(Extraction, folder / EXTRACTION)
+        hashes = [sha256_of(folder / name) for name in (*done.shards, STAGED_REJECTS)]
     except (OSError, RunStateError):
         return None
-    return done if found == done.sha256 else None
+    return done if hashes == done.sha256 else None
 
 
 def read_manifest(file: Path) -> Manifest:

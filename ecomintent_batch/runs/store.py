@@ -27,6 +27,7 @@ from ecomintent_batch.runs.cleanup import (
     remove_leftover,
 )
 from ecomintent_batch.runs.layout import (
+    PREDICTIONS,
     REVIEWED_LABELS,
     RUNS,
     RunFolder,
@@ -238,7 +239,7 @@ class LocalRuns:
         return lock_out(self.folder, timeout_s, note)
 
     def example_query(self) -> str:
-        glob = f"{self.folder}/predictions/*/*.parquet".replace("'", "''")
+        glob = f"{self.folder}/{PREDICTIONS}/*/*.parquet".replace("'", "''")
         query = f"SELECT intent, count(*) FROM '{glob}' GROUP BY ALL"  # noqa: S608 - shown, not run
         return f'duckdb -c "{query}"'
 
@@ -306,8 +307,8 @@ class S3Runs:
         return self.locate(RunKeys(run_id=manifest.run_id).rejects)
 
     def read_summary(self, run_id: str, name: str) -> bytes | None:
-        found = self._store.find(RunKeys(run_id=run_id).table(name))
-        return None if found is None else found.body
+        table = self._store.find(RunKeys(run_id=run_id).table(name))
+        return None if table is None else table.body
 
     def read_labels(self) -> bytes | None:
         found = self._store.find(REVIEWED_LABELS)

@@ -92,12 +92,12 @@ def _check_file(path: Path, rows: int, sha256: str) -> Iterator[str]:
         yield f"{path}: expected the bytes that were written, found others (SHA-256)"
         return
     try:
-        found = sum(batch.num_rows for batch in pq.ParquetFile(path).iter_batches())
+        rows_read = sum(batch.num_rows for batch in pq.ParquetFile(path).iter_batches())
     except (OSError, pa.ArrowException) as error:
         yield f"{path}: expected a Parquet file, found: {type(error).__name__}"
         return
-    if found != rows:
-        yield f"{path}: expected {rows} rows, found {found}"
+    if rows_read != rows:
+        yield f"{path}: expected {rows} rows, found {rows_read}"
 
 
 def _check_columns(

@@ -20,7 +20,7 @@ from ecomintent_batch.errors import OutputError
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on a clean exit it is flushed to disk and takes its name.
+    """Yield a temporary path next to `path`; on a clean exit it is flushed to disk and takes its name.
 
     The temporary name ends in `.tmp`, so that no glob over `*.parquet` sees it.
     """
@@ -49,7 +49,7 @@ def check_new_folder(out: Path) -> None:
 
 @contextmanager
 def whole_folder(out: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `out` that takes its name on a clean exit.
+    """Yield a temporary folder next to `out` that takes its name on a clean exit.
 
     Raises:
         OutputError: `out` is there already and not empty, or cannot be written.

@@ -151,10 +151,10 @@ class Store:
         Raises:
             RunStateError: it is not there, or cannot be read.
         """
-        found = self.find(name)
-        if found is None:
+        current = self.find(name)
+        if current is None:
             raise RunStateError(f"{self.url}/{name}: expected an object, found none")
-        return found.body
+        return current.body
 
     def find(self, name: str) -> VersionedBody | None:
         """Return one object; None where there is none.

@@ -221,7 +221,7 @@ def test_killed_at_any_moment_nothing_is_lost_twice_or_half_seen(
         assert rows_of(RunFolder(out, manifest.run_id)).equals(reference)
     resumed = sum(manifest.resumed for manifest in manifests)
     assert {folder.name for folder in out.glob("predictions/*")} == {
-        f"run_id={manifest['run_id']}" for manifest in manifests
+        f"run_id={manifest.run_id}" for manifest in manifests
     }
     assert len(list(out.glob("summaries/*/summary.md"))) == len(manifests)
     assert list(out.glob("staging/*")) == []

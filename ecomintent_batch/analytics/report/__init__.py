@@ -1,4 +1,4 @@
-"""A committed run → report.html: one page that needs nothing beside itself, and asks no network for anything."""
+"""A committed run → report.html: one page that needs no other file and no network."""
 
 from __future__ import annotations
 

@@ -229,15 +229,15 @@ def _is_beyond_chance(row: dict[str, Any], now: int, before: int) -> bool:
 
 def _describe_day(row: dict[str, Any]) -> str:
     usual, tickets = row["usual"], row["tickets"]
-    beside = (
+    compared = (
         f"{tickets / usual:.1f} times as many as usual"
         if usual and tickets > usual
         else "more than usual"
     )
     if tickets < usual:
-        beside = f"{1 - tickets / usual:.0%} fewer than usual"
+        compared = f"{1 - tickets / usual:.0%} fewer than usual"
     return (
-        f"{row['day']:%A} {name_day(row['day'])}: {tickets:,} {row['intent']} tickets, {beside} "
+        f"{row['day']:%A} {name_day(row['day'])}: {tickets:,} {row['intent']} tickets, {compared} "
         f"(the {row['weeks']} {row['day']:%A}s before had {usual:g}; z {row['z_score']:+.1f})"
     )
 
