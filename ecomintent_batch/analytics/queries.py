@@ -18,7 +18,7 @@ from ecomintent_batch.storage.location import Location
 _NEEDED = ("time_column", "by_column", "customer_column")
 _BY_COLUMN_IS_OPTIONAL = ("unusual_days", "volume_by_intent_per_period")
 _PARAMETER = re.compile(r"getvariable\('(\w+)'\)")
-_WORD = re.compile(r"\w+")
+_WORD, _COMMENT = re.compile(r"\w+"), re.compile(r"--.*")
 _OF_VIEWS = ("out", "run_id", "latest")
 
 
@@ -75,7 +75,7 @@ def run_query(
             "run_id": run_id,
             "latest": "true" if latest else None,
         },
-        views=set(_WORD.findall(text)) & {"rejects", "runs"},
+        views=_find_views(text),
     )
     try:
         rows = connection.sql(text)
@@ -84,6 +84,15 @@ def run_query(
         return rows.execute()
     except duckdb.Error as error:
         raise _explain(name, error) from None
+
+
+def _find_views(text: str) -> set[str]:
+    """Return the tables that a query reads; all its words if DuckDB cannot parse it before the views are there."""
+    try:
+        with duckdb.connect() as connection:
+            return {name.lower() for name in connection.get_table_names(text)}
+    except duckdb.Error:
+        return set(_WORD.findall(_COMMENT.sub("", text).lower()))
 
 
 def _read_query(name: str) -> str:

@@ -17,6 +17,15 @@ from ecomintent_batch.storage.packaged import packaged_path
 from ecomintent_batch.storage.s3 import let_read
 
 _VIEW = re.compile(r"VIEW (\w+) AS")
+_COLUMNS_OF_RUNS = {
+    *("run_id", "started_at", "finished_at", "source", "model", "engine"),
+    *("counts", "settings", "performance"),
+}
+# The views that a view reads.
+_BELOW = {
+    "latest_predictions": ("predictions", "reviewed"),
+    "tickets": ("predictions", "reviewed", "latest_predictions"),
+}
 
 
 def sql_folder() -> Path:
@@ -34,21 +43,22 @@ def open_views(
     manifests: Sequence[Manifest],
     variables: Mapping[str, str | list[str] | None] | None = None,
     *,
-    views: Collection[str] = (),
+    views: Collection[str] = ("tickets",),
 ) -> duckdb.DuckDBPyConnection:
-    """Return a connection with the variables set and the views of `sql/views.sql` over some committed runs.
+    """Return a connection with the variables set and views of `sql/views.sql` over some committed runs.
 
     Args:
         store: Where the runs are.
         manifests: The runs. What they list is read, and nothing else: no file is looked for by a pattern.
         variables: The parameters of a query.
-        views: Those of `rejects` and `runs` that are needed; they read a file for each run.
+        views: The views that are needed: creating one already reads the heads of all its files.
 
     Raises:
         OutputError: no run has predictions.
     """
+    needed = {view for name in views for view in (name, *_BELOW.get(name, ()))}
     parts = [part for manifest in manifests for part in store.part_locations(manifest)]
-    if not parts:
+    if not manifests or (not parts and "predictions" in needed):
         raise OutputError(f"{store.location}: expected committed runs, found none")
     labels = store.label_locations()
     connection = connect()
@@ -59,12 +69,13 @@ def open_views(
         connection.execute(f"SET VARIABLE {name} = ?", [list(map(escape_glob, files))])
     for name, value in {"run_id": None, **(variables or {})}.items():
         connection.execute(f"SET VARIABLE {name} = ?", [value])
-    skipped = {"rejects", "runs"}.difference(views)
     for statement in connection.extract_statements(read_sql("views")):
         view = _VIEW.search(statement.query)
-        if view and view[1] == "runs" and "runs" in views:
+        if view is None or view[1] not in needed:
+            continue
+        if view[1] == "runs":
             _create_runs(connection, manifests, statement)
-        elif view and view[1] not in skipped:
+        else:
             connection.execute(statement)
     return connection
 
@@ -77,9 +88,8 @@ def _create_runs(
     """Create the view `runs` over manifests that are in memory."""
     with TemporaryDirectory(prefix="ecomintent-runs-") as folder:
         file = Path(folder) / "runs.json"
-        file.write_text(
-            "\n".join(manifest.model_dump_json() for manifest in manifests), encoding="utf-8"
-        )
+        lines = (manifest.model_dump_json(include=_COLUMNS_OF_RUNS) for manifest in manifests)
+        file.write_text("\n".join(lines), encoding="utf-8")
         connection.execute("SET VARIABLE manifest_files = ?", [[str(file)]])
         connection.execute(statement)
         connection.execute("CREATE TABLE runs_read AS FROM runs")
