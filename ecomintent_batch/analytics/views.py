@@ -61,9 +61,9 @@ def open_views(
     if not manifests or (not parts and "predictions" in needed):
         raise OutputError(f"{store.location}: expected committed runs, found none")
     labels = store.label_locations()
-    connection = connect()
-    let_read(connection, [*parts, *labels])
     rejects = [store.reject_location(manifest) for manifest in manifests]
+    connection = connect()
+    let_read(connection, [*parts, *rejects, *labels])
     lists = {"parts": parts, "reject_files": rejects, "label_files": labels}
     for name, files in lists.items():
         connection.execute(f"SET VARIABLE {name} = ?", [list(map(escape_glob, files))])

@@ -48,7 +48,7 @@ def ask_polars():
 def ask_view():
     connection = connect()
     connection.execute("SET VARIABLE out = ?", [out])
-    for statement in connection.extract_statements(views)[:5]:  # the lists, and the two views
+    for statement in connection.extract_statements(views)[:7]:  # the lists, and the views up to the latest
         connection.execute(statement)
     return connection.execute(
         "SELECT run_id, count(*), count(DISTINCT row_number) FROM predictions GROUP BY ALL UNION ALL "
