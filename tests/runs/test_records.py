@@ -29,12 +29,15 @@ DATA = ROOT / "tests" / "runs" / "data"  # written by the job of 2026-11-27 from
 def test_records_of_earlier_versions_are_read_and_written_as_they_were(
     name: str, kind: type[Record], tmp_path: Path
 ) -> None:
-    """Every field is there again, in the same order."""
+    """Every field is there again, in the same order; fields of later versions are null."""
     file = DATA / f"{name}.json"
     read_record(kind, file).write(tmp_path / "again.json")
     in_order = {"object_pairs_hook": list}
+    before = json.loads(file.read_text(), **in_order)
     again = json.loads((tmp_path / "again.json").read_text(), **in_order)
-    assert again == json.loads(file.read_text(), **in_order)
+    names = [name for name, _ in before]
+    assert [pair for pair in again if pair[0] in names] == before
+    assert all(value is None for name, value in again if name not in names)  # of later versions
 
 
 def test_a_manifest_is_read_by_its_attributes() -> None:
@@ -53,7 +56,7 @@ def test_fields_of_a_later_version_are_kept() -> None:
     written = json.loads((DATA / "manifest.json").read_text())
     written |= {"later": [1]}
     written["settings"]["later"] = True
-    assert parse_record(Manifest, json.dumps(written), "x").to_json() == written
+    assert parse_record(Manifest, json.dumps(written), "x").to_json().items() >= written.items()
 
 
 def without(field: str) -> str:
