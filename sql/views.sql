@@ -64,7 +64,8 @@ FROM read_parquet(
 
 -- Labels that `ecomintent-batch review import` read; no rows, rather than an error, where there are none.
 SET VARIABLE label_files = (
-    SELECT list(getvariable('out') || '/reviewed/labels.parquet') FROM glob(getvariable('out') || '/reviewed/labels.parquet')
+    -- A name without a star is not looked for on an object store.
+    SELECT list(file) FROM glob(getvariable('out') || '/reviewed/*.parquet') WHERE ends_with(file, '/labels.parquet')
 );
 
 CREATE OR REPLACE VIEW reviewed AS
