@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from ecomintent_batch.inference.engines import Engine, ModelFolder, load_engine, open_model
-from ecomintent_batch.storage.atomic import sha256_of
+from ecomintent_batch.storage.hashes import remembered_sha256
 
 _M_ARENA_MAX = -8  # of malloc.h
 
@@ -77,7 +77,9 @@ def hash_model(model: ModelFolder) -> str:
     """Return the SHA-256 over the files that decide what a model answers."""
     files = sorted(model.path.rglob("*"))
     hashes = [
-        sha256_of(file) for file in files if file.suffix in (".safetensors", ".onnx", ".json")
+        remembered_sha256(file)
+        for file in files
+        if file.suffix in (".safetensors", ".onnx", ".json")
     ]
     return hashlib.sha256("".join(hashes).encode()).hexdigest()
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ecomintent_batch.errors import ModelError
 from ecomintent_batch.schema import probability_column
-from ecomintent_batch.storage.atomic import sha256_of
+from ecomintent_batch.storage.hashes import remembered_sha256
 from ecomintent_batch.storage.packaged import packaged_path
 
 EMBEDDED = packaged_path("models/nine_intents")
@@ -117,7 +117,7 @@ class ModelFolder:
             json.dumps([self.labels, self.calibration], sort_keys=True).encode()
         )
         for file in ("tokenizer.json", weights_file):
-            digest.update(sha256_of(self.path / file).encode())
+            digest.update(remembered_sha256(self.path / file).encode())
         return f"{self.path.resolve().name if self.path.exists() else self.name}@{digest.hexdigest()[:12]}"
 
     def to_probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
