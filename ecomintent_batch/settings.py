@@ -7,12 +7,15 @@ environment over the file.
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
+    BaseModel,
     BeforeValidator,
+    ConfigDict,
     Field,
     JsonValue,
     ValidationError,
@@ -21,7 +24,6 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ecomintent_batch.analytics.alerts import parse_alert
 from ecomintent_batch.errors import UsageError, hide_password
@@ -32,7 +34,8 @@ if TYPE_CHECKING:
     from ecomintent_batch.inference.classify import ClassifyOptions
     from ecomintent_batch.inference.model_cache import EngineOptions
 
-Columns = Annotated[tuple[str, ...], NoDecode]  # in the environment `channel,brand`, not JSON
+Columns = tuple[str, ...]
+_PREFIX = "ECOMINTENT_"
 _AS_PATH = WithJsonSchema({"type": "string", "format": "path"})  # one field in a form
 # For forms and stored parameters only: a URL on the command line may hold a password.
 # A `not`, because its title is what the error of the form shows; no [/ in it, which Prefect would take for markup.
@@ -58,11 +61,11 @@ def _field(name: str, **more: Any) -> Any:
     )
 
 
-class RunSettings(BaseSettings):
-    """The parameters of one run."""
+class RunSettings(BaseModel):
+    """The parameters of one run; what is not given comes from the environment."""
 
-    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
-        env_prefix="ECOMINTENT_", extra="forbid", frozen=True, protected_namespaces=()
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=()
     )
 
     source: str = _field("source", min_length=1, json_schema_extra=_NO_PASSWORD)
@@ -102,6 +105,16 @@ class RunSettings(BaseSettings):
     resume: bool = _field("resume")
     on_stale: Literal["refuse", "discard"] = _field("on_stale")
     lock_timeout: float = _field("lock_timeout")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_environment(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        environment = _read_environment()
+        return {
+            name: environment[name] for name in cls.model_fields if name in environment
+        } | values
 
     @field_validator("delimiter")
     @classmethod
@@ -218,13 +231,16 @@ def _read_toml(path: Path) -> dict[str, Any]:
     }
 
 
+def _read_environment() -> dict[str, str]:
+    """Return the values of `ECOMINTENT_*` variables, in any case, by the names of the settings."""
+    return {
+        name[len(_PREFIX) :].lower(): value
+        for name, value in os.environ.items()
+        if name.upper().startswith(_PREFIX)
+    }
+
+
 def _without_env(values: dict[str, Any]) -> dict[str, Any]:
     """Return the values that no environment variable sets: the environment wins over the file."""
-    import os
-
-    environment = {name.upper() for name in os.environ}
-    return {
-        name: value
-        for name, value in values.items()
-        if f"ECOMINTENT_{name.upper()}" not in environment
-    }
+    environment = _read_environment()
+    return {name: value for name, value in values.items() if name not in environment}
