@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 _NEEDED = ("reason", "run_id", "row_number", LABEL)
+_THOUSANDS = "[\\s.,'’\u00a0\u202f]"
 _GUARDED = r"^'([=+\-@\t\r])"  # what neutralise_formulas puts before a text
 _LIKE_A_LABEL = re.compile(
     r"[\w.&/+-]{1,40}"
@@ -212,9 +213,11 @@ def _read_source(
     source = open_source(
         location,
         table=settings.table, query=settings.query, encoding=settings.encoding, delimiter=settings.delimiter,
+        file_format=settings.format,
     )  # fmt: skip
     names = [name for name in (columns.id, *columns.text) if name]
-    missing = [name for name in names if name not in source.columns]
+    known = {*source.columns, *source.nested}
+    missing = [name for name in names if not known.intersection((name, name.partition(".")[0]))]
     if missing:
         raise SourceError(
             f"{source.name}: expected the columns of the run, found no {', '.join(missing)}; give the run's source"
@@ -273,7 +276,12 @@ def _read_sheet(sheet: Path) -> pl.DataFrame:
         .fill_null("")
         .str.strip_chars()
     )
-    return rows.with_columns(text).with_columns(pl.col("message").str.replace(_GUARDED, "$1"))
+    # A spreadsheet shows 2988 as 2,988 or 2.988, and saves it so; a number with a fraction of zero is whole.
+    number = pl.col("row_number").str.replace(r"[.,]0{1,2}$", "").str.replace_all(_THOUSANDS, "")
+    return rows.with_columns(text).with_columns(
+        pl.col("message").str.replace(_GUARDED, "$1"),
+        pl.when(number.str.contains(r"^\d+$")).then(number).otherwise(pl.col("row_number")),
+    )
 
 
 def _labels_of(store: RunStore, manifest: Manifest) -> list[str]:

@@ -20,6 +20,8 @@ _TICKETS, _INTENTS = "tickets", "intents"
 _WIDTHS = {"ticket_id": 110, "message": 560, LABEL: 170, "top_intent": 170, "second_intent": 170}
 _TOP = {"valign": "top"}
 _WRAPPED = {**_TOP, "text_wrap": True}
+# A row number with a separator of thousands would be saved with it.
+_FORMATS = {"message": _WRAPPED, "row_number": {**_TOP, "num_format": "0"}}
 
 
 def write_xlsx(rows: pl.DataFrame, labels: Sequence[str], path: Path) -> None:
@@ -32,7 +34,7 @@ def write_xlsx(rows: pl.DataFrame, labels: Sequence[str], path: Path) -> None:
             worksheet=_TICKETS,
             freeze_panes=(1, rows.columns.index(LABEL) + 1),
             column_widths={name: width for name, width in _WIDTHS.items() if name in rows.columns},
-            column_formats={name: _WRAPPED if name == "message" else _TOP for name in rows.columns},
+            column_formats={name: _FORMATS.get(name, _TOP) for name in rows.columns},
         )
         choices = [*([] if _is_taken(labels) else [RIGHT]), *labels]
         _write_definitions(workbook, choices)

@@ -261,16 +261,14 @@ def _decode_one(value: bytes) -> str:
     try:
         return value.decode("utf-8")
     except UnicodeDecodeError:
-        printable = sum(byte >= 32 or byte in b"\t\r\n" for byte in value) == len(value)
-        return (
-            value.decode("cp1252", "replace")
-            if printable and value.isascii() is False and _is_mostly_ascii(value)
-            else value.hex()
-        )
+        printable = all(byte >= 32 or byte in b"\t\r\n" for byte in value)
+        if printable and _is_mostly_ascii(value):
+            return value.decode("cp1252", "replace")
+        return value.hex()
 
 
 def _is_mostly_ascii(value: bytes) -> bool:
-    return 4 * sum(byte < 128 for byte in value) >= 3 * len(value)
+    return 2 * sum(byte < 128 for byte in value) >= len(value)
 
 
 class ParquetSource(_DuckDBSource):

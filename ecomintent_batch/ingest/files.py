@@ -339,7 +339,9 @@ def list_stored(url: str, file_format: str | None = None) -> Listing:
     folder = TemporaryDirectory(prefix="ecomintent-source-")
     fetched = []
     for index, file in enumerate(files):
-        path = Path(folder.name) / f"{index:05d}"
+        # DuckDB reads the columns that folders `key=value` stand for from the path.
+        keys = [part for part in file.name.split("/")[3:-1] if re.fullmatch(r"[^=]+=[^=]*", part)]
+        path = Path(folder.name).joinpath(*keys, f"{index:05d}")
         store.download(file.name.removeprefix(f"{SCHEME}{bucket}/"), path)
         fetched.append(replace(file, path=path))
     return _unpack(url, fetched, file_format, notes, [folder])

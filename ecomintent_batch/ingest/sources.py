@@ -5,7 +5,7 @@ from __future__ import annotations
 from ecomintent_batch.errors import SourceError, UsageError
 from ecomintent_batch.ingest.base import Source
 from ecomintent_batch.ingest.duckdb_sources import DeltaSource, ParquetSource, open_database
-from ecomintent_batch.ingest.files import WHAT_IS_READ, list_local, list_stored
+from ecomintent_batch.ingest.files import WHAT_IS_READ, kind_of, list_local, list_stored
 from ecomintent_batch.ingest.text_source import TextOptions, TextSource
 from ecomintent_batch.ingest.workbook import unfold_workbooks
 
@@ -43,6 +43,8 @@ def open_source(
         raise SourceError(
             f"{scheme}://…: expected {WHAT_IS_READ}, found a URL of another kind; export it to a file"
         )
+    if is_url and (query or (table and kind_of(location) != "excel")):
+        raise UsageError(f"--table and --query: expected a database, found {location}")
     listing = list_stored(location, file_format) if is_url else list_local(location, file_format)
     if listing.kind == "duckdb":
         if len(listing.files) > 1 or is_url:

@@ -51,7 +51,9 @@ class TextSource:
         for _, table in self._parsed:
             for column, paths in table.nested.items():
                 self.nested.setdefault(column, paths)
-        self._where = where_columns(options.where, self.columns) if options.where else []
+        self._where = (
+            where_columns(options.where, self.columns) if options.where is not None else []
+        )
         self.notes = self._describe(len(parsed) - len(self._parsed))
 
     def _parse(self, file: InputFile, *, skip_empty: bool) -> DelimitedFile | JsonLinesFile | None:
@@ -123,7 +125,7 @@ class TextSource:
             while window := list(islice(rows, BATCH_ROWS)):
                 batch = _make_batch(window, names, file, row_number)
                 row_number += len(window)
-                yield self._filter(batch, columns) if self.options.where else batch
+                yield self._filter(batch, columns) if self.options.where is not None else batch
 
     def _filter(self, batch: Batch, columns: Sequence[str]) -> Batch:
         assert self.options.where is not None  # noqa: S101 - for mypy

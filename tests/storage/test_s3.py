@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import os
@@ -634,6 +635,59 @@ def test_sources(client, job, tmp_path):
     result = job(f"s3://{BUCKET}/in/t/x.csv", out=tmp_path / "local", max_reject_ratio=0.5)
     assert result.manifest.source == f"s3://{BUCKET}/in/t/x.csv"
     assert pq.read_table(result.folder.rejects)["file"].to_pylist() == [f"s3://{BUCKET}/in/t/x.csv"]
+
+
+def test_a_folder_is_read_by_the_rules_of_local_folders(client):
+    """Markers, hidden and empty objects, and READMEs are passed over; every key is read, whatever characters it has."""
+    put_parquet(client, "in/spark/part-00000.parquet", ["1", "2"])
+    client.put_object(Bucket=BUCKET, Key="in/spark/_SUCCESS", Body=b'{"a": 1}')
+    assert (
+        sum(b.table.num_rows for b in open_source(f"s3://{BUCKET}/in/spark/").read(["id"], ["id"]))
+        == 2
+    )
+    odd = ["a b", "a+b", "a%20b", "aü", "a#b", "a?b", "a[1]"]
+    for name in odd:
+        put_csv(client, f"in/odd/{name}.csv", [(name, "x")])
+    for name, body in (
+        ("README.md", b"hello"),
+        (".DS_Store", b"\0"),
+        ("._a.csv", b"\0"),
+        ("e.csv", b""),
+    ):
+        client.put_object(Bucket=BUCKET, Key=f"in/odd/{name}", Body=body)
+    for url in (f"s3://{BUCKET}/in/odd/", f"s3://{BUCKET}/in/odd", f"s3://{BUCKET}/in/odd/*.csv"):
+        source = open_source(url)
+        assert "1 empty file skipped" in source.notes
+        ids = [
+            value
+            for batch in source.read(["id"], ["id"])
+            for value in batch.table["id"].to_pylist()
+        ]
+        assert sorted(ids) == sorted(odd)
+    for name in odd:
+        assert len(open_source(f"s3://{BUCKET}/in/odd/{name}.csv").columns) == 2
+    for name in ("a?b", "a b"):
+        put_parquet(client, f"in/parquet/brand=x/{name}.parquet", [name])
+    rows = [
+        r
+        for b in open_source(f"s3://{BUCKET}/in/parquet/").read(["id", "brand"], ["id"])
+        for r in b.table.to_pylist()
+    ]
+    assert rows == [{"id": "a b", "brand": "x"}, {"id": "a?b", "brand": "x"}]
+
+
+@pytest.mark.parametrize(("key", "body", "message"), [
+    ("torn.csv.gz", gzip.compress(b"id,body\n1,x\n" * 99)[:-20], "expected text that can be read, found: Compressed file ended"),
+    ("empty.csv", b"", "expected tickets, found an empty file"),
+    ("not.parquet", b"hello", "cannot be read"),
+    ("a.docx", b"hello", "found a name with another ending"),
+])  # fmt: skip
+def test_errors_name_the_url(client, key, body, message):
+    """With its two slashes, and not the path of a temporary copy."""
+    client.put_object(Bucket=BUCKET, Key=f"in/{key}", Body=body)
+    with pytest.raises(SourceError, match=f"^s3://{BUCKET}/in/{key}: .*{message}") as caught:
+        open_source(f"s3://{BUCKET}/in/{key}")
+    assert "/tmp" not in str(caught.value)  # noqa: S108 - where copies are
 
 
 @pytest.mark.parametrize(("url", "options", "kind", "message"), [
