@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 FINDINGS, PHRASES = "findings", "rising_phrases"
 _WEEKS_OF_PHRASES = 13  # of sql/rising_phrases.sql
+_MOST_LOOKED_AT = 5  # each is a request to an object store
 _WEEKS_OF_FINDINGS = 61  # of sql/findings.sql: 52 full weeks, and the 8 before the first of them
 
 
@@ -54,8 +55,9 @@ def list_other_histories(store: RunStore, manifest: Manifest) -> list[Manifest]:
 
 
 def find_previous_run(store: RunStore, manifest: Manifest) -> Manifest | None:
-    """Return the newest earlier run of the same history that still has its summaries."""
-    for run in reversed(list_history(store, manifest)[:-1]):
+    """Return the newest earlier run of the same history that still has its summaries, of the newest few."""
+    earlier = list_history(store, manifest)[:-1]
+    for run in reversed(earlier[-_MOST_LOOKED_AT:]):
         if store.read_summary(run.run_id, VOLUMES) is not None:
             return run
     return None

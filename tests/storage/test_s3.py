@@ -449,6 +449,12 @@ def test_a_thousand_runs_cost_a_handful_of_requests(client, job, monkeypatch):
         run_id = f"20270101T000000{i:06d}Z-abcdef"
         body = json.dumps(first.to_json()).replace(first.run_id, run_id)
         client.put_object(Bucket=BUCKET, Key=f"out/runs/{run_id}.json", Body=body.encode())
+    volumes = f"out/summaries/run_id={first.run_id}/volume_by_intent.parquet"
+    client.copy_object(
+        Bucket=BUCKET,
+        Key=volumes.replace(first.run_id, run_id),
+        CopySource={"Bucket": BUCKET, "Key": volumes},
+    )
     requests = count_requests(monkeypatch)
 
     def read() -> tuple[int, int]:
