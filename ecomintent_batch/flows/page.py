@@ -69,7 +69,9 @@ def _create_artifacts(store: RunStore, manifest: Manifest, summary: Summary) -> 
     files = _list_files(store, manifest)
     if not manifest.counts.predictions:
         page = f"# {of_run}\n\n{describe_nothing_new(manifest)}\n{files}"
-        create_markdown_artifact(key="run-summary", markdown=page, description=of_run)
+        create_markdown_artifact(
+            key="run-summary", markdown=page, description=f"{of_run}: nothing new"
+        )
         return
     volumes, previous = summary.tables[VOLUMES], find_previous_run(store, manifest)
     if previous is not None:
