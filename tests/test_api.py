@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import doctest
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -49,6 +51,21 @@ def test_the_examples_in_the_docstrings_hold() -> None:
         result = doctest.testmod(module)
         assert result.attempted > 0
         assert result.failed == 0
+
+
+def test_the_examples_in_the_docs_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/python.md, block by block, on the sample tickets."""
+    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    sample = ROOT / "sample_data" / "tickets.csv"
+    (tmp_path / "tickets.csv").write_bytes(sample.read_bytes())
+    names: dict[str, Any] = {"tickets": pl.read_csv("tickets.csv", infer_schema=False).head(9)}
+    blocks = re.findall(r"```python\n(.*?)```", page, re.S)
+    for block in blocks:
+        exec(block, names)  # noqa: S102 - our own page
+    assert len(blocks) == 2
+    assert names["tickets"]["intent"].null_count() == 0
+    assert names["result"].volumes["tickets"].sum() == 400
 
 
 @pytest.fixture
