@@ -117,7 +117,7 @@ def list_runs(out: str | Path = OUT) -> pl.DataFrame:
     from ecomintent_batch.runs.store import open_store
 
     time = pl.Datetime("us", "UTC")
-    schema = {
+    schema: dict[str, Any] = {
         "run_id": pl.String,
         "started_at": time,
         "finished_at": time,

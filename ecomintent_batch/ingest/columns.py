@@ -202,8 +202,8 @@ def pick_columns(
     )
     asked = tuple(dict.fromkeys(kept))
     everything = dict.fromkeys([time, *asked] if time else asked)
-    for column in (ticket_id, *texts, *everything):
-        finder.check_not_repeated(column)
+    for name_to_read in (ticket_id, *texts, *everything):
+        finder.check_not_repeated(name_to_read)
     return PickedColumns(
         ticket_id,
         texts,

@@ -260,7 +260,7 @@ def _are_rows(lines: Sequence[str], dialect: Dialect, width: int, *, last_too: b
     def begins_row(line: str) -> bool:
         if not quotes_in_place.fullmatch(line):
             return False
-        fields = next(_make_reader(iter([line]), dialect, strict=False), [])
+        fields: list[str] = next(_make_reader(iter([line]), dialect, strict=False), [])
         while len(fields) > width and not fields[-1]:
             fields.pop()
         found = len(fields)
@@ -345,7 +345,9 @@ class DelimitedFile:
         if isinstance(record, str):  # too few fields
             if not record.startswith("expected ") or len(lines.record) > 1:
                 return False
-            fields = next(_make_reader(iter(lines.record), self.dialect, strict=False), [])
+            fields: list[str] = next(
+                _make_reader(iter(lines.record), self.dialect, strict=False), []
+            )
             if len(fields) >= len(self.columns):
                 return False
         else:

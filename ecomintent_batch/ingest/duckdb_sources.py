@@ -179,7 +179,7 @@ class _DuckDBSource:
         sql, kind = quote_identifier(column), self._types[column]
         for index, step in enumerate(steps):
             if kind.id == "struct":
-                inside = {child[0].lower(): child for child in kind.children}
+                inside = {child[0].lower(): child for child in _fields_of(kind)}
                 if step.lower() not in inside:
                     raise self._no_path(name)
                 sql, kind = (
@@ -187,9 +187,9 @@ class _DuckDBSource:
                     inside[step.lower()][1],
                 )
             elif kind.id in ("list", "array") and step.isdigit():
-                sql, kind = f"{sql}[{int(step) + 1}]", kind.children[0][1]
+                sql, kind = f"{sql}[{int(step) + 1}]", _child_types(kind)[0]
             elif kind.id == "map":
-                sql, kind = f"{sql}[{quote_text(step)}]", kind.children[1][1]
+                sql, kind = f"{sql}[{quote_text(step)}]", _child_types(kind)[1]
             elif kind.id == "varchar":
                 rest = "".join(
                     f"[{part}]" if part.isdigit() else f'."{part}"' for part in steps[index:]
@@ -237,12 +237,24 @@ class _DuckDBSource:
         return f" WHERE {column} >= ? OR {column} IS NULL", [value]
 
 
+def _fields_of(kind: DuckDBPyType) -> list[tuple[str, DuckDBPyType]]:
+    """Return the fields of a struct with their types; DuckDB's stubs know them only as a union."""
+    return [(name, child) for name, child in kind.children if isinstance(child, DuckDBPyType)]
+
+
+def _child_types(kind: DuckDBPyType) -> list[DuckDBPyType]:
+    """Return the types inside a list, an array or a map."""
+    return [child for _, child in kind.children if isinstance(child, DuckDBPyType)]
+
+
 def _leaves(kind: DuckDBPyType, path: str) -> list[str]:
     """Return the paths of the values inside a nested type."""
     if kind.id == "struct":
-        return [leaf for name, child in kind.children for leaf in _leaves(child, f"{path}.{name}")]
+        return [
+            leaf for name, child in _fields_of(kind) for leaf in _leaves(child, f"{path}.{name}")
+        ]
     if kind.id in ("list", "array"):
-        return _leaves(kind.children[0][1], f"{path}.0")
+        return _leaves(_child_types(kind)[0], f"{path}.0")
     return [path] if kind.id != "map" else []
 
 

@@ -23,7 +23,8 @@ from urllib.parse import unquote
 from ecomintent_batch.errors import OutputError, SourceError
 from ecomintent_batch.ingest.base import Kind
 from ecomintent_batch.ingest.encoding import READ_ERRORS, open_binary
-from ecomintent_batch.storage.s3 import SCHEME, Store, StoredObject
+from ecomintent_batch.storage.location import SCHEME
+from ecomintent_batch.storage.s3 import Store, StoredObject
 
 _SUFFIXES: dict[str, Kind] = {
     ".csv": "csv", ".tsv": "csv", ".tab": "csv", ".txt": "csv", ".psv": "csv",
