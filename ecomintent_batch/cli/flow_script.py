@@ -8,7 +8,9 @@ from pathlib import Path
 from prefect.settings import PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, temporary_settings
 
 from ecomintent_batch.cli.errors import one_line_errors
+from ecomintent_batch.cli.parameters import CONFIG_HELP, DEBUG
 from ecomintent_batch.flows.classify_tickets import classify_tickets
+from ecomintent_batch.options import OUT, RUN_OPTIONS
 from ecomintent_batch.runs.layout import SUMMARY_PAGE
 from ecomintent_batch.runs.store import open_store
 from ecomintent_batch.settings import load_settings
@@ -19,16 +21,10 @@ def main() -> None:
     parser = ArgumentParser(
         "python -m flows.classify_tickets", description=classify_tickets.__doc__
     )
-    parser.add_argument("source", help="file, glob, folder, .duckdb file, or postgresql:// URL")
-    parser.add_argument(
-        "--out", help="folder for the outputs of all runs (default: ecomintent-out)"
-    )
-    parser.add_argument(
-        "--config",
-        type=Path,
-        help="TOML file with any of the settings; ECOMINTENT_* variables do too",
-    )
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument("source", help=RUN_OPTIONS["source"].help)
+    parser.add_argument("--out", help=f"{RUN_OPTIONS['out'].help} [default: {OUT}]")
+    parser.add_argument("--config", type=Path, help=CONFIG_HELP)
+    parser.add_argument("--debug", action="store_true", help=DEBUG.help)
     given = parser.parse_args()
     # A busy machine takes longer than Prefect's 20 seconds to start a server.
     patience = temporary_settings(

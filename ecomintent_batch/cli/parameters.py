@@ -12,7 +12,8 @@ import typer
 
 from ecomintent_batch.options import RUN_OPTIONS, Option
 
-_DEBUG = Option(help="Show the traceback of an error.", kind=bool, default=False)
+CONFIG_HELP = "TOML file with any of the options of `run`, by name."
+DEBUG = Option(help="Show the traceback of an error.", kind=bool, default=False)
 
 
 def _flags(name: str, row: Option) -> tuple[str, ...]:
@@ -57,9 +58,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only warnings 
 Json = Annotated[
     bool, typer.Option("--json", help="Print the result as one JSON document on stdout.")
 ]
-Config = Annotated[
-    Path | None, typer.Option(help="TOML file with any of the options of `run`, by name.")
-]
+Config = Annotated[Path | None, typer.Option(help=CONFIG_HELP)]
 RunId = Annotated[
     str | None,
     typer.Argument(
@@ -94,7 +93,7 @@ def with_debug(function: Callable[..., None]) -> Callable[..., None]:
     def command(*, debug: bool = False, **values: Any) -> None:  # noqa: ARG001
         function(**values)
 
-    flag = typer.Option(*_flags("debug", _DEBUG), help=_DEBUG.help)
+    flag = typer.Option(*_flags("debug", DEBUG), help=DEBUG.help)
     _set_parameters(
         command, [*_parameters(function), _parameter("debug", Annotated[bool, flag], False)]
     )
