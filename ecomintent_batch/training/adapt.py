@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from numpy.typing import NDArray
 
 from ecomintent_batch import __version__
 from ecomintent_batch.analytics.score import Comparison, Score
+from ecomintent_batch.analytics.templates import render
 from ecomintent_batch.errors import UsageError
 from ecomintent_batch.inference.engines import ModelFolder, load_engine, open_model
 from ecomintent_batch.inference.engines.torch_any import pick_device
@@ -32,7 +32,7 @@ from ecomintent_batch.training.export import measure_agreement, write_weights
 from ecomintent_batch.training.fine_tune import Logits, Targets, Tuner
 from ecomintent_batch.training.own_tickets import OwnTickets, pick_replayed, read_own_tickets
 
-_CARD = "adapted_card.md.j2"
+_CARD = Path(__file__).with_name("adapted_card.md.j2")
 _SHARE_OF_NEW_WEIGHTS = 0.7
 _REPLAYED = (150, 400)  # at least and at most; between them as many as the shop has tickets
 _FOLDS, _FOLDS_OF_FEW, _FEW = 3, 5, 150
@@ -245,10 +245,4 @@ def _softmax(logits: Logits) -> Targets:
 
 
 def _render_card(report: AdaptReport, out: Path) -> str:
-    environment = Environment(  # noqa: S701 - Markdown, and no value in it comes from a ticket
-        loader=FileSystemLoader(Path(__file__).parent),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(_CARD).render(report=report, name=out.name)
+    return render(_CARD, report=report, name=out.name)

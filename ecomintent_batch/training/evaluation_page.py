@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from ecomintent_batch.analytics.templates import render
 from ecomintent_batch.errors import OutputError
 from ecomintent_batch.storage.atomic import whole_file
 from ecomintent_batch.training.evaluation_records import (
@@ -24,7 +24,7 @@ from ecomintent_batch.training.evaluation_records import (
     SetResult,
 )
 
-_TEMPLATE = "evaluation.html"
+_TEMPLATE = Path(__file__).with_name("evaluation.html")
 _DPI = 180
 _LEGIBLE_LABELS = 20  # more rows than these, and a confusion matrix shows colours without numbers
 _MOST_CONFUSIONS = 15
@@ -59,14 +59,8 @@ def write_evaluation(evaluation: Evaluation, out: Path) -> list[Path]:
 
 def render_page(evaluation: Evaluation) -> str:
     """Return the page; every value from outside goes through the template's escaping."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(_TEMPLATE).render(
+    return render(
+        _TEMPLATE,
         evaluation=evaluation,
         lead=evaluation.sets[0],
         has_also=any(result.score_or_also for result in evaluation.sets),

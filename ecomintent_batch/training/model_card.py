@@ -6,11 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
+from ecomintent_batch.analytics.templates import render
 from ecomintent_batch.training.evaluation_records import ORDER
 
-_TEMPLATE = "model_card.md.j2"
+_TEMPLATE = Path(__file__).with_name("model_card.md.j2")
 
 
 def render_card(checkpoint: Path, calibrated_on: str, measured: dict[str, Any]) -> str:
@@ -21,14 +20,9 @@ def render_card(checkpoint: Path, calibrated_on: str, measured: dict[str, Any]) 
         measured: what `export` measured: agreement, temperature, and a SetResult for each set.
     """
     made = checkpoint / "training.json"
-    environment = Environment(  # noqa: S701 - Markdown, and no value in it comes from a ticket
-        loader=FileSystemLoader(Path(__file__).parent),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     training = json.loads(made.read_text(encoding="utf-8")) if made.is_file() else None
-    return environment.get_template(_TEMPLATE).render(
+    return render(
+        _TEMPLATE,
         training=training,
         calibrated_on=calibrated_on,
         measured=measured,

@@ -7,8 +7,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from ecomintent_batch.analytics.alerts import lowest_z, parse_alert
 from ecomintent_batch.analytics.report.charts import (
     Period,
@@ -29,6 +27,7 @@ from ecomintent_batch.analytics.report.facts import (
     top_moves,
 )
 from ecomintent_batch.analytics.summaries import Summary
+from ecomintent_batch.analytics.templates import open_templates
 from ecomintent_batch.options import WEEKS_COMPARED
 from ecomintent_batch.runs.records import Manifest
 from ecomintent_batch.runs.store import RunStore
@@ -46,13 +45,7 @@ _OTHER_PARTS = {
 
 def render_page(store: RunStore, manifest: Manifest, summary: Summary) -> str:
     """Return the page of a run; of one that had nothing new, a page that says so."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = open_templates(Path(__file__).parent)
     environment.filters |= {
         "count": _count,
         "percent": _percent,
