@@ -183,8 +183,9 @@ def detect_times(
 
 def _are_mostly_fractions(values: pa.ChunkedArray) -> bool:
     written = [str(value).replace(",", ".") for value in values.drop_null().to_pylist()]
-    fractions = [text for text in written if re.fullmatch(r"\d{5}\.\d*[1-9]\d*", text)]
-    return 2 * len(fractions) >= max(len(written), 1)
+    numbers = [text for text in written if re.fullmatch(r"\d{5}(\.\d+)?", text)]
+    fractions = [text for text in numbers if re.search(r"\.\d*[1-9]", text)]
+    return bool(fractions) and 2 * len(fractions) >= len(numbers)
 
 
 def _check_format(values: pa.ChunkedArray, column: str, time_format: str) -> TimeParser:

@@ -137,3 +137,44 @@ def test_a_format_decides() -> None:
 def test_times_are_taken_as_they_are(kind: pa.DataType) -> None:
     """A source that knows its times is not second-guessed."""
     assert detect_times(pa.chunked_array([pa.array([0], kind)]), "at", None) == (None, "")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("2026-03-13T10:12+01:00", "2026-03-13 09:12:00"),
+        ("2026-03-13 10:12:33,123", "2026-03-13 10:12:33.123000"),
+        ("2026-03-13 10:12:33 PM", "2026-03-13 22:12:33"),
+        ("2026-W11-5", "2026-03-13 00:00:00"),
+        ("2026-072", "2026-03-13 00:00:00"),
+        ("20260313T101233.5+0100", "2026-03-13 09:12:33.500000"),
+        ("2026-03-13T10:12:33+01:00[Europe/Paris]", "2026-03-13 09:12:33"),
+        ("2026-03-13 10:12:33.123 +0100 CET", "2026-03-13 09:12:33.123000"),
+        ("2026-03-13 10:12:33 EST", "2026-03-13 15:12:33"),
+        ("2026-03-13T24:00:00", "2026-03-14 00:00:00"),
+        ("3/13/2026 10:12AM", "2026-03-13 10:12:00"),
+        ("3/13/2026 10:12:33 AM -08:00", "2026-03-13 18:12:33"),
+        ("03/13/2026 10:12:33.123", "2026-03-13 10:12:33.123000"),
+        ("05/Mar/26 10:12 AM", "2026-03-05 10:12:00"),
+        ("Mar 13, 2026 at 10:12 AM", "2026-03-13 10:12:00"),
+        ("13. März 2026", "2026-03-13 00:00:00"),
+        ("13 de marzo de 2026 10:12", "2026-03-13 10:12:00"),
+        ("Tue Oct 31 22:10:47 +0000 2017", "2017-10-31 22:10:47"),
+        ("Fri Mar 13 2026 10:12:33 GMT+0100 (Central European Standard Time)", "2026-03-13 09:12:33"),
+        ("1772445600000000000", "2026-03-02 10:00:00"),
+        ("/Date(1772445600000+0000)/", "2026-03-02 10:00:00"),
+        ("46094.4253", "2026-03-13 10:12:25.920000"),
+    ],
+)  # fmt: skip
+def test_each_way_of_writing_a_time(value: str, expected: str) -> None:
+    """As helpdesks, browsers, databases and spreadsheets write them."""
+    times, _, broken = told([value, "", "NULL", "0000-00-00 00:00:00", "infinity"])
+    assert times == [expected, None, None, None, None]
+    assert broken == 0
+
+
+def test_numbers_are_times_where_people_say_so() -> None:
+    """Whole serial numbers of Excel, and seconds of any year, could be numbers of anything."""
+    assert told([46094], "excel")[0] == ["2026-03-13 00:00:00"]
+    assert told(["86400"], "s")[0] == ["1970-01-02 00:00:00"]
+    assert told(["1772445600123"], "ms")[0] == ["2026-03-02 10:00:00.123000"]
