@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -92,7 +93,8 @@ def _refer_to_run(spelled: set[str]) -> str:
     parameters = inspect.signature(run).parameters.values()
     rows = [_describe_parameter(one) for one in parameters]
     missing = [row.spelled for row in rows if row.panel != _OWN and row.spelled not in spelled]
-    return f"Has the options of [run](#run), too, except {', '.join(missing)}."
+    flags = [flag for one in missing for flag in re.findall("`[^`]+`", one)]
+    return f"Has the options of [run](#run), too, except {', '.join(flags)}."
 
 
 def _describe_parameter(parameter: inspect.Parameter) -> _Row:

@@ -94,7 +94,7 @@ def prepare_shard(path: Path, model: ModelFolder, options: ClassifyOptions) -> P
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
         raise SourceError(
-            f"{path}: expected a shard of this run, found: {type(error).__name__}; start from scratch with --new"
+            f"{path}: expected a shard of this run, found: {type(error).__name__}; start from scratch with --restart"
         ) from None
     texts = table.select([name for name in table.column_names if name.startswith(TEXT_PREFIX)])
     kept = table.select([name for name in table.column_names if not name.startswith(TEXT_PREFIX)])

@@ -88,7 +88,7 @@ def check_no_conflicting_run(folder: RunFolder, other_plan: Plan, plan: Plan) ->
     if any(folder.receipts.glob("*.json")):
         raise RunStateError(
             f"{folder.staging}: expected an interrupted run that can go on, found {'; '.join(plan.differences(other_plan))}; "
-            "go back to that, or discard it and start from scratch with --new"
+            "go back to that, or discard it and start from scratch with --restart"
         )
 
 
@@ -170,7 +170,7 @@ def commit_run(store: RunStore, folder: RunFolder, manifest: Manifest) -> None:
     ):
         raise RunStateError(
             f"{folder.staging}: expected an answer for {counts.source_rows} rows of the source, found {counts.answered} "
-            "(predictions + rejects + skipped); start from scratch with --new, and report it"
+            "(predictions + rejects + skipped); start from scratch with --restart, and report it"
         )
     manifest.write(folder.staged_manifest)
     if not folder.predictions.exists():

@@ -38,7 +38,7 @@ def upload_run(store: Store, folder: RunFolder) -> None:
     body, key = folder.staged_manifest.read_bytes(), folder.keys.manifest
     if not store.put_if_absent(key, body) and store.read(key) != body:
         raise OutputError(
-            f"{store.url}/{key}: expected no manifest of this run, found another one; start from scratch with --new"
+            f"{store.url}/{key}: expected no manifest of this run, found another one; start from scratch with --restart"
         )
 
 

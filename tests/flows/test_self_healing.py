@@ -1,4 +1,4 @@
-"""A scheduled run heals itself: nobody is there to type `--new`, to make room, or to start it again."""
+"""A scheduled run heals itself: nobody is there to type `--restart`, to make room, or to start it again."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_stale_interrupted_run_is_discarded(tmp_path: Path) -> None:
     job = interrupted(settings)
     pipeline.classify_one(settings, job.folder, job.folder.shards / "shard-00000.parquet")
     write_tickets(source, 61)
-    with pytest.raises(RunStateError, match=r"found a source that has changed since; .*--new"):
+    with pytest.raises(RunStateError, match=r"found a source that has changed since; .*--restart"):
         run_job(settings)
     assert job.folder.staging.exists()
     state = run_flow(settings)

@@ -243,7 +243,7 @@ def test_model_and_time_stand_in_every_row(model, tmp_path):
 def test_a_torn_shard_is_an_error_of_one_line(model, tmp_path):
     """A shard that is no Parquet names itself and what to do."""
     (tmp_path / "shard-00000.parquet").write_bytes(b"PAR1 torn")
-    with pytest.raises(SourceError, match=r"expected a shard of this run.*--new"):
+    with pytest.raises(SourceError, match=r"expected a shard of this run.*--restart"):
         prepare_shard(tmp_path / "shard-00000.parquet", model, ClassifyOptions())
 
 

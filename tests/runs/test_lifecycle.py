@@ -234,7 +234,7 @@ def interrupt(settings, at_shard: int = 1) -> RunFolder:
     ({"resume": False, "threshold": 0.5}, False),
 ])  # fmt: skip
 def test_an_interrupted_run_is_picked_up_or_dropped(settings, change, resumes):
-    """The same command goes on with it; --new starts afresh, and drops it."""
+    """The same command goes on with it; --restart starts afresh, and drops it."""
     interrupted = interrupt(settings)
     result = run_job(settings.model_copy(update=change))
     assert (result.folder == interrupted) is resumes
@@ -244,7 +244,7 @@ def test_an_interrupted_run_is_picked_up_or_dropped(settings, change, resumes):
 
 
 def test_what_is_not_the_same_run_is_refused(settings, tiny_model, tmp_path, monkeypatch):
-    """Other settings, another model, a changed source, another version: each is named, nothing is lost, and --new goes on."""
+    """Other settings, another model, a changed source, another version: each is named, nothing is lost, and --restart goes on."""
     interrupted = interrupt(settings)
     other_model = shutil.copytree(tiny_model, tmp_path / "other")
     (other_model / "calibration.json").write_text('{"temperature": 2}')
@@ -276,7 +276,7 @@ def test_what_is_not_the_same_run_is_refused(settings, tiny_model, tmp_path, mon
 
 
 def test_an_interrupted_run_without_a_part_is_in_nobodys_way(settings):
-    """Nothing is lost with it: another threshold starts afresh without --new."""
+    """Nothing is lost with it: another threshold starts afresh without --restart."""
     interrupted = interrupt(settings, at_shard=0)
     result = run_job(settings.model_copy(update={"threshold": 0.5}))
     assert result.folder != interrupted
