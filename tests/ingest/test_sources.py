@@ -508,6 +508,23 @@ def test_postgres(postgres: str) -> None:
         assert opened.name == f"postgresql://shop:***@{postgres}"
 
 
+def test_postgres_numbers_without_precision_keep_their_digits(postgres: str) -> None:
+    """Of a table as Postgres writes them; in a query, where DuckDB has lost digits already, ids over 2^53 are refused."""
+    url = f"postgresql://shop:{IN_URL}@{postgres}"
+    execute(
+        postgres,
+        'CREATE TABLE big (id numeric, "Body" text, price numeric(8, 2))',
+        "INSERT INTO big VALUES (48213, 'a', 1.5), (90071992547409921, 'b', 2), (90071992547409922, 'c', 3)",
+    )
+    source = open_source(url, table="big", where="price > 1.6")
+    rows, _ = read(source, ["id", "Body", "price"], ("id", "Body"))
+    assert [row["id"] for row in rows] == ["90071992547409921", "90071992547409922"]
+    queried = open_source(url, query="SELECT * FROM big")
+    with pytest.raises(SourceError, match="ids of a numeric column without precision lose digits"):
+        read(queried, ["id"], ("id",))
+    execute(postgres, "DROP TABLE big")
+
+
 def test_postgres_is_opened_read_only(postgres: str) -> None:
     """Not even a function in a SELECT may write."""
     url = f"postgresql://shop:{IN_URL}@{postgres}"
