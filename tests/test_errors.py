@@ -31,7 +31,7 @@ def spell(node: ast.expr) -> str:
 
 
 def raised() -> Iterator[str]:
-    """Yield the message of each error in the code, behind its file and line."""
+    """Yield file, line and message of each error in the code."""
     names = set(kinds(EcomIntentError))
     for file in sorted((ROOT / "ecomintent_batch").rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):

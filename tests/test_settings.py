@@ -24,7 +24,7 @@ def config(tmp_path: Path) -> Path:
 def test_flags_win_over_environment_over_file(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each knob comes from the strongest place that names it, and from its default where none does."""
+    """Each option comes from the strongest of flag, environment and file, and else from its default."""
     monkeypatch.setenv("ECOMINTENT_THRESHOLD", "0.6")
     monkeypatch.setenv("ecomintent_shard_rows", "200")
     settings = load_settings(config, source="from-flag.csv", threshold=0.8, by=(), engine=None)
@@ -93,7 +93,7 @@ def test_wrong_values_are_usage_errors(flags: dict[str, Any], message: str) -> N
     ],
 )
 def test_a_wrong_file_is_a_usage_error(tmp_path: Path, content: bytes | None, message: str) -> None:
-    """A file that is missing, is no TOML, or names a knob that is none."""
+    """A file that is missing, is not TOML, or names an unknown option."""
     path = tmp_path / "run.toml"
     if content is not None:
         path.write_bytes(content)
@@ -104,7 +104,7 @@ def test_a_wrong_file_is_a_usage_error(tmp_path: Path, content: bytes | None, me
 
 
 def test_a_wrong_value_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is told as the flag that it stands for."""
+    """The error names the flag of the variable."""
     monkeypatch.setenv("ECOMINTENT_SHARD_ROWS", "many")
     with pytest.raises(UsageError, match="--shard-rows: input should be a valid integer"):
         load_settings(source="t.csv")

@@ -126,7 +126,7 @@ def _spell_flags(name: str, kind: Any, info: OptionInfo) -> str:
 
 
 def _show_kind(kind: Any) -> str:
-    """Return what stands for a value: its choices or its type; nothing for a flag."""
+    """Return the placeholder of a value: its choices or its type; nothing for a flag."""
     if get_origin(kind) is Literal:
         return " or ".join(get_args(kind))
     inner = [one for one in get_args(kind) if one is not NoneType]

@@ -95,7 +95,7 @@ def test_numbers_of_a_column_have_the_same_decimals(
 
 
 def test_no_rows_and_many_rows() -> None:
-    """Headings and a note; what is left out is counted."""
+    """Headings and a note; rows that are not shown are counted."""
     assert lay_out(pl.DataFrame({"a": []}), 80) == "a\n(0 rows)"
     assert lay_out(pl.DataFrame({"a": range(10_001)}), 80).endswith("(10,000 of 10,001 rows)")
     time = pl.DataFrame({"at": [datetime(2026, 11, 28, 1, 2, 3, tzinfo=UTC)]})

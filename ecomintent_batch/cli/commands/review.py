@@ -16,7 +16,7 @@ from ecomintent_batch.options import OUT
 def export_sheet(
     sheet: Annotated[Path, typer.Argument(help="New .csv or .xlsx file.")] = Path("review.csv"),
     run: Annotated[
-        str | None, typer.Option(help=describe("The run.", "the newest"), show_default=False)
+        str | None, typer.Option(help=describe("The run.", "the latest"), show_default=False)
     ] = None,
     source: Annotated[
         str | None,
