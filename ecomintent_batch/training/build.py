@@ -37,6 +37,7 @@ from ecomintent_batch.training.labelled_sources import (
     read_realistic,
 )
 from ecomintent_batch.training.leakage import audit_splits, fold_text
+from ecomintent_batch.training.real_messages import read_real
 from ecomintent_batch.training.taxonomy import BITEXT_MAP, Taxonomy, read_taxonomy
 
 _LEAST_ROWS = 10  # of an intent, so that each split gets one
@@ -53,6 +54,7 @@ class DatasetOptions:
     from_hub: tuple[str, ...] = ()
     processed: Path | None = None
     public: Path | None = None
+    real: Path | None = None
     extra: tuple[str, ...] = ()
     text_column: str | None = None
     intent_column: str | None = None
@@ -165,11 +167,12 @@ def _checked(options: DatasetOptions, out: Path) -> dict[str, float]:
         or options.from_hub
         or options.processed
         or options.public
+        or options.real
         or options.extra
         or options.corpus
     ):
         raise UsageError(
-            "dataset: expected FILES, --from-hub, --processed, --public, --extra or --corpus, found none of them"
+            "dataset: expected FILES, --from-hub, --processed, --public, --real, --extra or --corpus, found none of them"
         )
     if (options.text_column or options.intent_column) and not options.extra:
         raise UsageError(
@@ -203,11 +206,18 @@ def _checked(options: DatasetOptions, out: Path) -> dict[str, float]:
 
 
 def _read_sources(options: DatasetOptions) -> list[Labelled]:
-    """Read all sources; those with splits of their own first, and of them the test rows first: duplicates yield to them."""
-    found = list(reversed(read_processed(options.processed))) if options.processed else []
+    """Read all sources in the order in which they keep a text that several have.
+
+    Splits to judge by come first, then what customers typed, then the other sources with splits of their own.
+    """
+    *held_out, train = reversed(read_processed(options.processed)) if options.processed else [None]
+    found = [part for part in held_out if part is not None]
+    found += [read_real(options.real)] if options.real else []
+    found += [train] if train is not None else []
     # A taxonomy of one's own seldom has the nine intents of the corpus.
     if options.corpus or (options.corpus is None and options.map is None and CORPUS.is_dir()):
         found += reversed(read_realistic())
+    found += [read_real(options.real)] if options.real else []
     found += read_public(options.public) if options.public else []
     found += [read_file(file) for file in options.files]
     hub = [
@@ -237,7 +247,9 @@ def _map_labels(rows: pl.DataFrame, taxonomy: Taxonomy) -> tuple[pl.DataFrame, d
     )
     unmapped = mapped.filter(pl.col("intent").is_null())["label"].value_counts()
     return (
-        mapped.drop_nulls("intent").select("text", "intent", "second_intent", "source", "split"),
+        mapped.drop_nulls("intent").select(
+            "text", "intent", "second_intent", "source", "first_share", "split"
+        ),
         dict(unmapped.sort(["count", "label"], descending=[True, False]).iter_rows()),
     )
 

@@ -45,3 +45,12 @@ def read_two_asks() -> list[dict[str, str]]:
     return [
         ticket for file in sorted(CORPUS.glob("pairs_*.jsonl")) for ticket in read_jsonl(file.stem)
     ]
+
+
+def read_real_style() -> list[dict[str, str]]:
+    """Return text, intent, and second_intent where there are two, of the messages written in the manner of real ones."""
+    return [
+        message
+        for file in sorted(CORPUS.glob("real_style_*.jsonl"))
+        for message in read_jsonl(file.stem)
+    ]

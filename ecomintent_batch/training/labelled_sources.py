@@ -15,7 +15,12 @@ import polars as pl
 from ecomintent_batch.errors import ColumnError, SourceError
 from ecomintent_batch.ingest.columns import list_names
 from ecomintent_batch.ingest.sources import open_source
-from ecomintent_batch.training.corpus_files import CORPUS, read_corpus, read_two_asks
+from ecomintent_batch.training.corpus_files import (
+    CORPUS,
+    read_corpus,
+    read_real_style,
+    read_two_asks,
+)
 
 SPLITS = ("train", "validation", "test")
 BITEXT_ON_THE_HUB = (
@@ -33,7 +38,8 @@ class Labelled:
     """Rows of one source.
 
     Attributes:
-        rows: text, label, second_label (of a ticket with two asks, else null), source, split (null: yet to be split).
+        rows: text, label, second_label (of a ticket with two asks, else null), first_share (probability of the label
+            where there are two, null: the default), source, split (null: yet to be split).
         unlabelled: texts without a label of use, for a teacher to label.
     """
 
@@ -142,7 +148,20 @@ def read_realistic() -> list[Labelled]:
         _frame([text for text, _ in rows], [intent for _, intent in rows], "corpus", split)
         for split, rows in (("train", read_corpus("train")), ("validation", read_corpus("dev")))
     )
-    return [Labelled(pl.concat([train, asks])), Labelled(dev)]
+    return [Labelled(pl.concat([train, asks])), Labelled(_read_real_style()), Labelled(dev)]
+
+
+def _read_real_style() -> pl.DataFrame:
+    messages = read_real_style()
+    rows = _frame(
+        [row["text"] for row in messages],
+        [row["intent"] for row in messages],
+        "real_style",
+        "train",
+    )
+    return rows.with_columns(
+        second_label=pl.Series([row.get("second_intent") for row in messages], dtype=pl.String)
+    )
 
 
 def read_public(folder: Path) -> list[Labelled]:
@@ -190,7 +209,10 @@ def _frame(
         {"text": texts, "label": labels}, schema={"text": pl.String, "label": pl.String}
     )
     return rows.with_columns(
-        second_label=pl.lit(None, pl.String), source=pl.lit(source), split=pl.lit(split, pl.String)
+        second_label=pl.lit(None, pl.String),
+        first_share=pl.lit(None, pl.Float64),
+        source=pl.lit(source),
+        split=pl.lit(split, pl.String),
     )
 
 

@@ -63,6 +63,8 @@ class TrainOptions:
     max_length: int | None = None
     joined_share: float = 0.15
     typo_share: float = 0.0
+    altered_share: float = 0.0
+    smoothing: float = 0.0
     precision: str = "auto"
     device: str = "auto"
     resume: bool = False
@@ -91,6 +93,7 @@ def train_model(options: TrainOptions, note: Callable[[str], None] = print) -> d
         dev=options.dev,
         joined_share=options.joined_share,
         typo_share=options.typo_share,
+        altered_share=options.altered_share,
         seed=options.seed,
     )
     set_seed(options.seed)
@@ -255,6 +258,8 @@ def _check(options: TrainOptions) -> None:
         ("--teacher-share", options.teacher_share, 0, 1),
         ("--joined-share", options.joined_share, 0, 10),
         ("--typo-share", options.typo_share, 0, 1),
+        ("--altered-share", options.altered_share, 0, 1),
+        ("--smoothing", options.smoothing, 0, 0.5),
         ("--max-length", options.max_length or 8, 8, _LONGEST * 16),
     ):
         if not least <= value <= most:
@@ -307,7 +312,7 @@ def _teach(
     """Return the messages and their targets, the teacher's share mixed in."""
     messages = [clean_message([text]) for text in data.texts]
     if options.teacher is None:
-        return messages, data.targets
+        return messages, _smooth(data.targets, options.smoothing)
     everything = messages + data.unlabelled
     soft = label_softly(
         options.teacher, everything, data.labels, device, options.out / "checkpoints", note
@@ -317,8 +322,13 @@ def _teach(
     # Where the teacher is wrong, the label alone counts, and where there are two asks: it does not know which is dominant.
     share = np.where(agrees & (data.targets.max(axis=1) == 1), options.teacher_share, 0)[:, None]
     note(f"the teacher agrees with {agrees.mean():.2%} of the labels")
-    mixed = share * of_labelled + (1 - share) * data.targets
+    mixed = _smooth(share * of_labelled + (1 - share) * data.targets, options.smoothing)
     return everything, np.concatenate([mixed, soft[len(messages) :]]).astype(np.float32)
+
+
+def _smooth(targets: Targets, share: float) -> Targets:
+    """Return the targets with a share of each spread evenly over the labels."""
+    return np.asarray((1 - share) * targets + share / targets.shape[1], np.float32)
 
 
 def _dev_dataset(tokenizer: Any, data: TrainingSet, max_length: int) -> TicketDataset:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import random
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
 from ecomintent_batch.errors import SourceError
+from ecomintent_batch.training.alterations import Alteration, alter, slip
 from ecomintent_batch.training.corpus_files import CORPUS, INTENTS
 from ecomintent_batch.training.evaluation_set import (
     EvaluationSet,
@@ -41,10 +41,6 @@ _JOINERS = (
 )
 _JOINED_CHARS = 300  # of each of two tickets that are made one, at most
 _DEV_SHARE = 0.1
-_KEYS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
-_WORD = re.compile(
-    r"(?<![\w{@#/.])[A-Za-z]{4,}(?![\w}@/.])"
-)  # no placeholder, no part of an address
 
 
 @dataclass(frozen=True)
@@ -66,6 +62,7 @@ def read_training_set(
     dev: str | None,
     joined_share: float,
     typo_share: float = 0.0,
+    altered_share: float = 0.0,
     seed: int,
 ) -> TrainingSet:
     """Read a folder that `dataset` made, or a labelled file.
@@ -76,6 +73,7 @@ def read_training_set(
             else the validation split of the folder, or a tenth of the file.
         joined_share: tickets made of two of different intents, as a share of the realistic rows (of all where there are none).
         typo_share: texts that come once more with a typo, as a share of all.
+        altered_share: texts that come once more as `alterations.alter` changes them, as a share of all.
 
     Raises:
         SourceError: it cannot be read.
@@ -83,7 +81,9 @@ def read_training_set(
     """
     read = _read_folder if Path(location).is_dir() else _read_own_file
     found = read(location, labels, dev, joined_share, seed)
-    texts, targets = _add_typos(found.texts, found.targets, typo_share, seed)
+    rows = np.arange(len(found.texts))
+    texts, targets = _add_copies(found.texts, found.targets, rows, slip, typo_share, seed)
+    texts, targets = _add_copies(texts, targets, rows, alter, altered_share, seed + 1)
     return replace(found, texts=texts, targets=targets)
 
 
@@ -106,8 +106,13 @@ def _read_folder(
         dev or ("corpus:dev" if realistic else str(folder / "validation.parquet"))
     )
     unlabelled = folder / "unlabelled.parquet"
+    # A folder of an earlier version has no shares.
+    shares = train.get_column("first_share", default=pl.Series([None] * train.height)).to_list()
     texts, targets = _to_targets(
-        match_labels(_as_set(location, train), used).rows, train["second_intent"].to_list(), used
+        match_labels(_as_set(location, train), used).rows,
+        train["second_intent"].to_list(),
+        used,
+        shares,
     )
     # Templates glued together say nothing of how a customer changes the subject: where there are realistic ones, only those.
     of_corpus = np.flatnonzero((train["source"] == "corpus").to_numpy())
@@ -163,17 +168,20 @@ def _as_set(location: str, frame: pl.DataFrame) -> EvaluationSet:
 
 
 def _to_targets(
-    rows: Sequence[tuple[str, str]], seconds: Sequence[str | None], labels: Sequence[str]
+    rows: Sequence[tuple[str, str]],
+    seconds: Sequence[str | None],
+    labels: Sequence[str],
+    shares: Sequence[float | None] | None = None,
 ) -> tuple[list[str], Targets]:
+    """Return the texts and their targets; `shares` are those of the first intents, None the usual one."""
     place = {label: index for index, label in enumerate(labels)}
     targets = np.zeros((len(rows), len(labels)), np.float32)
-    for row, ((_, intent), second) in enumerate(zip(rows, seconds, strict=True)):
+    all_shares = shares or [None] * len(rows)
+    for row, ((_, intent), second, given) in enumerate(zip(rows, seconds, all_shares, strict=True)):
         targets[row, place[intent]] = 1.0
         if second in place and second != intent:
-            targets[row, place[intent]], targets[row, place[second]] = (
-                _FIRST_SHARE,
-                1 - _FIRST_SHARE,
-            )
+            share = _FIRST_SHARE if given is None else given
+            targets[row, place[intent]], targets[row, place[second]] = share, 1 - share
     return [text for text, _ in rows], targets
 
 
@@ -198,28 +206,17 @@ def _add_joined(
     )
 
 
-def _add_typos(
-    texts: list[str], targets: Targets, share: float, seed: int
+def _add_copies(
+    texts: list[str],
+    targets: Targets,
+    places: NDArray[np.int64],
+    change: Alteration,
+    share: float,
+    seed: int,
 ) -> tuple[list[str], Targets]:
-    """Add a share of the texts once more, one slip of the keyboard in each."""
+    """Add a share of the texts at some places once more, each changed."""
     rng = random.Random(seed)  # noqa: S311 - a training set, not a secret
-    chosen = rng.sample(range(len(texts)), int(share * len(texts)))
-    slipped = {row: _slip(texts[row], rng) for row in chosen}
-    rows = [row for row, text in slipped.items() if text != texts[row]]
-    return texts + [slipped[row] for row in rows], np.concatenate([targets, targets[rows]])
-
-
-def _slip(text: str, rng: random.Random) -> str:
-    """Drop, double, swap or mistake one letter of one word of four or more."""
-    words = list(_WORD.finditer(text))
-    if not words:
-        return text
-    word = rng.choice(words)
-    place = rng.randrange(word.start(), word.end() - 1)
-    one, two = text[place], text[place + 1]
-    row = next(keys for keys in _KEYS if one.lower() in keys)
-    near = row[max(0, row.index(one.lower()) - 1) : row.index(one.lower()) + 2].replace(
-        one.lower(), ""
-    )
-    put = rng.choice(["", one + one, two + one, rng.choice(near), one + rng.choice(near)])
-    return text[:place] + put + text[place + (2 if put == two + one else 1) :]
+    chosen = rng.sample(places.tolist(), int(share * len(places)))
+    changed = {row: change(texts[row], rng) for row in chosen}
+    rows = [row for row, text in changed.items() if text != texts[row]]
+    return texts + [changed[row] for row in rows], np.concatenate([targets, targets[rows]])

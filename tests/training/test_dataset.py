@@ -91,7 +91,7 @@ def test_each_step_keeps_what_a_person_counts(build, tmp_path):
     assert report["intents"]["WISMO"] == {"train": 64, "validation": 8, "test": 8}
     assert {name: frame.height for name, frame in splits.items()} == report["splits"]
     assert report["splits"] == {"train": 80, "validation": 10, "test": 10}
-    assert splits["test"].columns == ["text", "intent", "second_intent", "source"]
+    assert splits["test"].columns == ["text", "intent", "second_intent", "source", "first_share"]
     assert set(splits["test"]["source"]) == {"retail"}
     assert pl.concat(splits.values())["text"].n_unique() == 100
 
@@ -416,4 +416,4 @@ def test_second_asks_keep_their_intent(build):
     two = splits["train"].filter(pl.col("second_intent").is_not_null())
     assert two.height >= 600
     assert (two["second_intent"] != two["intent"]).all()
-    assert set(two["source"]) == {"corpus"}
+    assert set(two["source"]) == {"corpus", "real_style"}

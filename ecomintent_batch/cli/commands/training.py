@@ -44,6 +44,13 @@ def dataset(
             show_default=False,
         ),
     ] = None,
+    real: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of JSON lines files with text, intent, source: messages that customers typed.",
+            show_default=False,
+        ),
+    ] = None,
     extra: Annotated[
         list[str] | None, typer.Option(help="File of your own with text and intent; repeatable.")
     ] = None,
@@ -101,8 +108,9 @@ def dataset(
     with needs_extra("train"):
         from ecomintent_batch.training.build import DatasetOptions, build_dataset
     options = DatasetOptions(
-        files=tuple(files or ()), from_hub=tuple(from_hub or ()), processed=processed, public=public, extra=tuple(extra or ()),
-        text_column=text_column, intent_column=intent_column, map=map_file, corpus=corpus, weights=tuple(weight or ()),
+        files=tuple(files or ()), from_hub=tuple(from_hub or ()), processed=processed, public=public, real=real,
+        extra=tuple(extra or ()), text_column=text_column, intent_column=intent_column, map=map_file, corpus=corpus,
+        weights=tuple(weight or ()),
         min_length=min_length, max_length=max_length, length_in=length_in, cap=cap, near=near, model=model, seed=seed,
     )  # fmt: skip
     report = build_dataset(options, out)
@@ -180,6 +188,15 @@ def train(
     typo_share: Annotated[
         float, typer.Option(help="Texts repeated with a typo, as a share of all texts.")
     ] = 0.0,
+    altered_share: Annotated[
+        float,
+        typer.Option(
+            help="Texts repeated with typos, other case, emoji, hashtags, as a share of all texts."
+        ),
+    ] = 0.0,
+    smoothing: Annotated[
+        float, typer.Option(help="Share of each target that is spread evenly over the intents.")
+    ] = 0.0,
     precision: Annotated[
         Precision, typer.Option(help="auto: bf16 where the device supports it.")
     ] = "auto",
@@ -215,8 +232,8 @@ def train(
     options = TrainOptions(
         data=data, out=out, base_model=base_model or BASE_MODEL, init_from=init_from, dev=dev, teacher=teacher,
         teacher_share=teacher_share, epochs=epochs or 4, batch_size=batch_size, learning_rate=learning_rate,
-        max_length=max_length, joined_share=joined_share, typo_share=typo_share, precision=precision, device=device,
-        resume=resume, seed=seed,
+        max_length=max_length, joined_share=joined_share, typo_share=typo_share, altered_share=altered_share,
+        smoothing=smoothing, precision=precision, device=device, resume=resume, seed=seed,
     )  # fmt: skip
     report = train_model(options, _note(quiet or as_json))
     if as_json:
