@@ -56,18 +56,22 @@ class ExportOptions:
     min_agreement: float = MIN_AGREEMENT
     tests: tuple[str, ...] = ()
     languages: tuple[str, ...] = ("en",)
+    temperature: float | None = None
+    average_with: tuple[str, ...] = ()
 
 
 def export_model(options: ExportOptions, note: Callable[[str], None] = print) -> dict[str, Any]:
     """Write the folder, all or nothing, and return what was measured on the way.
 
     Raises:
-        UsageError: an agreement that is none.
+        UsageError: an agreement or a temperature that is none.
         OutputError: `out` is there already, or cannot be written.
         ModelError: no such checkpoint, or int8 and fp32 agree too seldom.
     """
     if not 0 <= options.min_agreement <= 1:
         raise UsageError(f"--min-agreement: expected 0 to 1, found {options.min_agreement:g}")
+    if options.temperature is not None and not options.temperature > 0:
+        raise UsageError(f"--temperature: expected a number over 0, found {options.temperature:g}")
     checkpoint = open_model(options.checkpoint)
     parity_on = options.parity_on or options.calibrate_on
     sets = {
@@ -77,7 +81,8 @@ def export_model(options: ExportOptions, note: Callable[[str], None] = print) ->
     with whole_folder(options.out) as folder:
         note("quantising")
         messages = [clean_message([text]) for text, _ in sets[options.calibrate_on].rows]
-        write_weights(load_network(checkpoint.path), checkpoint, messages, folder)
+        network = _load_average(checkpoint, options.average_with)
+        write_weights(network, checkpoint, messages, folder)
         model = open_model(str(folder))
         agreement = measure_agreement(model, sets[parity_on])
         note(f"int8 and fp32 agree on {agreement:.2%} of {parity_on}")
@@ -86,7 +91,9 @@ def export_model(options: ExportOptions, note: Callable[[str], None] = print) ->
                 f"{options.checkpoint}: expected int8 to give the intent of fp32 for {options.min_agreement:.1%} of {parity_on}, "
                 f"found {agreement:.2%}; train longer, or lower --min-agreement"
             )
-        measured = calibrate(folder, sets[options.calibrate_on], options.languages)
+        measured = calibrate(
+            folder, sets[options.calibrate_on], options.languages, options.temperature
+        )
         measured |= {
             "parity_on": parity_on,
             "agreement": agreement,
@@ -236,6 +243,32 @@ def load_network(checkpoint: Path) -> Any:
     ).eval()
 
 
+def _load_average(checkpoint: ModelFolder, others: Sequence[str]) -> Any:
+    """Return the network whose weights are the mean of several of the same shape and labels.
+
+    Raises:
+        ModelError: another shape, or other labels.
+    """
+    network = load_network(checkpoint.path)
+    for nth, name in enumerate(others, 2):
+        other = open_model(name)
+        weights = load_network(other.path).state_dict()
+        own = network.state_dict()
+        if other.labels != checkpoint.labels or any(
+            name not in weights or weights[name].shape != value.shape for name, value in own.items()
+        ):
+            raise ModelError(
+                f"{name}: expected labels and weights of the shape of {checkpoint.name} to average with, found others"
+            )
+        network.load_state_dict(
+            {
+                name: value + (weights[name] - value) / nth if value.is_floating_point() else value
+                for name, value in own.items()
+            }
+        )
+    return network
+
+
 def _export_plain(model: Any, path: Path) -> None:
     input_ids = torch.ones((2, 16), dtype=torch.int64)
     mask = torch.ones_like(input_ids)
@@ -268,24 +301,36 @@ def _export_plain(model: Any, path: Path) -> None:
 
 
 def calibrate(
-    target: Path, tickets: EvaluationSet, languages: tuple[str, ...] = ("en",)
+    target: Path,
+    tickets: EvaluationSet,
+    languages: tuple[str, ...] = ("en",),
+    temperature: float | None = None,
 ) -> dict[str, Any]:
     """Write `calibration.json`, fitted on realistic tickets and the two-intent set, and return what was measured.
 
     The temperature is fitted to the engine that runs by default (ONNX int8); its error is measured on the half of the
     tickets that it was not fitted on, both ways. The multi-intent signal, for the nine intents only, is measured by
     five-fold cross-validation.
+
+    Args:
+        temperature: fitted elsewhere, such as on sources that were left out of a training of the same recipe; None to fit
+            it to the tickets.
     """
     (target / "calibration.json").unlink(missing_ok=True)
     model = open_model(str(target))
     scored = score_labelled(model, load_engine(model, engine="onnx"), tickets.rows)
     true = np.array([list(model.labels).index(intent) for intent in scored.true])
-    temperature = fit_temperature(scored.logits, true)
+    is_given = temperature is not None
+    temperature = fit_temperature(scored.logits, true) if temperature is None else temperature
     calibration: dict[str, Any] = {
         "temperature": round(temperature, 4),
         "languages": list(languages),
     }
-    measured = {"temperature": temperature, "ece_cross_fitted": _cross_fit_ece(scored.logits, true)}
+    measured: dict[str, Any] = {
+        "temperature": temperature,
+        "temperature_is_given": is_given,
+        "ece_cross_fitted": _cross_fit_ece(scored.logits, true),
+    }
     if tuple(model.labels) == INTENTS and CORPUS.is_dir():
         calibration["multi_intent"], of_signal = _fit_multi_intent(model, scored, temperature)
         measured |= of_signal

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,12 @@ from ecomintent_batch.inference.engines import load_engine, open_model
 from ecomintent_batch.training.evaluate import score_labelled
 from ecomintent_batch.training.export import ExportOptions, export_model
 from ecomintent_batch.training.teacher import label_softly
-from ecomintent_batch.training.train import LengthGroupedBatches, TrainOptions, train_model
+from ecomintent_batch.training.train import (
+    LengthGroupedBatches,
+    TrainOptions,
+    _smooth,
+    train_model,
+)
 from ecomintent_batch.training.training_set import read_training_set
 
 TOPICS = {"BILLING": "refund the order", "LOGIN": "my login is broken"}
@@ -267,6 +273,47 @@ def test_export_ships_what_was_measured(trained, tmp_path):
         )
 
 
+def test_a_temperature_fitted_elsewhere_is_kept(trained, tmp_path):
+    """It is written as given, the card says where it comes from, and zero is refused."""
+    data, checkpoint = trained
+    options = ExportOptions(
+        str(checkpoint), tmp_path / "ship", calibrate_on=str(data), temperature=1.75
+    )
+    export_model(options, lambda text: None)
+    assert open_model(str(tmp_path / "ship")).calibration["temperature"] == 1.75
+    assert "sources that were left out" in (tmp_path / "ship" / "README.md").read_text()
+    with pytest.raises(UsageError, match="--temperature"):
+        export_model(replace(options, temperature=0.0), lambda text: None)
+
+
+def test_weights_of_several_trainings_are_averaged(trained, base, tmp_path):
+    """Of three networks whose head's bias is 1, 2 and 6, the mean is 3; other labels are refused."""
+    data, checkpoint = trained
+    given = []
+    for value in (1.0, 2.0, 6.0):
+        copied = Path(shutil.copytree(checkpoint, tmp_path / f"bias-{value}"))
+        weights = load_file(copied / "model.safetensors")
+        weights["classifier.bias"][:] = value
+        save_file(weights, copied / "model.safetensors", metadata={"format": "pt"})
+        given.append(str(copied))
+    options = ExportOptions(
+        given[0], tmp_path / "ship", calibrate_on=str(data), average_with=tuple(given[1:])
+    )
+    export_model(options, lambda text: None)
+    averaged = load_file(tmp_path / "ship" / "model.safetensors")
+    assert averaged["classifier.bias"].tolist() == pytest.approx([3.0, 3.0], abs=1e-3)
+    with pytest.raises(ModelError, match="to average with"):
+        export_model(
+            replace(options, out=tmp_path / "no", average_with=(str(base),)), lambda text: None
+        )
+
+
+def test_smoothing_spreads_a_share_of_every_target():
+    """A tenth of the target of two labels is 0.05 each."""
+    targets = np.array([[1, 0], [0.75, 0.25]], np.float32)
+    np.testing.assert_allclose(_smooth(targets, 0.1), [[0.95, 0.05], [0.725, 0.275]], atol=1e-6)
+
+
 def test_export_refuses_what_quantising_breaks(base, tmp_path):
     """A head that is set to split the tickets in the middle decides by noise: under the gate nothing is written."""
     rows = [(f"order {i} my {i * 7}", "AB"[i % 2]) for i in range(200)]
@@ -290,7 +337,7 @@ def test_export_refuses_what_quantising_breaks(base, tmp_path):
 
 @pytest.mark.parametrize(("changes", "flag"), [
     ({"epochs": 0}, "--epochs"), ({"learning_rate": 5.0}, "--learning-rate"), ({"teacher_share": 1.5}, "--teacher-share"),
-    ({"typo_share": 2}, "--typo-share"),
+    ({"typo_share": 2}, "--typo-share"), ({"altered_share": 2}, "--altered-share"), ({"smoothing": 0.9}, "--smoothing"),
 ])  # fmt: skip
 def test_what_cannot_be_is_refused_first(changes, flag, tmp_path):
     """Before anything is read."""

@@ -339,6 +339,20 @@ def export(
             show_default=False,
         ),
     ] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(
+            help="Softmax temperature, fitted elsewhere. [default: fitted to --calibrate-on]",
+            show_default=False,
+        ),
+    ] = None,
+    average_with: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Checkpoint of the same start to average the weights with; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -347,7 +361,8 @@ def export(
         from ecomintent_batch.training.export import ExportOptions, export_model
     options = ExportOptions(
         checkpoint=checkpoint, out=out, calibrate_on=calibrate_on, parity_on=parity_on, min_agreement=min_agreement,
-        tests=tuple(test or ()), languages=tuple(language or ("en",)),
+        tests=tuple(test or ()), languages=tuple(language or ("en",)), temperature=temperature,
+        average_with=tuple(average_with or ()),
     )  # fmt: skip
     measured = export_model(options, _note(quiet or as_json))
     if as_json:
