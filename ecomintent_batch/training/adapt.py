@@ -193,6 +193,7 @@ def _calibrate(
     if len(true) >= _ENOUGH_TO_CALIBRATE:
         calibration.pop("temperature_per_doubling", None)  # the fitted one is for all lengths
         calibration["temperature"] = round(fit_temperature(held_out, true), 4)
+        calibration.pop("temperature_per_doubling", None)  # for shops that nobody labelled
     write_json(calibration, folder / "calibration.json")
     return float(calibration.get("temperature", 1.0))
 

@@ -133,7 +133,8 @@ def measure_latency(model: ModelFolder, engine: Engine, rows: Sequence[tuple[str
     milliseconds = []
     for row in chosen:
         started = time.perf_counter()
-        model.to_probabilities(score_labelled(model, engine, [row]).logits)
+        scored = score_labelled(model, engine, [row])
+        model.to_probabilities(scored.logits, scored.n_tokens)
         milliseconds.append(1000 * (time.perf_counter() - started))
     p50, p95, p99 = map(float, np.percentile(milliseconds, [50, 95, 99]))
     return Latency(tickets=len(chosen), p50=p50, p95=p95, p99=p99)
@@ -146,7 +147,7 @@ def measure_set(
 
     An intent that neither the tickets nor the first choices name is in no mean and no table.
     """
-    probabilities = model.to_probabilities(scored.logits)
+    probabilities = model.to_probabilities(scored.logits, scored.n_tokens)
     answers = Answers.of(probabilities, model.labels, tickets)
     true, first = answers.true.tolist(), answers.first.tolist()
     used = [label for label in model.labels if label in {*true, *first}]

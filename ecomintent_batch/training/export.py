@@ -57,6 +57,7 @@ class ExportOptions:
     tests: tuple[str, ...] = ()
     languages: tuple[str, ...] = ("en",)
     temperature: float | None = None
+    temperature_per_doubling: float = 0.0
     average_with: tuple[str, ...] = ()
 
 
@@ -92,7 +93,11 @@ def export_model(options: ExportOptions, note: Callable[[str], None] = print) ->
                 f"found {agreement:.2%}; train longer, or lower --min-agreement"
             )
         measured = calibrate(
-            folder, sets[options.calibrate_on], options.languages, options.temperature
+            folder,
+            sets[options.calibrate_on],
+            options.languages,
+            options.temperature,
+            options.temperature_per_doubling,
         )
         measured |= {
             "parity_on": parity_on,
@@ -305,6 +310,7 @@ def calibrate(
     tickets: EvaluationSet,
     languages: tuple[str, ...] = ("en",),
     temperature: float | None = None,
+    per_doubling: float = 0.0,
 ) -> dict[str, Any]:
     """Write `calibration.json`, fitted on realistic tickets and the two-intent set, and return what was measured.
 
@@ -315,6 +321,7 @@ def calibrate(
     Args:
         temperature: fitted elsewhere, such as on sources that were left out of a training of the same recipe; None to fit
             it to the tickets.
+        per_doubling: what is added to a given temperature with each doubling of the tokens over 16.
     """
     (target / "calibration.json").unlink(missing_ok=True)
     model = open_model(str(target))
@@ -326,13 +333,17 @@ def calibrate(
         "temperature": round(temperature, 4),
         "languages": list(languages),
     }
+    if is_given and per_doubling:
+        calibration["temperature_per_doubling"] = per_doubling
+    write_json(calibration, target / "calibration.json")
     measured: dict[str, Any] = {
         "temperature": temperature,
         "temperature_is_given": is_given,
+        "temperature_per_doubling": calibration.get("temperature_per_doubling", 0.0),
         "ece_cross_fitted": _cross_fit_ece(scored.logits, true),
     }
     if tuple(model.labels) == INTENTS and CORPUS.is_dir():
-        calibration["multi_intent"], of_signal = _fit_multi_intent(model, scored, temperature)
+        calibration["multi_intent"], of_signal = _fit_multi_intent(open_model(str(target)), scored)
         measured |= of_signal
     write_json(calibration, target / "calibration.json")
     return measured
@@ -347,7 +358,7 @@ def _cross_fit_ece(logits: NDArray[np.float32], true: NDArray[np.int64]) -> floa
 
 
 def _fit_multi_intent(
-    model: ModelFolder, single: Scored, temperature: float
+    model: ModelFolder, single: Scored
 ) -> tuple[dict[str, Any], dict[str, float]]:
     """Fit a logistic regression that tells tickets with two asks from those with one."""
     from sklearn.linear_model import LogisticRegression
@@ -362,7 +373,8 @@ def _fit_multi_intent(
         np.concatenate([single.logits, pairs.logits]),
         np.concatenate([single.n_tokens, pairs.n_tokens]),
     )
-    features = multi_intent_features(-np.sort(-softmax(logits, temperature), axis=1), n_tokens)
+    probabilities = model.to_probabilities(logits, n_tokens)
+    features = multi_intent_features(-np.sort(-probabilities, axis=1), n_tokens)
     has_two = np.arange(len(logits)) >= len(single.logits)
     signal = LogisticRegression(C=10, max_iter=1000)
     found = cross_val_predict(signal, features, has_two, cv=5)

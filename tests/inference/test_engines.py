@@ -498,6 +498,20 @@ def test_temperature_softens_and_rows_add_up_to_one(copy_of_tiny):
     assert np.isnan(found[2]).all()
 
 
+def test_a_temperature_may_grow_with_the_tokens(copy_of_tiny):
+    """1 for 16 tokens and half more per doubling: 2 for 64, never under 0.5; without tokens, that of 16."""
+    (copy_of_tiny / "calibration.json").write_text(
+        '{"temperature": 1.0, "temperature_per_doubling": 0.5}'
+    )
+    model = ModelFolder(copy_of_tiny, "m")
+    n_tokens = np.array([16, 64, 4, 1], np.int32)
+    assert model.temperatures(4, n_tokens)[:, 0].tolist() == [1.0, 2.0, 0.5, 0.5]
+    logits = np.array([[2.0, 0.0]] * 4, np.float32)
+    expected = [1 / (1 + np.exp(-2 / temperature)) for temperature in (1.0, 2.0, 0.5, 0.5)]
+    np.testing.assert_allclose(model.to_probabilities(logits, n_tokens)[:, 0], expected, rtol=1e-5)
+    assert (model.to_probabilities(logits)[:, 0] == model.to_probabilities(logits)[0, 0]).all()
+
+
 def test_a_pad_id_never_reaches_the_model(tiny):
     """Padding is masked: another pad id gives the same batch to the model but for the masked places."""
     encodings = tokenise(tiny.tokenizer, ["hello", "where is my order"], 64)

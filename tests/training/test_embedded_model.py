@@ -32,7 +32,7 @@ def test_labels_are_the_nine_in_order(model):
 def test_realistic_tickets_are_right(model, engine, split):
     """Accuracy, calibration, and accuracy over the threshold, on the split that chose and on the one held out."""
     scored = score_labelled(model, engine, read_corpus(split))
-    probabilities = model.to_probabilities(scored.logits)
+    probabilities = model.to_probabilities(scored.logits, scored.n_tokens)
     correct = np.array(
         [
             INTENTS[i] == true
@@ -50,7 +50,7 @@ def test_two_asks_are_found_as_often_as_we_say(model, engine, name):
     """Dominant ask first, both among the first two, and the signal for a second reader."""
     rows = read_jsonl(name)
     scored = score_labelled(model, engine, [(row["text"], row["intent"]) for row in rows])
-    probabilities = model.to_probabilities(scored.logits)
+    probabilities = model.to_probabilities(scored.logits, scored.n_tokens)
     ranked = np.array(INTENTS)[np.argsort(-probabilities, axis=1)]
     both = [
         {*found[:2]} == {row["intent"], row["second_intent"]}

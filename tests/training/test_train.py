@@ -277,10 +277,15 @@ def test_a_temperature_fitted_elsewhere_is_kept(trained, tmp_path):
     """It is written as given, the card says where it comes from, and zero is refused."""
     data, checkpoint = trained
     options = ExportOptions(
-        str(checkpoint), tmp_path / "ship", calibrate_on=str(data), temperature=1.75
+        str(checkpoint),
+        tmp_path / "ship",
+        calibrate_on=str(data),
+        temperature=1.75,
+        temperature_per_doubling=0.25,
     )
     export_model(options, lambda text: None)
-    assert open_model(str(tmp_path / "ship")).calibration["temperature"] == 1.75
+    model = open_model(str(tmp_path / "ship"))
+    assert model.temperatures(2, np.array([16, 64], np.int32)).tolist() == [[1.75], [2.25]]
     assert "sources that were left out" in (tmp_path / "ship" / "README.md").read_text()
     with pytest.raises(UsageError, match="--temperature"):
         export_model(replace(options, temperature=0.0), lambda text: None)

@@ -25,6 +25,8 @@ _ROBERTA_LIKE = {
     "mpnet",
 }  # two positions are taken before the first token
 _DEFAULT_MAX_LENGTH = 512
+_REFERENCE_TOKENS = 16  # of a message that the temperature is for
+_LEAST_TEMPERATURE = 0.5
 
 
 @dataclass(frozen=True)
@@ -120,11 +122,30 @@ class ModelFolder:
             digest.update(remembered_sha256(self.path / file).encode())
         return f"{self.path.resolve().name if self.path.exists() else self.name}@{digest.hexdigest()[:12]}"
 
-    def to_probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return calibrated probabilities: softmax of the logits over the temperature, rows adding up to 1."""
-        scaled = logits.astype(np.float64) / float(self.calibration.get("temperature", 1.0))
+    def to_probabilities(
+        self, logits: NDArray[np.float32], n_tokens: NDArray[np.int32] | None = None
+    ) -> NDArray[np.float32]:
+        """Return calibrated probabilities: softmax of the logits over the temperature, rows adding up to 1.
+
+        Args:
+            logits: shape (messages, labels).
+            n_tokens: tokens of each message, shape (messages,): on unknown shops, long messages are read with too much
+                confidence, and a model may have a temperature that grows with them. None for that of 16 tokens.
+        """
+        scaled = logits.astype(np.float64) / self.temperatures(len(logits), n_tokens)
         exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True, initial=-np.inf))
         return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), np.float32)
+
+    def temperatures(
+        self, n: int, n_tokens: NDArray[np.int32] | None = None
+    ) -> NDArray[np.float64]:
+        """Return the temperature of each of n messages, shape (n, 1)."""
+        at_reference = float(self.calibration.get("temperature", 1.0))
+        slope = float(self.calibration.get("temperature_per_doubling", 0.0))
+        if n_tokens is None or slope == 0:
+            return np.full((n, 1), at_reference)
+        doublings = np.log2(np.maximum(n_tokens, 1) / _REFERENCE_TOKENS)
+        return np.maximum(at_reference + slope * doublings, _LEAST_TEMPERATURE)[:, None]
 
 
 def open_model(model: str | None) -> ModelFolder:
