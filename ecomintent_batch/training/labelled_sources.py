@@ -21,6 +21,7 @@ from ecomintent_batch.training.corpus_files import (
     read_real_style,
     read_two_asks,
 )
+from ecomintent_batch.training.product_fragments import product_fragments
 
 SPLITS = ("train", "validation", "test")
 BITEXT_ON_THE_HUB = (
@@ -148,7 +149,14 @@ def read_realistic() -> list[Labelled]:
         _frame([text for text, _ in rows], [intent for _, intent in rows], "corpus", split)
         for split, rows in (("train", read_corpus("train")), ("validation", read_corpus("dev")))
     )
-    return [Labelled(pl.concat([train, asks])), Labelled(_read_real_style()), Labelled(dev)]
+    fragments = product_fragments()
+    products = _frame(fragments, ["PRODUCT_QUESTION"] * len(fragments), "product_names", "train")
+    return [
+        Labelled(products),
+        Labelled(pl.concat([train, asks])),
+        Labelled(_read_real_style()),
+        Labelled(dev),
+    ]
 
 
 def _read_real_style() -> pl.DataFrame:

@@ -13,7 +13,8 @@ from ecomintent_batch.errors import SourceError
 from ecomintent_batch.text.message import hash_message
 from ecomintent_batch.training import real_messages
 from ecomintent_batch.training.build import DatasetOptions, build_dataset
-from ecomintent_batch.training.corpus_files import INTENTS, read_real_style
+from ecomintent_batch.training.corpus_files import CORPUS, INTENTS, read_real_style
+from ecomintent_batch.training.product_fragments import product_fragments
 from ecomintent_batch.training.real_messages import read_real, share_between
 from ecomintent_batch.training.training_set import read_training_set
 
@@ -118,6 +119,16 @@ def test_real_messages_win_over_templates_and_keep_their_shares(tmp_path, tiny_m
     )
     target = dict(zip(data.texts, data.targets.tolist(), strict=True))["whey"]
     assert target == [0, 0, 0, 0, 0, 0, 0.75, 0, 0.25]
+
+
+def test_fragments_name_products_of_the_list():
+    """They differ, a seed gives the same ones, and each holds a name; bare names are among them."""
+    names = (CORPUS / "product_names.txt").read_text().splitlines()
+    fragments = product_fragments(300, seed=1)
+    assert fragments == product_fragments(300, seed=1) != product_fragments(300, seed=2)
+    assert 200 < len(set(fragments)) == len(fragments) <= 300
+    assert all(any(name in fragment for name in names) for fragment in fragments)
+    assert set(fragments) & set(names)
 
 
 def test_the_written_messages_are_what_the_guide_says():
