@@ -163,7 +163,7 @@ def test_a_scheduled_run_finishes(server: Server, deployed: Path, worker: Any) -
                 (run for run in client.read_flow_runs() if run.state_name == "Completed"), None
             ),
             bool,
-            within_s=90,
+            within_s=300,
         )
         client.update_deployment_schedule(daily.id, schedule.id, active=False)
         assert run.auto_scheduled
@@ -311,7 +311,7 @@ def test_what_a_killed_worker_left_is_gone_on_with(
     other = server.start("prefect", "worker", "start", "--pool", "ecomintent", log="worker.log")
     try:
         following = server.run_of("classify-file", settings)
-        ended = server.wait_for(dead, "Crashed", within_s=90)
+        ended = server.wait_for(dead, "Crashed", within_s=180)
         assert "No heartbeat" in ended.state.message
         assert server.wait_for(following, "Completed", within_s=120).start_time >= ended.end_time
     finally:
