@@ -322,7 +322,8 @@ def _teach(
     # Where the teacher is wrong, the label alone counts, and where there are two asks: it does not know which is dominant.
     share = np.where(agrees & (data.targets.max(axis=1) == 1), options.teacher_share, 0)[:, None]
     note(f"the teacher agrees with {agrees.mean():.2%} of the labels")
-    mixed = _smooth(share * of_labelled + (1 - share) * data.targets, options.smoothing)
+    mixed = np.asarray(share * of_labelled + (1 - share) * data.targets, np.float32)
+    mixed = _smooth(mixed, options.smoothing)
     return everything, np.concatenate([mixed, soft[len(messages) :]]).astype(np.float32)
 
 
