@@ -46,7 +46,7 @@ def write_bitext(path: Path) -> Path:
     rows += [("too short", "track_order")] * 2 + [
         ("word " * 201, "track_order")
     ]  # one of the two is a duplicate
-    rows += [("<br> ... ", "track_order")] * 2  # no words
+    rows += [("?! ... ", "track_order")] * 2  # no words
     rows += [("I love it all", "make_friends")] * 3 + [
         ("where is it now", None),
         (None, "track_order"),
