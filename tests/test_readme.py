@@ -1,4 +1,4 @@
-"""The README against the command line: every command it shows is known, with every flag it shows."""
+"""README and docs against the program: every command that they show is known, and those of the README run."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import polars as pl
@@ -20,37 +21,55 @@ from typer.testing import CliRunner
 from ecomintent_batch.cli.app import app
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.M | re.S)
-COMMANDS = [
-    line.partition("#")[0].strip()
-    for kind, block in BLOCKS
-    if kind == "sh"
-    for line in block.splitlines()
-    if "ecomintent-batch " in line or "-m flows." in line
-]
+PAGES = {
+    path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))
+}
+PAGES["README.md"] = README
 CLI = typer.main.get_command(app)
 
 
-def test_readme_is_read_in_one_sitting() -> None:
-    """It stays within 200 lines."""
-    assert len(README.splitlines()) <= 200
+def commands_of(text: str) -> list[str]:
+    """Return the commands in the shell blocks of a page, without comments; lines that end in a backslash are joined."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    found = [line.partition(" #")[0].strip() for line in lines]
+    return [line for line in found if "ecomintent-batch " in line or "-m flows." in line]
 
 
-def test_readme_has_no_placeholder() -> None:
-    """Nothing was left to fill in."""
-    assert not re.search(r"@@|TODO|TBD|FIXME", README)
+COMMANDS = commands_of(README)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_command_is_known(command: str) -> None:
+def test_the_readme_is_read_in_one_sitting() -> None:
+    """At most 130 lines of ordinary width; commands may be longer."""
+    lines = README.splitlines()
+    assert len(lines) <= 130
+    assert max(len(line) for line in lines if "ecomintent-batch" not in line) <= 125
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_nothing_was_left_to_fill_in(page: str) -> None:
+    """No placeholder, and every relative link leads to a file."""
+    assert not re.search(r"@@|TODO|TBD|FIXME", PAGES[page])
+    folder = ROOT if page == "README.md" else ROOT / "docs"
+    for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", PAGES[page]):
+        assert (folder / target).exists(), target
+
+
+@pytest.mark.parametrize(
+    ("page", "command"),
+    [(page, command) for page, text in PAGES.items() for command in commands_of(text)],
+)
+def test_each_command_is_known(page: str, command: str) -> None:
     """Subcommand and flags parse, whatever the files behind them."""
     part = command.split("&&")[-1].strip()
     words = shlex.split(part)
-    if "-m" in words:
+    while "=" in words[0]:  # environment variables
+        del words[0]
+    if words[0].endswith("python") or words[0] == "python":
         assert (ROOT / (words[words.index("-m") + 1].replace(".", "/") + ".py")).exists()
         return
-    assert words[0].endswith("ecomintent-batch")
-    name, *arguments = words[1:]
+    assert words[0].endswith("ecomintent-batch"), page
+    name, *arguments = [word for word in words[1:] if word != "--debug"]
     CLI.commands[name].make_context(name, arguments, parent=None)  # type: ignore[attr-defined]
 
 
@@ -93,16 +112,16 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
 
 
 def of_section(title: str) -> list[str]:
-    """Return the commands of a section."""
+    """Return the commands of a section of the README."""
     section = README.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
     return [command for command in COMMANDS if command in section]
 
 
-def test_the_commands_about_sources_run(place: Place) -> None:
+def test_the_commands_that_use_it_run(place: Place) -> None:
     """From files and from DuckDB; Postgres and S3 have real servers in tests of their own."""
     commands = [
         command
-        for command in of_section("Sources")
+        for command in of_section("Use it")
         if "postgresql://" not in command and "s3://" not in command
     ]
     assert len(commands) >= 4
@@ -110,10 +129,10 @@ def test_the_commands_about_sources_run(place: Place) -> None:
         assert "400 tickets labelled" in place.run(command)
 
 
-def test_the_commands_about_outputs_run(place: Place) -> None:
-    """Queries, report, alerts and the review loop, in the README's order; training on it is in a test of its own."""
+def test_the_commands_about_outputs_and_labels_run(place: Place) -> None:
+    """Queries, report, clean and the review loop, in the README's order; training on it is in a test of its own."""
     place.run("ecomintent-batch run tickets.csv")
-    for command in of_section("Outputs"):
+    for command in [*of_section("What comes out"), *of_section("How far to trust the labels")]:
         if " train " not in command:
             place.run(command)
         if " export " in command:
@@ -121,15 +140,20 @@ def test_the_commands_about_outputs_run(place: Place) -> None:
     assert (place.folder / "reviewed" / "labelled.parquet").exists()
 
 
-def test_the_commands_about_killed_runs_run(place: Place) -> None:
-    """Incremental, verify, clean."""
-    for command in of_section("Killed, repeated, concurrent"):
-        place.run(command)
+def test_the_python_block_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As it is, next to the sample tickets."""
+    shutil.copytree(ROOT / "sample_data", tmp_path / "sample_data")
+    monkeypatch.chdir(tmp_path)
+    (block,) = re.findall(r"^```python\n(.*?)^```", README, re.M | re.S)
+    names: dict[str, Any] = {}
+    exec(block, names)  # noqa: S102 - the README's own code
+    assert names["labels"].height == names["tickets"].height == 400
+    assert names["result"].volumes["tickets"].sum() == 400
 
 
 @pytest.mark.slow
 def test_the_commands_about_training_run(place: Place, tiny_model: Path) -> None:
-    """On little data and a small base; what is measured stands in the model's card."""
+    """docs/own-model.md on little data and a small base."""
     rows = [
         (f"{text} {i}", intent)
         for i in range(12)
@@ -145,14 +169,15 @@ def test_the_commands_about_training_run(place: Place, tiny_model: Path) -> None
         "train dataset": f"--base-model {tiny_model} --epochs 0.1",
         "export trained": "--min-agreement 0",
     }
-    for command in of_section("The model, and how far to trust it"):
+    for command in commands_of(PAGES["own-model.md"]):
         place.run(" ".join([command, *(more for part, more in changes.items() if part in command)]))
     assert (place.folder / "my-model" / "onnx" / "model_int8.onnx").exists()
 
 
-def test_every_subcommand_is_in_the_readme() -> None:
+def test_every_subcommand_is_on_a_page() -> None:
     """A command that nobody can find does not exist."""
-    missing = [name for name in CLI.commands if f"ecomintent-batch {name}" not in README]  # type: ignore[attr-defined]
+    text = "\n".join(PAGES.values())
+    missing = [name for name in CLI.commands if f"ecomintent-batch {name}" not in text]  # type: ignore[attr-defined]
     assert not missing
 
 
