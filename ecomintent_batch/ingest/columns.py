@@ -252,7 +252,11 @@ class _Finder:
         """
         for candidates in self._tiers():
             for rank in ranks:
-                matches = [column for column, plain in candidates if plain in rank]
+                matches = [
+                    column
+                    for column, plain in candidates
+                    if plain in rank and not self._is_object_without_id(column, option)
+                ]
                 if len(set(matches)) > 1:
                     raise ColumnError(
                         f"{self.name}: expected one column with {what}, found "
@@ -262,6 +266,11 @@ class _Finder:
                 if matches:
                     return self._resolve(matches[0], option)
         return None
+
+    def _is_object_without_id(self, column: str, option: str) -> bool:
+        """Return whether an object has the name of an id, as `ticket` has, and no id inside: the id is elsewhere."""
+        inside = [path.lower().rpartition(".")[2] for path in self.nested.get(column, ())]
+        return option == "--id-column" and bool(inside) and "id" not in inside
 
     def find_texts(self) -> tuple[tuple[str, ...], str | None]:
         """Return subject and body, and a warning where there is a subject alone."""
@@ -311,6 +320,8 @@ class _Finder:
         )
         if len(plain) == 1 and len(paths) == 1:
             return plain[0]
+        if option == "--id-column":
+            ranks = [("id",), *ranks]
         for rank in ranks:
             matches = [path for path in plain if plain_name(path.rpartition(".")[2]) in rank]
             if len(matches) == 1:

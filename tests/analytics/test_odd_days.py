@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from ecomintent_batch.analytics.days import describe_odd_days, split_odd_days
@@ -64,3 +66,20 @@ def test_an_odd_date_is_named_and_fills_no_report(
         "volume_by_intent_per_period", tmp_path / "out", sets=["period=day"]
     ).fetchall()
     assert len(rows) < 2000
+
+
+def test_nanoseconds_and_far_years_in_one_out(stub_settings, tmp_path):
+    """A Parquet file of pandas has nanoseconds, which end in 2262; a run with the year 9999 next to it is read with it."""
+    far = tmp_path / "far.csv"
+    far.write_text(
+        "id,created_at,body\n1,9999-12-31 00:00:00,where is it\n2,2026-11-02 10:00:00,my order\n"
+    )
+    out = tmp_path / "out"
+    run_job(stub_settings(far, out))
+    times = pa.array([datetime(2026, 11, 3), datetime(2026, 11, 4)], pa.timestamp("ns"))
+    pandas_like = tmp_path / "ns.parquet"
+    pq.write_table(
+        pa.table({"id": ["3", "4"], "created_at": times, "body": ["a", "b"]}), pandas_like
+    )
+    result = run_job(stub_settings(pandas_like, out))
+    assert (out / "summaries" / f"run_id={result.manifest.run_id}" / "report.html").exists()

@@ -101,3 +101,13 @@ def test_text_that_stands_for_names_is_not_repeated() -> None:
     text = "my order has not arrived and I am really upset about this"
     assert list_names(["1", text]) == "1, a text of 57 characters"
     assert list_names([str(i) for i in range(100)]).endswith("28, 29 and 70 more")
+
+
+def test_an_object_called_like_an_id_is_none():
+    """Where `ticket` holds subject and description, the id is `id`; where it holds an id, that is it."""
+    nested = {"ticket": ["ticket.subject", "ticket.description"]}
+    picked = pick_columns("x", ["id", "ticket"], nested=nested, text_column=["ticket.description"])
+    assert picked.ticket_id == "id"
+    nested = {"ticket": ["ticket.id", "ticket.description"]}
+    picked = pick_columns("x", ["id", "ticket"], nested=nested, text_column=["ticket.description"])
+    assert picked.ticket_id == "ticket.id"
