@@ -159,6 +159,20 @@ def test_a_sheet_of_excel_comes_back_too(tmp_path, out):
     assert first.by_intent["WISMO"].tickets == first.slices["control"].tickets == 4
 
 
+@pytest.mark.parametrize("separator", [",", ".", "\u202f"])
+def test_row_numbers_as_excel_shows_them_come_back(tmp_path, stub_settings, separator):
+    """A CSV that Excel saves holds what it shows: 1,150 in English, 1.150 in German."""
+    out = tmp_path / "out"
+    run_job(stub_settings(write_tickets(tmp_path / "tickets.csv", 1_200), out))
+    export_review(out, tmp_path / "review.csv", sizes={**SIZES, "control": 100})
+    rows = fill_in(tmp_path / "review.csv", "WISMO")
+    shown = [f"{int(number):,}".replace(",", separator) for number in rows["row_number"]]
+    assert any(separator in number for number in shown)
+    rows.with_columns(row_number=pl.Series(shown)).write_csv(tmp_path / "excel.csv")
+    score = import_review(out, tmp_path / "excel.csv", tmp_path / "reviewed")
+    assert sum(part.tickets for part in score.slices.values()) == len(rows)
+
+
 @pytest.mark.parametrize(("right", "tickets", "lower", "upper"), [
     (8, 10, 0.4902, 0.9433), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (90, 100, 0.8256, 0.9448),
 ])  # fmt: skip
