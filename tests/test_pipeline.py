@@ -50,8 +50,8 @@ def test_every_source_row_is_accounted_for(settings):
     result = run_job(settings)
     counts = result.manifest.counts
     assert counts.to_json() == {
-        "source_rows": 97, "predictions": 95, "rejects": 2, "skipped": 0, "below_threshold": 0,
-        "by_status": {"ok": 79, "empty": 16},
+        "source_rows": 97, "predictions": 95, "rejects": 2, "skipped": 0, "skipped_by_where": 0,
+        "below_threshold": 0, "by_status": {"ok": 79, "empty": 16},
     }  # fmt: skip
     assert [part.rows for part in result.manifest.parts] == [20, 20, 20, 20, 15]
     assert (

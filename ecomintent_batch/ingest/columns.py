@@ -263,14 +263,24 @@ class _Finder:
                         f"{' and '.join(dict.fromkeys(matches))} equally good "
                         f"among {list_names(self.columns)}; choose with {option}"
                     )
-                if matches:
-                    return self._resolve(matches[0], option)
+                if matches and (column := self._resolve_if_clear(matches[0], option)):
+                    return column
         return None
+
+    def _resolve_if_clear(self, column: str, option: str) -> str | None:
+        """Return what `_resolve` does; None for a time that is nested and unclear, because a run needs no time."""
+        try:
+            return self._resolve(column, option)
+        except ColumnError:
+            if option == "--time-column":
+                return None
+            raise
 
     def _is_object_without_id(self, column: str, option: str) -> bool:
         """Return whether an object has the name of an id, as `ticket` has, and no id inside: the id is elsewhere."""
         inside = [path.lower().rpartition(".")[2] for path in self.nested.get(column, ())]
-        return option == "--id-column" and bool(inside) and "id" not in inside
+        is_list = any(name.isdigit() for name in inside)
+        return option == "--id-column" and bool(inside) and not is_list and "id" not in inside
 
     def find_texts(self) -> tuple[tuple[str, ...], str | None]:
         """Return subject and body, and a warning where there is a subject alone."""

@@ -383,7 +383,7 @@ def test_the_command_lists_and_prints_in_four_forms(tmp_path):
     mine = tmp_path / "mine.sql"
     mine.write_text("SELECT channel, count(*) AS tickets FROM tickets GROUP BY ALL")
     arguments = (str(mine), "--out", str(tmp_path), "--format")
-    assert "│" in call(*arguments, "table").stdout.decode()
+    assert call(*arguments, "table").stdout.decode().split() == ["channel", "tickets", "=1+1", "2"]
     assert list(csv.reader(io.StringIO(call(*arguments, "csv").stdout.decode()))) == [
         ["channel", "tickets"],
         ["'=1+1", "2"],
