@@ -192,7 +192,7 @@ def test_what_cannot_be_adapted_is_refused(base, tmp_path):
 
 @pytest.mark.slow
 def test_the_embedded_model_learns_a_rule_of_one_shop_and_forgets_nothing(tmp_path):
-    """A shop that counts prices as BILLING_DISPUTE: held out, most of them are right; corpus:dev loses a point at most."""
+    """A shop that counts prices as BILLING_DISPUTE: a clear gain on held-out ones; corpus:dev loses a point at most."""
     goods = ["whey protein", "dumbbells", "yoga mat", "omega 3", "green tea", "resistance tube"]
     asks = ["price of {}?", "how much is the {}", "{} price pls", "cost of {} 1 kg", "what does {} cost"]  # fmt: skip
     rows = [(ask.format(item), "BILLING_DISPUTE") for item in goods for ask in asks]
@@ -204,7 +204,8 @@ def test_the_embedded_model_learns_a_rule_of_one_shop_and_forgets_nothing(tmp_pa
         lambda text: None,
     )
     assert report.own.before.accuracy < 0.6
-    assert report.own.after.accuracy > 0.85
+    assert report.own.gain > 0.2
+    assert report.own.gain_bounds[0] > 0
     assert report.elsewhere is not None
     assert report.elsewhere.gain > -0.01
     assert report.has_int8
