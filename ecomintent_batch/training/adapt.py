@@ -22,6 +22,7 @@ from ecomintent_batch.analytics.score import Comparison, Score
 from ecomintent_batch.analytics.templates import render
 from ecomintent_batch.errors import UsageError
 from ecomintent_batch.inference.engines import ModelFolder, load_engine, open_model
+from ecomintent_batch.inference.engines.model_folder import softmax
 from ecomintent_batch.inference.engines.torch_any import pick_device
 from ecomintent_batch.storage.atomic import check_new_folder, whole_folder, write_json, write_text
 from ecomintent_batch.training.corpus_files import CORPUS, INTENTS
@@ -150,7 +151,7 @@ class _Learner:
             device=pick_device(options.device),
             seed=options.seed,
         )
-        self._answers = _softmax(self._tuner.score(self._tuner.network, replayed))
+        self._answers = softmax(self._tuner.score(self._tuner.network, replayed))
         self.before = self._tuner.score(self._tuner.network, tickets.messages)
 
     def train(self, rows: NDArray[np.int64]) -> Any:
@@ -238,11 +239,6 @@ def _compare_elsewhere(given: ModelFolder, adapted: ModelFolder) -> Comparison |
         for model in (given, adapted)
     )
     return _compare(before, after, true)
-
-
-def _softmax(logits: Logits) -> Targets:
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
-    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), np.float32)
 
 
 def _render_card(report: AdaptReport, out: Path) -> str:

@@ -20,6 +20,7 @@ from ecomintent_batch.inference.batches import collate, plan_batches, tokenise
 from ecomintent_batch.inference.classify import multi_intent_features
 from ecomintent_batch.inference.engines import ModelFolder, load_engine, open_model
 from ecomintent_batch.inference.engines.first_token import read_first_token_only
+from ecomintent_batch.inference.engines.model_folder import softmax
 from ecomintent_batch.options import THRESHOLD
 from ecomintent_batch.storage.atomic import whole_folder, write_json, write_text
 from ecomintent_batch.text.message import clean_message
@@ -353,7 +354,7 @@ def _cross_fit_ece(logits: NDArray[np.float32], true: NDArray[np.int64]) -> floa
     halves = np.arange(len(true)) % 2 == 0
     crossed = np.empty_like(logits)
     for half in (halves, ~halves):
-        crossed[~half] = softmax(logits[~half], fit_temperature(logits[half], true[half]))
+        crossed[~half] = softmax(logits[~half] / fit_temperature(logits[half], true[half]))
     return expected_calibration_error(crossed.max(axis=1), crossed.argmax(axis=1) == true)
 
 
@@ -397,13 +398,6 @@ def measure_agreement(model: ModelFolder, tickets: EvaluationSet) -> float:
         for name in ("onnx", "torch")
     ]
     return float((both[0] == both[1]).mean())
-
-
-def softmax(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
-    """Return probabilities, shape (tickets, labels)."""
-    scaled = logits / temperature
-    exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
 
 
 def _read_set(name: str, model: ModelFolder) -> EvaluationSet:

@@ -29,6 +29,12 @@ _REFERENCE_TOKENS = 16  # of a message that the temperature is for
 _LEAST_TEMPERATURE = 0.5
 
 
+def softmax(logits: NDArray[Any]) -> NDArray[Any]:
+    """Return probabilities of logits of shape (messages, labels), in their own precision; rows add up to 1."""
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
+    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+
+
 @dataclass(frozen=True)
 class ModelFolder:
     """The files of one sequence-classification model."""
@@ -133,8 +139,7 @@ class ModelFolder:
                 confidence, and a model may have a temperature that grows with them. None for that of 16 tokens.
         """
         scaled = logits.astype(np.float64) / self.temperatures(len(logits), n_tokens)
-        exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True, initial=-np.inf))
-        return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), np.float32)
+        return np.asarray(softmax(scaled), np.float32)
 
     def temperatures(
         self, n: int, n_tokens: NDArray[np.int32] | None = None
