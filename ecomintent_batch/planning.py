@@ -23,7 +23,7 @@ from ecomintent_batch.runs.store import RunStore
 from ecomintent_batch.schema import output_names
 from ecomintent_batch.settings import RunSettings
 
-# Settings that a run may be resumed with, whatever they were when it was interrupted.
+# Settings that may differ from those of the interrupted run when it is resumed.
 _NOT_IN_PARTS = (
     "out",
     "resume",

@@ -1,4 +1,4 @@
-"""Callbacks of a running job, whatever shows them: a terminal, a Prefect log, a notebook."""
+"""Callbacks of a running job, for any display: a terminal, a Prefect log, a notebook."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ compared AS (
         PARTITION BY kind, by_column, value, intent, measure ORDER BY place RANGE BETWEEN 8 PRECEDING AND 1 PRECEDING
     )
 ),
--- Square roots of counts and arcsines of shares have the same spread whatever their size, few tickets included. A median of
+-- Square roots of counts and arcsines of shares have the same spread at every size, few tickets included. A median of
 -- few periods is uncertain itself: pi / 2 / periods is its variance.
 distances AS (
     SELECT

@@ -1,4 +1,4 @@
--- What customers write about when they write for the first time, beside what they write about later.
+-- What customers write about when they write for the first time, next to what they write about later.
 -- Parameters: run_id = one run, or NULL for all; customer_column = the kept column that names the customer; time_column = the
 --   column with the ticket's time
 -- Grain: one row per intent, the most frequent first contact first; tickets without customer or time are left out

@@ -85,7 +85,7 @@ FROM query(
     END
 );
 
--- The newest run that classified a ticket wins, and of its rows the last one; a row without an id stands for itself. Ids of
+-- The newest run that classified a ticket wins, and of its rows the last one; a row without an id is a ticket of its own. Ids of
 -- runs sort by time, so that the place of a run and the row make one number that grows: half of the time and memory of a window.
 -- Nothing is MATERIALIZED: columns that a query does not ask for are then not read.
 CREATE OR REPLACE VIEW latest_predictions AS
@@ -101,7 +101,7 @@ newest AS (
     UNION ALL
     SELECT place FROM placed WHERE ticket_id IS NULL
 ),
--- A label holds for the message that the person read, in whatever run it was classified again.
+-- A label holds for the message that the person read, also when a later run classified it again.
 labelled AS NOT MATERIALIZED (
     SELECT placed.place, reviewed.reviewed_intent
     FROM placed JOIN reviewed USING (ticket_id, message_hash)

@@ -1,4 +1,4 @@
-"""What the EcomIntent case study published, for a table beside what was measured here.
+"""What the EcomIntent case study published, for a comparison with what was measured here.
 
 Source: github.com/jcbolo72012/ecomintent-api at commit 3ca148dd, README.md (Benchmark) and eval/cost_comparison.json.
 Its own row was measured on the held-out tenth of its template-made set; its script (eval/run_eval.py) writes the rows of

@@ -1,4 +1,4 @@
-"""Findings of `sql/findings.sql` → sentences, the strongest of each period, each told once."""
+"""Findings of `sql/findings.sql` → sentences, the strongest of each period, each once."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Changes:
 
 
 def describe_findings(findings: pl.DataFrame, phrases: pl.DataFrame | None = None) -> Changes:
-    """Return the strongest findings in words; a finding that another one explains is told with that one only.
+    """Return the strongest findings in words; a finding that another one explains is part of that one's sentence.
 
     Args:
         findings: The rows of `sql/findings.sql`.
@@ -127,7 +127,7 @@ def name_day(day: date, year: int | None = None) -> str:
 def _choose(found: Sequence[_Row]) -> list[_Row]:
     """Return the findings to tell, the strongest first."""
     strongest: dict[tuple[Any, ...], _Row] = {}
-    # Within the same period one event shows in an intent, in its brand and in its channel: the clearest one is told.
+    # Within the same period one event shows in an intent, in its brand and in its channel: the clearest one is kept.
     for row in sorted(found, key=_by_strength):
         key = (row["kind"], row["period"], row["intent"], row["measure"], row["score"] > 0)
         strongest.setdefault(key, row)
@@ -136,7 +136,7 @@ def _choose(found: Sequence[_Row]) -> list[_Row]:
 
 
 def _explains(cause: _Row, row: _Row) -> bool:
-    """Return whether a finding need not be told beside another: a month beside its week, a step beside its drift."""
+    """Return whether a finding is implied by another: a month by its week, a step by its drift."""
     if row is cause or row["intent"] != cause["intent"] or row["score"] * cause["score"] < 0:
         return False
     if "unsure_share" in (row["measure"], cause["measure"]) and row["measure"] != cause["measure"]:

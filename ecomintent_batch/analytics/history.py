@@ -1,4 +1,4 @@
-"""A run beside the runs before it: their tickets as one history, each counted once."""
+"""A run and the runs before it: their tickets as one history, each counted once."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _WEEKS_OF_FINDINGS = 61  # of sql/findings.sql: 52 full weeks, and the 8 before 
 def list_history(store: RunStore, manifest: Manifest) -> list[Manifest]:
     """Return the runs with which a run makes one history, oldest first, itself last.
 
-    They read the same columns of the same table or query with the same model, whatever the file was called: dated exports
+    They read the same columns of the same table or query with the same model, independent of the file's name: dated exports
     are one history.
     """
     earlier = [

@@ -1,6 +1,6 @@
 """The deployments of `prefect.yaml` with the settings of a user: registered with a server, served here, listed, removed.
 
-A name stands for a pair: `shop` for `shop-daily`, which has a schedule, and `shop-file`, which runs on demand.
+A name means a pair: `shop` for `shop-daily`, which has a schedule, and `shop-file`, which runs on demand.
 """
 
 from __future__ import annotations
@@ -369,7 +369,7 @@ def _describe(client: SyncPrefectClient, deployment: DeploymentResponse) -> Depl
 
 
 def _put_work_pool(client: SyncPrefectClient, name: str) -> None:
-    """Make a process work pool, or leave the pool of that name, of whatever type, as it is."""
+    """Make a process work pool, or leave a pool of that name as it is, of any type."""
     try:
         client.read_work_pool(name)
     except ObjectNotFound:

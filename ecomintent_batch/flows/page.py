@@ -116,12 +116,12 @@ def publish_alerts(folder: RunFolder, summary: Summary) -> None:
 
 
 def log_how_to_resume(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Say in the log of a run that ended early what is kept of it, and that the next one goes on from there."""
+    """Say in the log of a run that ended early what is kept of it, and that the next one continues from it."""
     log = flow_run_logger(flow_run, flow)
     kept = describe_kept(
         open_store(dict(flow_run.parameters["settings"]).get("out", "ecomintent-out")).folder
     )
-    again = "the next run of the same parameters goes on from there (`resume`)"
+    again = "the next run of the same parameters continues from it (`resume`)"
     log.warning("%s: %s; %s", state.name, kept, again)
 
 

@@ -106,7 +106,7 @@ def _read_unfinished(client: SyncPrefectClient, deployments: Sequence[UUID]) -> 
 
 
 def _last_sign(client: SyncPrefectClient, run: FlowRun) -> datetime:
-    """Return when the run was last heard of: its newest heartbeat, or its last change of state."""
+    """Return the last sign of life of the run: its newest heartbeat, or its last change of state."""
     changed = run.state.timestamp if run.state else run.created or datetime.now(UTC)
     heartbeats = EventFilter.model_validate(
         {

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 
-# Few tokens are longer than this: what lies behind is seldom read by the model, and need not be tokenised.
+# Few tokens are longer than this: the rest is seldom read by the model, and need not be tokenised.
 _MAX_CHARS_PER_TOKEN = 32
 _SLICE = 4096
 
@@ -114,7 +114,7 @@ def _encode_words(tokenizer: Tokenizer, words: Words, max_length: int) -> Encodi
     opening, closing = _special_tokens(tokenizer)
     pieces = [*ids, opening, closing]
     piece_lengths = np.fromiter(map(len, pieces), np.int64, len(pieces))
-    # The special tokens are two more words: one before each message, one behind it.
+    # The special tokens are two more words: one before each message, one after it.
     sequence = np.insert(
         words.word_of,
         np.repeat(words.starts, 2)[1:-1],
@@ -168,7 +168,7 @@ def _tokenise_slice(
 
 
 def _special_tokens(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
-    """Return the special tokens that the tokenizer puts before a message and behind it ([CLS] and [SEP], <s> and </s> …)."""
+    """Return the special tokens that the tokenizer puts before and after a message ([CLS] and [SEP], <s> and </s> …)."""
     encoding = tokenizer.encode("a")
     own = [place for place, special in enumerate(encoding.special_tokens_mask) if not special]
     return list(encoding.ids[: own[0]]), list(encoding.ids[own[-1] + 1 :])
@@ -219,7 +219,7 @@ def make_loader(
     """Return a torch DataLoader over the batches: pairs of (input_ids, attention_mask), pinned for CUDA.
 
     It collates in this process: the token ids are flat arrays, so a batch costs microseconds, while a worker would
-    copy it through shared memory. Tokenising, the dear part, runs beside the model a shard ahead (`pipeline.py`).
+    copy it through shared memory. Tokenising, the expensive part, runs concurrently, a shard ahead (`pipeline.py`).
     """
     import torch
     from torch.utils.data import DataLoader, Dataset

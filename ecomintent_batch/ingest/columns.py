@@ -117,7 +117,7 @@ class PickedColumns:
     """The columns of a source that a run reads.
 
     Attributes:
-        ticket_id: None where row numbers stand in for ids.
+        ticket_id: None where row numbers replace ids.
         texts: joined in this order.
         kept: the time column first, then those of --keep and --by.
         asked: those of --keep and --by alone.
@@ -140,7 +140,7 @@ class PickedColumns:
         return list(dict.fromkeys(column for column in columns if column is not None))
 
     def as_text(self) -> list[str]:
-        """Return the columns that are read as text, whatever their type."""
+        """Return the columns that are read as text, of any type."""
         return [*([self.ticket_id] if self.ticket_id else []), *self.texts]
 
     def without_time(self) -> PickedColumns:
@@ -312,7 +312,7 @@ class _Finder:
         return matches[0] if len(matches) == 1 else None
 
     def _tiers(self) -> Iterator[list[tuple[str, str]]]:
-        """Yield columns with their plain names: first the source's own, then what lies inside nested ones."""
+        """Yield columns with their plain names: first the source's own, then those inside nested ones."""
         yield [(column, plain_name(column)) for column in self.columns]
         inside = [column for column in self.columns if "." in column]
         inside += [path for paths in self.nested.values() for path in paths]

@@ -1,7 +1,7 @@
 """Delimited text → rows, with a reason for every row that cannot be read.
 
 Python's `csv` reads here, not DuckDB: measured on DuckDB 1.5.5, its strict reader drops everything
-behind an unclosed quote without a reject and stops at mixed line ends, and its lenient reader cuts long rows
+after an unclosed quote without a reject and stops at mixed line ends, and its lenient reader cuts long rows
 silently. `csv` in strict mode errs on each of them, which is what makes the sums of a run hold.
 """
 
@@ -162,7 +162,7 @@ class _Lines:
         self._ahead: deque[str] = deque(line.removeprefix("\ufeff") for line in islice(file, 1))
         self.record: list[str] = []
         self.number = 0  # of the last line given out, from 1
-        self.after_blank = False  # whether an empty line stands before the record
+        self.after_blank = False  # whether an empty line precedes the record
         for _ in range(skip):
             next(self, None)
 
@@ -385,5 +385,5 @@ def _reason(error: csv.Error) -> str:
     if "unexpected end of data" in text or "unclosed" in text or "field limit" in text:
         return UNCLOSED
     if "expected after" in text:
-        return "text behind a closing quote"
+        return "text after a closing quote"
     return text

@@ -34,7 +34,7 @@ _TORN_WIDE = re.compile("[\ud800-\udfff\ufffd]")
 
 
 def open_binary(path: Path) -> IO[bytes]:
-    """Open a file for reading, unpacking gzip, zstd, bzip2 and xz by the first bytes, whatever its name is."""
+    """Open a file for reading, unpacking gzip, zstd, bzip2 and xz by the first bytes, not by its name."""
     with path.open("rb") as file:
         head = file.read(6)
     openers: dict[bytes, Callable[[Path], Any]] = {
@@ -82,7 +82,7 @@ def detect_encoding(path: Path) -> str:
         for magic, what in _OTHER_KINDS:
             if head.startswith(magic):
                 raise SourceError(f"expected text, found {what}; export the tickets as CSV")
-        # Column names are mostly ASCII, whatever the language of the tickets: in UTF-16 most pairs of bytes of the first line
+        # Column names are mostly ASCII, in every language of tickets: in UTF-16 most pairs of bytes of the first line
         # hold a NUL, always on one side.
         first_line = re.split(b"[\r\n]", head, maxsplit=1)[0]
         even, odd = first_line[0::2].count(0), first_line[1::2].count(0)

@@ -35,7 +35,7 @@ from ecomintent_batch.storage.atomic import flush_to_disk, sha256_of, write_parq
 _SAMPLE_ROWS = 1000
 _SAMPLE_BATCHES = 16
 _MOST_COUNTED_IDS = 20_000_000
-# What programs write for a text that is missing, besides the markers of databases.
+# What programs write for a missing text, in addition to the markers of databases.
 _NULL_WORDS = (
     *NULL_MARKERS, "null", "<null>", "(null)", "[null]", "None", "NaN", "nan", "NaT", "<NA>", "undefined", "#N/A",
 )  # fmt: skip

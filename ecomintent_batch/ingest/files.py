@@ -340,7 +340,7 @@ def list_stored(url: str, file_format: str | None = None) -> Listing:
     folder = TemporaryDirectory(prefix="ecomintent-source-")
     fetched = []
     for index, file in enumerate(files):
-        # DuckDB reads the columns that folders `key=value` stand for from the path.
+        # DuckDB reads the columns of `key=value` folders from the path.
         keys = [part for part in file.name.split("/")[3:-1] if re.fullmatch(r"[^=]+=[^=]*", part)]
         path = Path(folder.name).joinpath(*keys, f"{index:05d}")
         store.download(file.name.removeprefix(f"{SCHEME}{bucket}/"), path)

@@ -70,7 +70,7 @@ class JsonLinesFile:
         return "wrapped" if alone and _find_list(values[0][1]) is not None else "objects"
 
     def _find_columns(self) -> tuple[list[str], dict[str, list[str]]]:
-        """Return the keys of all objects in their order, and what lies inside those that are nested."""
+        """Return the keys of all objects in their order, and the paths inside those that are nested."""
         keys: dict[str, None] = {}
         sample: list[dict[str, Any]] = []
         problem = "an empty file"
@@ -143,7 +143,7 @@ def _read_lines(file: IO[str]) -> Iterator[_Found]:
 
 
 def _stream_values(file: IO[str], *, in_array: bool) -> Iterator[_Found]:
-    """Yield the values of one array, or values one after the other, whatever the lines are.
+    """Yield the values of one array, or values one after the other, independent of line breaks.
 
     Raises:
         EOFError: after a broken value nothing can be read.

@@ -53,7 +53,7 @@ def _parse(value: Any) -> Any:
 
 
 def value_at(value: Any, steps: Sequence[str]) -> Any:
-    """Return what lies at the end of a path; None if there is nothing. A text on the way is the value itself."""
+    """Return the value at a path; None if there is none. A text along the path is the value itself."""
     for index, step in enumerate(steps):
         value = _parse(value)
         if isinstance(value, dict):

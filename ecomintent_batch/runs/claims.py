@@ -72,7 +72,7 @@ class Claim:
             self._store.delete(self._key)
 
     def keep_renewing(self, stop: threading.Event) -> None:
-        """Renew until told to stop; a store that cannot be reached is asked again."""
+        """Renew until stopped; a store that cannot be reached is asked again."""
         while not stop.wait(RENEW_EVERY_S):
             with suppress(EcomIntentError):
                 self.renew()

@@ -10,7 +10,7 @@ import duckdb
 
 _SETTINGS = (
     "SET TimeZone = 'UTC'",  # days must not depend on the machine
-    "SET enable_external_file_cache = false",  # it would keep in memory whatever was read of the files
+    "SET enable_external_file_cache = false",  # it would keep in memory all that was read of the files
 )
 
 

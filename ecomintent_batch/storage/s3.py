@@ -187,7 +187,7 @@ class Store:
             ) from None
 
     def upload(self, path: Path, name: str) -> None:
-        """Put a file, whatever its size."""
+        """Put a file of any size."""
         try:
             self._client.upload_file(str(path), self.bucket, self._key(name))
         except Exception as error:
@@ -197,7 +197,7 @@ class Store:
             ) from None
 
     def put(self, name: str, body: bytes) -> str:
-        """Put an object, whatever was there, and return its version."""
+        """Put an object unconditionally and return its version."""
         return self._put(name, body) or ""
 
     def put_if_absent(self, name: str, body: bytes) -> str | None:

@@ -25,7 +25,7 @@ _FIELD_BLOCK = re.compile(r"\s*(?:[A-Za-z][\w-]*:[^\n]*(?:\n[ \t]+[^\n]*)*\n)+[ 
 _BOUNDARY = re.compile(r"^--(\S[^\n]{0,200}?)[ \t]*\n(?=content-[a-z-]+:)", re.I | re.M)
 
 _ENCODED_WORD = re.compile(r"=\?[\w-]{1,40}\?[bq]\?[^?\n]{0,2000}\?=", re.I)
-_MAX_WORDS_BESIDES = 4  # "Re: order 4411 =?UTF-8?Q?...?="; more is prose about an encoded word
+_MAX_PLAIN_WORDS = 4  # "Re: order 4411 =?UTF-8?Q?...?="; more is prose about an encoded word
 
 _EQUALS = re.compile(r"=(?:[0-9A-F]{2}|[0-9a-f]{2}|[ \t]*(?:\n|$))")
 _SURE_QUOTED_PRINTABLE = re.compile(
@@ -111,8 +111,8 @@ def _text_parts(message: Any) -> list[tuple[str, str]]:
 
 def _decode_encoded_words(text: str) -> str:
     """Decode RFC 2047 words where they are the text, not where the text mentions one."""
-    besides = _ENCODED_WORD.sub(" ", text)
-    if besides == text or len(besides.split()) > _MAX_WORDS_BESIDES:
+    remainder = _ENCODED_WORD.sub(" ", text)
+    if remainder == text or len(remainder.split()) > _MAX_PLAIN_WORDS:
         return text
     joined = re.sub(r"(\?=)\s+(?==\?)", r"\1", text)
     return _ENCODED_WORD.sub(lambda word: _decode_word(word[0]), joined)

@@ -151,7 +151,7 @@ def _weigh(word: str) -> tuple[int, int, int, int, int, int]:
 
 
 def _letters_worth(character: str) -> int:
-    """Return how many Latin letters a character stands for: a Chinese word has two characters, an Arabic one no vowels."""
+    """Return how many Latin letters a character is worth: a Chinese word has two characters, an Arabic one no vowels."""
     if not character.isalpha():
         return 0
     return 3 if character >= "\u2e80" else 2 if character >= "\u0370" else 1

@@ -38,7 +38,7 @@ _CONTROLS = re.compile(
 )
 # In RE2's syntax, what `_clean_text` may change: anything but single spaces between ASCII characters, and in one line …
 _RAW_RULES = "[^ -~]|  |^ | $"
-# … markup, escapes and images, the colon of a form, a chat or an attribution, and a device line behind the text.
+# … markup, escapes and images, the colon of a form, a chat or an attribution, and a device line after the text.
 _RULES = (
     _RAW_RULES
     + r"|[<&=:]|\\rtf|\[.*\]|data:image|(?i:sent from|gesendet|envoy|enviad|inviat|verzonden|verstuurd|skickat|sendt|get outlook)"

@@ -3,7 +3,7 @@
 An earlier mail begins at an attribution ("On … wrote:"), at a block of mail headers, at a divider of a mail client, or its
 lines begin with ">". Customers write lines of each shape themselves, so each needs evidence that a customer does not give:
 an attribution has an address with a clock, or the whole form of one and no "you" or "your"; a block names sender, date and
-subject, or holds an address beside the names of two headers; a divider consists of a known phrase between its dashes.
+subject, or holds an address next to the names of two headers; a divider consists of a known phrase between its dashes.
 """
 
 from __future__ import annotations
@@ -340,7 +340,7 @@ def _ends_in_colon(line: str) -> bool:
 
 
 def _is_attribution(text: str) -> bool:
-    """Decide whether a text is an attribution by its own form, whatever follows it."""
+    """Decide whether a text is an attribution by its own form alone."""
     has_clock, has_date = _CLOCK.search(text), _DATE.search(text)
     if _ADDRESS.search(text):
         return bool(has_clock or (has_date and _WROTE.search(text)))

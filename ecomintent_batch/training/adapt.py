@@ -2,7 +2,7 @@
 
 Two things guard the rest: messages of the package are replayed with the old model's probabilities as targets (learning
 without forgetting, Li and Hoiem, 2016), and the new weights end between the old ones and the fine-tuned ones (robust
-fine-tuning, Wortsman et al., 2022). docs/review.md has the figures behind the defaults.
+fine-tuning, Wortsman et al., 2022). docs/review.md has the measurements from which the defaults were chosen.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ def build_dataset(options: DatasetOptions, out: Path) -> dict[str, Any]:
     unlabelled = _gather_unlabelled(sources, rows)
     if splits["train"].is_empty():
         raise UsageError("--weight: expected rows to train on, found none left")
-    # The copies that a weight over 1 makes come behind, so that places of the audit are places of the file.
+    # The copies that a weight over 1 makes come last, so that places of the audit are places of the file.
     unique = {
         name: frame.unique("text", keep="first", maintain_order=True)
         for name, frame in splits.items()

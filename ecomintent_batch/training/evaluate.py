@@ -176,7 +176,7 @@ def measure_set(
 
 @dataclass(frozen=True)
 class Answers:
-    """First choices of a model beside the labels; every array has one entry a ticket.
+    """First choices of a model and the labels; every array has one entry a ticket.
 
     Attributes:
         also: A second label that a reader found equally defensible, or None.

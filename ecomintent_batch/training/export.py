@@ -1,4 +1,4 @@
-"""A trained checkpoint → a model folder to ship: fp16 safetensors, ONNX int8 behind a parity gate, calibration, card."""
+"""A trained checkpoint → a model folder to ship: fp16 safetensors, ONNX int8 after a parity check, calibration, card."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def snap_weights(network: Any) -> Any:
 
 
 def smooth_activations(network: Any, model: ModelFolder, messages: Sequence[str]) -> Any:
-    """Shrink the widest inputs of the layers behind the activation function, and widen their weights by as much.
+    """Shrink the widest inputs of the layers after the activation function, and widen their weights by as much.
 
     One scale serves all inputs of a layer when they are quantised, so a few wide ones leave few steps to the others
     (SmoothQuant, Xiao et al., 2023). The products stay what they are; one multiplication is added for each such layer.
@@ -156,7 +156,7 @@ def smooth_activations(network: Any, model: ModelFolder, messages: Sequence[str]
 
 
 class Smoothed(torch.nn.Module):
-    """A linear layer of wider weights behind the inverse of their scale."""
+    """A linear layer with scaled weights, preceded by the inverse of the scale."""
 
     def __init__(self, layer: torch.nn.Linear, scale: torch.Tensor) -> None:
         super().__init__()
@@ -222,7 +222,7 @@ def export_onnx_int8(network: Any, target: Path) -> Path:
 
 
 def export_onnx_fp32(checkpoint: Path, onnx_file: Path) -> None:
-    """Write the whole graph in full precision, as anybody would, to measure beside."""
+    """Write the whole graph in full precision, as anybody would, to compare with."""
     _export_plain(load_network(checkpoint), onnx_file)
 
 

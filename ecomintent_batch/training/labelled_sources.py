@@ -135,7 +135,7 @@ def read_realistic() -> list[Labelled]:
     """Read the realistic tickets of this project; its dev split is for validation.
 
     Raises:
-        SourceError: the corpus is not there: it stands in the repository, not in the installed package.
+        SourceError: the corpus is not there: it is in the repository, not in the installed package.
     """
     if not CORPUS.is_dir():
         raise SourceError(

@@ -1,4 +1,4 @@
-"""A shop's own labelled tickets, and the package's messages that are replayed beside them."""
+"""A shop's own labelled tickets, and the package's messages that are replayed with them."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def read_taxonomy(file: Path) -> Taxonomy:
     """Read a map.
 
     Raises:
-        SourceError: no such file, no TOML, fewer than two intents, or a label that stands under two of them.
+        SourceError: no such file, no TOML, fewer than two intents, or a label that is listed under two of them.
     """
     try:
         table = tomllib.loads(file.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""A teacher's probabilities for messages: what a small model is taught beside, or in the place of, the labels."""
+"""A teacher's probabilities for messages: soft targets in addition to the labels, or instead of them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _score(
     """Return logits; in half precision where the device has it, which is three times as fast and good enough to teach."""
     from transformers import AutoModelForSequenceClassification
 
-    # In fp32 whatever the file holds: of a folder that `export` wrote, that is fp16, which autocast on a CPU does not take.
+    # In fp32: a folder that `export` wrote holds fp16, which autocast on a CPU does not take.
     network: Any = AutoModelForSequenceClassification.from_pretrained(
         model.path, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
     )

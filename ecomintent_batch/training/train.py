@@ -104,7 +104,7 @@ def train_model(options: TrainOptions, note: Callable[[str], None] = print) -> d
     note(
         f"{len(texts):,} texts to train on, {len(data.dev.rows):,} of {data.dev.name} to choose the best epoch by"
     )
-    heard = _Progress(note)
+    progress = _Progress(note)
     trainer = SoftTargetTrainer(
         model=model,
         args=_arguments(options, device, len(texts)),
@@ -112,7 +112,7 @@ def train_model(options: TrainOptions, note: Callable[[str], None] = print) -> d
         eval_dataset=_dev_dataset(tokenizer, data, max_length),
         data_collator=PadBatch(tokenizer.pad_token_id),
         compute_metrics=_metrics,
-        callbacks=[EarlyStoppingCallback(early_stopping_patience=_PATIENCE), heard],
+        callbacks=[EarlyStoppingCallback(early_stopping_patience=_PATIENCE), progress],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=options.resume or None)
@@ -124,7 +124,7 @@ def train_model(options: TrainOptions, note: Callable[[str], None] = print) -> d
 
 
 class LengthGroupedBatches(torch.utils.data.Sampler[list[int]]):
-    """Batches of like length, in an order drawn anew each epoch.
+    """Batches of like length, shuffled again each epoch.
 
     The Trainer's own grouping mixes lengths within a batch: with chats and long emails in one set, nine tokens in ten
     were padding.
@@ -142,7 +142,7 @@ class LengthGroupedBatches(torch.utils.data.Sampler[list[int]]):
         return -(-len(self.lengths) // self.batch_size)
 
     def set_epoch(self, epoch: int) -> None:
-        """Set what the order depends on beside the seed."""
+        """Set the epoch, on which the order depends together with the seed."""
         self.epoch = epoch
 
     def __iter__(self) -> Any:

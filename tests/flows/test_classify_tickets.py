@@ -207,7 +207,7 @@ def test_a_broken_shard_fails_the_run_at_once(tmp_path: Path) -> None:
     assert "1 of 10 shards failed, the others keep their parts; shard-00000: " in str(state.message)
     assert "expected a shard of this run, found: " in str(state.message)
     kept = f"run {job.folder.run_id} keeps 9 parts in {job.folder.staging}, of 10 shards"
-    assert kept in logs_of(state, until="goes on from there")
+    assert kept in logs_of(state, until="continues from it")
     assert attempts_of_tasks(state, {f"classify-{SHARDS[0]}"})[f"classify-{SHARDS[0]}"] == 1
     assert sorted(path.name for path in job.folder.parts.iterdir()) == [
         f"part-0000{i}.parquet" for i in range(1, 10)

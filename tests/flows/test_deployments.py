@@ -211,7 +211,7 @@ def test_a_failure_is_told(server: Server, deployed: Path, worker: Any, notices:
     run = server.run_of("classify-file", {"source": "nope.csv", "out": str(deployed / "failed")})
     failed = server.wait_for(run, "Failed")
     assert "nope.csv: expected a file, folder or glob, found nothing there" in failed.state.message
-    assert "nothing is kept in" in server.log_of(run, until="goes on from there")
+    assert "nothing is kept in" in server.log_of(run, until="continues from it")
 
     def about_it() -> list[str]:
         return [notice for notice in notices if failed.name in notice]

@@ -95,7 +95,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert state.is_failed()
     assert "10 of 10 shards failed" in str(state.message)
     assert full in str(state.message)
-    log = logs_of(state, until="goes on from there")
+    log = logs_of(state, until="continues from it")
     assert "Traceback" not in log
     names = {f"classify-shard-{shard:05d}" for shard in range(10)}
     attempts = attempts_of_tasks(state, names)

@@ -281,7 +281,7 @@ def test_an_unclosed_quote_costs_its_line_only(tmp_path: Path, place: int, later
 @pytest.mark.parametrize(
     ("broken", "error"),
     [
-        ('1,"Hello\nmy order, please" he said', "text behind a closing quote"),
+        ('1,"Hello\nmy order, please" he said', "text after a closing quote"),
         (
             '1,"Hello,\nmy order, please\nthe blue one, I mean\nBob",extra',
             "expected 2 fields, found 3",

@@ -253,7 +253,7 @@ def test_batches_of_like_length_hold_every_row_once():
 
 
 def test_export_ships_what_was_measured(trained, tmp_path):
-    """int8, calibration and card stand beside the weights, and int8 gives the intents of fp32."""
+    """int8, calibration and card are next to the weights, and int8 gives the intents of fp32."""
     data, checkpoint = trained
     measured = export_model(
         ExportOptions(str(checkpoint), tmp_path / "ship", calibrate_on=str(data)), lambda text: None

@@ -53,7 +53,7 @@ def summarise_run_safely(
 def _try(
     write: Callable[[], T], where: str, manifest: Manifest, warn: Callable[[str], None]
 ) -> T | None:
-    """Return what `write` returns; None with a warning if it fails, in whatever way."""
+    """Return what `write` returns; None with a warning if it fails for any reason."""
     try:
         return write()
     except (KeyboardInterrupt, SystemExit, GeneratorExit):

@@ -14,8 +14,8 @@ from markupsafe import Markup, escape
 if TYPE_CHECKING:
     import polars as pl
 
-# Each has a contrast of 3 or more on the page's white and on its dark ground; names stand beside every mark all the same,
-# because no nine colours are told apart by everybody.
+# Each has a contrast of 3 or more on the page's white and on its dark ground; names are next to every mark all the same,
+# because nobody can rely on telling nine colours apart.
 COLOURS = {
     "WISMO": "#0072b2", "RETURN_REQUEST": "#d55e00", "EXCHANGE_REQUEST": "#009074", "CANCEL_ORDER": "#c4588f",
     "DAMAGED_ITEM": "#a87900", "BILLING_DISPUTE": "#7d62c4", "PRODUCT_QUESTION": "#3d8fc4", "ACCOUNT_ISSUE": "#97694a",
@@ -58,7 +58,7 @@ class Period:
 
 
 def colours_of(intents: Iterable[str]) -> dict[str, str]:
-    """Return the colour of each intent, the same for a name wherever it stands in the nine; others share the rest."""
+    """Return the colour of each intent, the same for a name at any position among the nine; others share the rest."""
     rest = itertools.cycle(colour for intent, colour in COLOURS.items() if intent != "OTHER")
     return {intent: COLOURS.get(intent) or next(rest) for intent in sorted(intents)}
 

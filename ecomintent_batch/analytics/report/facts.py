@@ -131,7 +131,7 @@ def describe_unusual(unusual: pl.DataFrame) -> list[str]:
 def list_clear_days(unusual: pl.DataFrame) -> pl.DataFrame:
     """Return the unusual days whose count chance would hardly make: 9 tickets instead of 2 are not among them.
 
-    A year of nine intents has three thousand of such counts. The square root of each has the same spread, whatever its size.
+    A year of nine intents has three thousand of such counts. The square root of each has the same spread at every size.
     """
     import polars as pl
 

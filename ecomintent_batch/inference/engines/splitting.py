@@ -1,4 +1,4 @@
-"""A batch that cannot be scored is halved until the message that broke it stands alone, and the others are scored."""
+"""A batch that cannot be scored is halved until the message that broke it is alone, and the others are scored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An engine without a model, for measuring all that stands around one."""
+"""An engine without a model, for measuring everything around an engine."""
 
 from __future__ import annotations
 
