@@ -108,6 +108,7 @@ _NOT_OF_CUSTOMERS = re.compile(
     r"agent|reply|response|resolution|answer|bot|internal|status|product|tag|note|staff|auto|sla|survey|rating|macro|intent"
 )
 _LEAVES = ("content", "text", "value", "plain", "plain_text", "body", "html", "rendered", "raw")
+_IN_LIST = re.compile(r"\.\d+(\.|$)")  # in a path: the number of an element
 _LONGEST_NAME = 40
 _MOST_NAMES = 30
 
@@ -242,7 +243,10 @@ class _Finder:
     def take(self, column: str, option: str) -> str:
         """Return a column that people named, or the one value inside where it is nested."""
         self.check_exists(column)
-        return self._resolve(column, option) if column in self.nested else column
+        value = self._value_inside(column, option)
+        if value is None:
+            raise self._unclear(column, option)
+        return value
 
     def find(self, ranks: Ranks, what: str, option: str) -> str | None:
         """Return the column with one of the usual names; None where there is none.
@@ -263,18 +267,11 @@ class _Finder:
                         f"{' and '.join(dict.fromkeys(matches))} equally good "
                         f"among {list_names(self.columns)}; choose with {option}"
                     )
-                if matches and (column := self._resolve_if_clear(matches[0], option)):
-                    return column
+                if matches and (value := self._value_inside(matches[0], option)):
+                    return value
+                if matches and option != "--time-column":  # a run needs no time
+                    raise self._unclear(matches[0], option)
         return None
-
-    def _resolve_if_clear(self, column: str, option: str) -> str | None:
-        """Return what `_resolve` does; None for a time that is nested and unclear, because a run needs no time."""
-        try:
-            return self._resolve(column, option)
-        except ColumnError:
-            if option == "--time-column":
-                return None
-            raise
 
     def _is_object_without_id(self, column: str, option: str) -> bool:
         """Return whether an object has the name of an id, as `ticket` has, and no id inside: the id is elsewhere."""
@@ -316,15 +313,15 @@ class _Finder:
         yield [(column, plain_name(column)) for column in self.columns]
         inside = [column for column in self.columns if "." in column]
         inside += [path for paths in self.nested.values() for path in paths]
-        inside = [path for path in inside if not re.search(r"\.\d+(\.|$)", path)]
+        inside = [path for path in inside if not _IN_LIST.search(path)]
         yield [(path, plain_name(path.rpartition(".")[2])) for path in inside]
 
-    def _resolve(self, column: str, option: str) -> str:
-        """Return a column as it is, or the path of the one value that is meant inside a nested one."""
+    def _value_inside(self, column: str, option: str) -> str | None:
+        """Return a column as it is, or the path of the one value that is meant inside a nested one; None if unclear."""
         if column not in self.nested:
             return column
         paths = self.nested[column]
-        plain = [path for path in paths if not re.search(r"\.\d+(\.|$)", path)]
+        plain = [path for path in paths if not _IN_LIST.search(path)]
         ranks = (
             [_LEAVES] if option != "--text-column" else [*_BODIES, *([leaf] for leaf in _LEAVES)]
         )
@@ -336,10 +333,16 @@ class _Finder:
             matches = [path for path in plain if plain_name(path.rpartition(".")[2]) in rank]
             if len(matches) == 1:
                 return matches[0]
+        return None
+
+    def _unclear(self, column: str, option: str) -> ColumnError:
+        """Return the error about a nested column in which several values, or none, could be meant."""
+        paths = self.nested[column]
         best = _best_path(paths)
         advice = f"give {option} {best}" if best else f"give {option} with another column"
-        raise ColumnError(
-            f"{self.name}: expected text in column {column!r}, found {'lists or objects' if not plain else 'objects'} "
+        kind = "lists or objects" if all(map(_IN_LIST.search, paths)) else "objects"
+        return ColumnError(
+            f"{self.name}: expected text in column {column!r}, found {kind} "
             f"({list_names(paths) if paths else 'without text'}); {advice}"
         )
 
