@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ import pytest
 from support.tickets import NINE, save_tiny_model
 
 from ecomintent_batch.settings import RunSettings
+
+# The networks of the tests are tiny, and on a busy machine two threads that wait for each other are many times slower.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 hypothesis.settings.register_profile(
     "no deadline", deadline=None

@@ -25,6 +25,8 @@ from ecomintent_batch import (
     run,
 )
 
+pytestmark = pytest.mark.model
+
 
 def test_importing_the_package_loads_nothing_else() -> None:
     """No third-party module and no module of its own: under 0.1 s on any machine."""

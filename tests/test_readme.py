@@ -20,6 +20,8 @@ from typer.testing import CliRunner
 
 from ecomintent_batch.cli.app import app
 
+pytestmark = pytest.mark.model
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {
     path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 _SHARED = Path(__file__).parent  # holds page.css, which pages include
 
 
+@cache  # compiling the templates takes longer than filling them
 def open_templates(folder: Path) -> Environment:
     """Return the environment for the templates of a folder; every value in a `.html` file is escaped.
 

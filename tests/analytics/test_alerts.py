@@ -130,6 +130,7 @@ def run_job(source: Path, out: Path, *alerts: str) -> subprocess.CompletedProces
     )
 
 
+@pytest.mark.model
 def test_the_command_ends_with_three_when_an_alert_fires(tmp_path):
     """The run is committed, the line is on stderr although it is quiet, alerts.json has it."""
     source = write_tickets(tmp_path / "tickets.csv", 30)

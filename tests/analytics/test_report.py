@@ -334,6 +334,7 @@ def browser() -> Iterator[Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1440])
+@pytest.mark.service
 def test_the_page_in_a_browser(job, browser, tmp_path, width, scheme):
     """Every chart is drawn, nothing is said on the console, nothing is asked of the network, nothing is wider than the screen."""
     said: list[str] = []
@@ -363,6 +364,7 @@ def test_the_page_in_a_browser(job, browser, tmp_path, width, scheme):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.service
 def test_the_page_can_be_used_by_everybody(job, browser, scheme):
     """axe-core finds nothing serious, with every table open; the keyboard opens one."""
     from axe_playwright_python.sync_playwright import Axe
@@ -380,6 +382,7 @@ def test_the_page_can_be_used_by_everybody(job, browser, scheme):
 
 
 @pytest.mark.slow
+@pytest.mark.service
 def test_the_planted_year_in_the_first_screen_and_on_six_sheets(browser, tmp_path):
     """What happened is above the fold of a laptop; on paper nothing is wider than the sheet."""
     folder, manifest = write_year(tmp_path, 5)

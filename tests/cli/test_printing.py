@@ -190,6 +190,7 @@ def test_json_is_the_manifest_and_nothing_else(settings):
 
 
 @pytest.mark.parametrize("engine", ["torch", "onnx"])
+@pytest.mark.model
 def test_quiet_prints_nothing_on_success(settings, engine):
     """--quiet: not a word on either stream, of ours or of the libraries that run the model."""
     model = {"ECOMINTENT_MODEL": settings.model} if engine == "torch" else {}

@@ -51,7 +51,7 @@ from ecomintent_batch.storage.atomic import sha256_of
 SHARDS = ["shard-00000", "shard-00001", "shard-00002"]
 
 
-pytestmark = pytest.mark.usefixtures("server")
+pytestmark = [pytest.mark.usefixtures("server"), pytest.mark.service]
 
 
 @pytest.fixture(scope="module")

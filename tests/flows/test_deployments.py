@@ -33,6 +33,8 @@ from ecomintent_batch.flows.deployments import (
 from ecomintent_batch.runs.records import read_manifest
 from ecomintent_batch.settings import RunSettings
 
+pytestmark = pytest.mark.service
+
 TICKETS = ROOT / "sample_data" / "tickets.csv"
 BOTH = ["classify-tickets/classify-daily", "classify-tickets/classify-file"]
 

@@ -17,6 +17,8 @@ from ecomintent_batch.pipeline import run_job
 from ecomintent_batch.progress import Progress
 from ecomintent_batch.runs.records import read_manifest
 
+pytestmark = pytest.mark.service
+
 ROWS = 60_000
 _MAKE_TICKETS = (
     "CREATE TABLE tickets AS SELECT i AS id, 'order ' || i || repeat(' is late', 20) AS body "

@@ -13,6 +13,8 @@ from support.prefect_server import Server
 
 from ecomintent_batch.flows.classify_tickets import classify_tickets
 
+pytestmark = pytest.mark.service
+
 WORDS, SECRET = "zebrafishmarmalade", "hunter2secretpassword"
 HEADER = "ticket_id,subject,body,created_at,channel\n"
 

@@ -23,6 +23,8 @@ from ecomintent_batch.runs.layout import RunFolder
 from ecomintent_batch.runs.records import read_manifest
 from ecomintent_batch.settings import RunSettings
 
+pytestmark = pytest.mark.service
+
 
 def test_settings_travel_with_absolute_paths(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -21,7 +21,7 @@ from ecomintent_batch.runs.layout import RunFolder
 from ecomintent_batch.runs.lock import lock_out
 from ecomintent_batch.runs.records import read_manifest
 
-pytestmark = pytest.mark.usefixtures("server")
+pytestmark = [pytest.mark.usefixtures("server"), pytest.mark.service]
 
 
 def run_flow(settings: Any, **others: Any) -> State[RunFolder]:

@@ -127,6 +127,7 @@ def test_torch_does_not_depend_on_batches_threads_or_order(tiny, max_tokens):
     )
 
 
+@pytest.mark.model
 def test_onnx_does_not_depend_on_threads_or_order(sample):
     """The same batches give the same numbers from one thread as from three, and in any order of distinct lengths."""
     model = open_model(None)
@@ -146,6 +147,7 @@ def test_onnx_does_not_depend_on_threads_or_order(sample):
     )
 
 
+@pytest.mark.model
 def test_int8_keeps_the_labels_of_fp32(sample):
     """Where fp32 is sure of an intent, int8 says the same; and all its probabilities lie near."""
     model = open_model(None)
@@ -298,6 +300,7 @@ def poisoned(request, tiny):
     return PoisonedOnnx(model, threads=2), model
 
 
+@pytest.mark.model
 def test_a_message_that_breaks_the_engine_costs_no_other(poisoned):
     """Its row is NaN, which becomes the status error; the rest of its batch is scored as without it."""
     engine, model = poisoned
@@ -319,6 +322,7 @@ def test_a_message_that_breaks_the_engine_costs_no_other(poisoned):
     )
 
 
+@pytest.mark.model
 def test_an_engine_that_scores_nothing_is_an_error(poisoned):
     """Where each message of a batch fails, the run ends: a broken engine must not make a run of error rows."""
     engine, model = poisoned
@@ -344,6 +348,7 @@ def test_cuda_agrees_with_cpu(sample):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="about machines without CUDA")
+@pytest.mark.model
 def test_auto_takes_onnx_on_cpu_where_the_folder_has_it(tiny):
     """Without CUDA: int8 of the embedded model, torch for a folder that has no ONNX file, stub when told."""
     assert isinstance(load_engine(open_model(None)), OnnxEngine)
@@ -437,6 +442,7 @@ def test_pickled_weights_are_refused_unread(copy_of_tiny, tmp_path, monkeypatch)
     assert not (tmp_path / "exploded").exists()
 
 
+@pytest.mark.model
 def test_onnx_needs_its_file_and_its_labels(copy_of_tiny):
     """No ONNX file, a torn one, or one with another number of outputs: an error each."""
     with pytest.raises(ModelError, match="use --engine torch, or run export"):

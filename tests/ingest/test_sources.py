@@ -488,6 +488,7 @@ def execute(server_at: str, *statements: str) -> None:
             connection.execute("CALL postgres_execute('server', ?)", [statement])
 
 
+@pytest.mark.service
 def test_postgres(postgres: str) -> None:
     """A table, one with names in capitals, and a query, with the password in the URL or in the environment."""
     url = f"postgresql://shop:{IN_URL}@{postgres}"
@@ -508,6 +509,7 @@ def test_postgres(postgres: str) -> None:
         assert opened.name == f"postgresql://shop:***@{postgres}"
 
 
+@pytest.mark.service
 def test_postgres_numbers_without_precision_keep_their_digits(postgres: str) -> None:
     """Of a table as Postgres writes them; in a query, where DuckDB has lost digits already, ids over 2^53 are refused."""
     url = f"postgresql://shop:{IN_URL}@{postgres}"
@@ -525,6 +527,7 @@ def test_postgres_numbers_without_precision_keep_their_digits(postgres: str) -> 
     execute(postgres, "DROP TABLE big")
 
 
+@pytest.mark.service
 def test_postgres_is_opened_read_only(postgres: str) -> None:
     """Not even a function in a SELECT may write."""
     url = f"postgresql://shop:{IN_URL}@{postgres}"
@@ -559,6 +562,7 @@ def test_no_password_is_in_an_error(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.service
 def test_no_password_is_in_the_error_of_a_server_that_goes_away(postgres: str) -> None:
     """Connections made while reading fail with the whole URL in DuckDB's message."""
     source = open_source(f"postgresql://reader:{IN_URL}@{postgres}", table="tickets")

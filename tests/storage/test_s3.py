@@ -42,6 +42,8 @@ from ecomintent_batch.settings import load_settings
 from ecomintent_batch.storage.location import parse_location
 from ecomintent_batch.storage.s3 import Store, open_for_reading
 
+pytestmark = pytest.mark.service
+
 BUCKET = "tickets"
 OUT = f"s3://{BUCKET}/out"
 

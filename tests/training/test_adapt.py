@@ -24,6 +24,8 @@ from ecomintent_batch.training.evaluate import score_labelled
 from ecomintent_batch.training.fine_tune import Tuner, interpolate
 from ecomintent_batch.training.own_tickets import pick_replayed, read_own_tickets
 
+pytestmark = pytest.mark.model
+
 TOPICS = {"BILLING": "refund the order", "LOGIN": "my login is broken"}
 OPTIONS = {"epochs": 8, "learning_rate": 5e-3, "batch_size": 8, "device": "cpu"}
 

@@ -22,6 +22,8 @@ from ecomintent_batch.training.alterations import (
 from ecomintent_batch.training.corpus_files import read_tickets
 from ecomintent_batch.training.evaluate import score_labelled
 
+pytestmark = pytest.mark.model
+
 MESSAGES = 300
 LEAST_SAME = 0.95
 

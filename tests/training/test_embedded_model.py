@@ -10,6 +10,8 @@ from ecomintent_batch.inference.engines import load_engine, open_model
 from ecomintent_batch.training.corpus_files import INTENTS, read_corpus, read_jsonl
 from ecomintent_batch.training.evaluate import expected_calibration_error, score_labelled
 
+pytestmark = pytest.mark.model
+
 
 @pytest.fixture(scope="module")
 def model():

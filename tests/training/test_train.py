@@ -27,6 +27,8 @@ from ecomintent_batch.training.train import (
 )
 from ecomintent_batch.training.training_set import read_training_set
 
+pytestmark = pytest.mark.model
+
 TOPICS = {"BILLING": "refund the order", "LOGIN": "my login is broken"}
 
 
