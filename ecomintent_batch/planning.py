@@ -85,6 +85,11 @@ def plan_job(settings: RunSettings, store: RunStore, progress: Progress) -> Job:
     source = _open_source(settings)
     plan = _plan_reading(settings, source, model)
     _note_reading(source, plan, progress)
+    if model.probabilities == "sigmoid":
+        progress.note(
+            f"model {model.name}: multi-label, so each intent's probability is its own sigmoid, they do not add up to 1, "
+            "and confidence is the highest"
+        )
     folder, resumed = resume_or_start(
         store,
         _plan_of(settings, source, model),

@@ -174,6 +174,14 @@ def _special_tokens(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
     return list(encoding.ids[: own[0]]), list(encoding.ids[own[-1] + 1 :])
 
 
+def special_token_types(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """Return the token types of the special tokens before and behind a message; those of its words are 0."""
+    encoding = tokenizer.encode("a")
+    opening, closing = _special_tokens(tokenizer)
+    types = list(encoding.type_ids)
+    return types[: len(opening)], types[len(types) - len(closing) :]
+
+
 def plan_batches(lengths: Int64, max_tokens: int, max_rows: int = 1 << 30) -> list[Int64]:
     """Group messages by length into batches of at most `max_tokens` tokens, padding included.
 

@@ -49,7 +49,8 @@ from ecomintent_batch.text.words import split_words
 
 OK, EMPTY, UNSUPPORTED_LANGUAGE, ERROR = range(len(STATUSES))
 _SLICE_ROWS = 8192
-_PLAIN_MULTI_INTENT = 0.30  # of the second intent, for a model without a trained signal
+# Of the second intent, for a model without a trained signal.
+_PLAIN_MULTI_INTENT = {"softmax": 0.30, "sigmoid": 0.50}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,7 +219,8 @@ def label_shard(
     confidence, second_confidence = probabilities[rows, first], probabilities[rows, second]
     unsure = confidence < options.threshold
     intent = pc.if_else(pa.array(unsure | (status != OK)), OTHER, labels.take(pa.array(first)))
-    multi = is_multi_intent(probabilities, n_tokens, model.calibration) & ~failed
+    plain = _PLAIN_MULTI_INTENT[model.probabilities]
+    multi = is_multi_intent(probabilities, n_tokens, model.calibration, plain) & ~failed
 
     of_messages: dict[str, Any] = {
         "intent": intent.dictionary_encode(),
@@ -262,9 +264,12 @@ def _to_predictions(
 
 
 def is_multi_intent(
-    probabilities: NDArray[np.float32], n_tokens: NDArray[np.int32], calibration: dict[str, Any]
+    probabilities: NDArray[np.float32],
+    n_tokens: NDArray[np.int32],
+    calibration: dict[str, Any],
+    plain: float = _PLAIN_MULTI_INTENT["softmax"],
 ) -> NDArray[np.bool_]:
-    """Return which messages have two intents, by the model's trained signal where it has one.
+    """Return which messages have two intents, by the model's trained signal where it has one, else by the second's `plain`.
 
     The signal is a logistic regression over (first, second and third probability, log of the tokens), whose
     coefficients are in `calibration.json`.
@@ -272,7 +277,7 @@ def is_multi_intent(
     ranked = -np.sort(-np.nan_to_num(probabilities), axis=1)
     signal = calibration.get("multi_intent")
     if signal is None:
-        return np.asarray(ranked[:, 1] >= _PLAIN_MULTI_INTENT)
+        return np.asarray(ranked[:, 1] >= plain)
     return np.asarray(
         multi_intent_features(ranked, n_tokens) @ np.array(signal["coefficients"])
         + signal["intercept"]

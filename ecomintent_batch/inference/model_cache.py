@@ -7,7 +7,7 @@ import hashlib
 import threading
 from collections.abc import Hashable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ecomintent_batch.inference.engines import Engine, ModelFolder, load_engine, open_model
 from ecomintent_batch.storage.hashes import remembered_sha256
@@ -70,7 +70,8 @@ def load_model(options: EngineOptions, model: ModelFolder) -> LoadedModel:
         compiled=options.compile,
     )
     fingerprint = model.fingerprint(engine.weights_file)
-    return LoadedModel(folder=model, engine=engine, fingerprint=fingerprint)
+    folder = replace(model, most_tokens=engine.most_tokens)
+    return LoadedModel(folder=folder, engine=engine, fingerprint=fingerprint)
 
 
 def hash_model(model: ModelFolder) -> str:

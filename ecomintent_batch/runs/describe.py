@@ -43,6 +43,7 @@ def describe_run(
     parts: Sequence[PartRecord],
     stats: Sequence[PartStats],
     *,
+    probabilities: str,
     started_at: datetime,
     resumed: bool,
     commit_s: float,
@@ -55,6 +56,7 @@ def describe_run(
         extraction: Rows by shard, and rejects.
         parts: The records of all parts.
         stats: The cost of those parts that this start of the run has made.
+        probabilities: What made them of the model's logits, "softmax" or "sigmoid".
         started_at: When this start began.
         resumed: Whether an earlier start of the run was interrupted.
         commit_s: Seconds that the commit took so far: all but the renames.
@@ -91,6 +93,7 @@ def describe_run(
         rejects_sha256=extraction.sha256[-1],
         before=extraction.before,
         late_rows=extraction.late_rows,
+        probabilities=probabilities,
     )
 
 

@@ -247,7 +247,11 @@ class Reading(Record):
 
 
 class Manifest(Record):
-    """The record of a committed run."""
+    """The record of a committed run.
+
+    Attributes:
+        probabilities: "softmax", or "sigmoid" where the model is multi-label: each intent by itself, no sum of 1.
+    """
 
     run_id: str
     version: str
@@ -268,6 +272,7 @@ class Manifest(Record):
     rejects_sha256: str
     before: RowsBefore | None = None
     late_rows: int | None = None
+    probabilities: str = "softmax"
 
 
 def parse_record(kind: type[R], text: str | bytes, where: str) -> R:

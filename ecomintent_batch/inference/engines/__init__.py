@@ -27,6 +27,9 @@ class Engine(Protocol):
     description: str  # for people: "onnx int8 on cpu, 2 threads"
     weights_file: str  # what the fingerprint of the model covers, relative to its folder
     max_batch_tokens: int
+    most_tokens: (
+        int | None
+    )  # that the network can read of a message; None where only the configuration says it
 
     def score(self, encodings: Encodings, batches: Sequence[Int64], advance: Advance) -> Logits:
         """Return the logits, shape (messages, labels), in message order; NaN rows could not be scored.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,15 +19,21 @@ from ecomintent_batch.storage.hashes import remembered_sha256
 from ecomintent_batch.storage.packaged import packaged_path
 
 EMBEDDED = packaged_path("models/nine_intents")
-_ROBERTA_LIKE = {
-    "roberta",
-    "xlm-roberta",
-    "camembert",
-    "mpnet",
-}  # two positions are taken before the first token
+# Positions are counted from behind that of padding. torch shows it in the network; the ONNX engine goes by these names.
+_PADDED_POSITIONS = re.compile(
+    "roberta|xlm-roberta|xlm-roberta-xl|roberta-prelayernorm|xmod|camembert|mpnet|longformer|data2vec-text|ibert|luke"
+    "|lilt|markuplm|layoutlmv3|esm"
+)
+_USUAL_PADDING = 1  # of these, where the configuration names none, and of MPNet always
 _DEFAULT_MAX_LENGTH = 512
 _REFERENCE_TOKENS = 16  # of a message that the temperature is for
 _LEAST_TEMPERATURE = 0.5
+
+
+def sigmoid(logits: NDArray[Any]) -> NDArray[Any]:
+    """Return the probability of each label by itself, of logits of any shape, in their own precision."""
+    with np.errstate(over="ignore"):  # exp(-logit) may be infinite, and the probability is 0 then
+        return np.asarray(1 / (1 + np.exp(-logits)))
 
 
 def softmax(logits: NDArray[Any]) -> NDArray[Any]:
@@ -37,10 +44,17 @@ def softmax(logits: NDArray[Any]) -> NDArray[Any]:
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """The files of one sequence-classification model."""
+    """The files of one sequence-classification model.
+
+    Attributes:
+        path: The folder.
+        name: What it is called in messages.
+        most_tokens: What its network can read, where the engine found out; the configuration decides without.
+    """
 
     path: Path
     name: str
+    most_tokens: int | None = None
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -108,9 +122,11 @@ class ModelFolder:
     @cached_property
     def max_length(self) -> int:
         """Tokens of a message that the model can read."""
-        positions = int(self.config.get("max_position_embeddings") or _DEFAULT_MAX_LENGTH)
-        if self.config.get("model_type") in _ROBERTA_LIKE:
-            positions -= 2
+        named = self.config.get("max_position_embeddings") or self.config.get("n_positions")
+        positions = (
+            named if isinstance(named, int | float) and named > 0 else _DEFAULT_MAX_LENGTH
+        ) - self._positions_before_text()
+        positions = min(int(positions), self.most_tokens or int(positions))
         file = self.path / "tokenizer_config.json"
         named = _read_json(file, self.name).get("model_max_length") if file.exists() else None
         return (
@@ -119,10 +135,24 @@ class ModelFolder:
             else positions
         )
 
+    def _positions_before_text(self) -> int:
+        kind = str(self.config.get("model_type"))
+        if not _PADDED_POSITIONS.fullmatch(kind):
+            return 0
+        named = self.config.get("pad_token_id")
+        return 1 + (_USUAL_PADDING if kind == "mpnet" or named is None else int(named))
+
+    @property
+    def probabilities(self) -> str:
+        """What makes probabilities of logits: "sigmoid" for a multi-label head, whose intents are independent, or "softmax"."""
+        is_multi_label = self.config.get("problem_type") == "multi_label_classification"
+        return "sigmoid" if is_multi_label else "softmax"
+
     def fingerprint(self, weights_file: str) -> str:
         """Return `<name>@<12 hex digits>` over weights, labels, tokenizer and calibration."""
+        head = ["sigmoid"] if self.probabilities == "sigmoid" else []
         digest = hashlib.sha256(
-            json.dumps([self.labels, self.calibration], sort_keys=True).encode()
+            json.dumps([self.labels, self.calibration, *head], sort_keys=True).encode()
         )
         for file in ("tokenizer.json", weights_file):
             digest.update(remembered_sha256(self.path / file).encode())
@@ -131,7 +161,9 @@ class ModelFolder:
     def to_probabilities(
         self, logits: NDArray[np.float32], n_tokens: NDArray[np.int32] | None = None
     ) -> NDArray[np.float32]:
-        """Return calibrated probabilities: softmax of the logits over the temperature, rows adding up to 1.
+        """Return calibrated probabilities, of the logits over the temperature.
+
+        Those of a multi-label head are sigmoids; of any other a softmax, whose rows add up to 1.
 
         Args:
             logits: shape (messages, labels).
@@ -139,7 +171,8 @@ class ModelFolder:
                 confidence, and a model may have a temperature that grows with them. None for that of 16 tokens.
         """
         scaled = logits.astype(np.float64) / self.temperatures(len(logits), n_tokens)
-        return np.asarray(softmax(scaled), np.float32)
+        squash = sigmoid if self.probabilities == "sigmoid" else softmax
+        return np.asarray(squash(scaled), np.float32)
 
     def temperatures(
         self, n: int, n_tokens: NDArray[np.int32] | None = None
@@ -169,6 +202,10 @@ def open_model(model: str | None) -> ModelFolder:
         )
     else:
         folder = ModelFolder(_download(model), model)
+    if folder.config.get("problem_type") == "regression":
+        raise ModelError(
+            f"{folder.name}: expected a classifier, found a regression head in config.json"
+        )
     _ = folder.labels, folder.tokenizer
     return folder
 

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
 from ecomintent_batch.errors import DeviceError, ModelError
-from ecomintent_batch.inference.batches import Encodings, Int64, collate, make_loader
+from ecomintent_batch.inference.batches import (
+    Encodings,
+    Int64,
+    collate,
+    make_loader,
+    special_token_types,
+    tokenise,
+)
 from ecomintent_batch.inference.engines.first_token import read_first_token_only
 from ecomintent_batch.inference.engines.model_folder import ModelFolder
 from ecomintent_batch.inference.engines.splitting import score_pieces
@@ -18,6 +27,13 @@ from ecomintent_batch.inference.engines.splitting import score_pieces
 _LEAST_ON_CUDA, _MOST_ON_CUDA = 16_384, 1_048_576
 _WIDTH = 64  # tokens of the messages that the budget is measured with
 _WORTH_DOUBLING = 1.05
+_PROBES = (
+    "order",
+    "where is my order",
+    "I want to return the shoes that I ordered, where do I send them?",
+)
+_TOLERANCE, _HALF_TOLERANCE = 1e-3, 0.05  # of the largest logit
+_ZERO = 1e-6  # between logits that are all next to zero
 
 
 def pick_device(device: str) -> torch.device:
@@ -111,6 +127,9 @@ class TorchEngine:
             )
         self._model: Any = read_first_token_only(loaded.to(device).eval())
         self._device, self._pad_id, self._labels = device, model.pad_id, len(model.labels)
+        self._inputs = Inputs(self._model, model.tokenizer)
+        self.most_tokens = count_positions(self._model)
+        self._one_by_one = self._depends_on_batch(model)
         if compiled:
             self._compile(model)
         self.max_batch_tokens = max_batch_tokens or (
@@ -118,6 +137,10 @@ class TorchEngine:
         )
         how = f"{str(dtype).removeprefix('torch.')}{' compiled' if compiled else ''}"
         self.description = f"torch {how} on {device}" + ("" if on_cuda else f", {threads} threads")
+        if self._one_by_one:
+            self.description += (
+                ", one message at a time (padding would change this model's answers)"
+            )
         self.weights_file = weights[0].name
 
     def score(self, encodings: Encodings, batches: Sequence[Int64], advance: Any) -> Any:
@@ -126,6 +149,8 @@ class TorchEngine:
         On CUDA nothing waits for a batch: copies and kernels queue up, and the logits come back in one copy.
         """
         logits = torch.full((len(encodings), self._labels), torch.nan, device=self._device)
+        if self._one_by_one:
+            batches = [batch[[i]] for batch in batches for i in range(len(batch))]
         loader = make_loader(
             encodings, batches, self._pad_id, pin_memory=self._device.type == "cuda"
         )
@@ -185,5 +210,92 @@ class TorchEngine:
 
     def _forward(self, input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Return the logits of one batch, shape (rows, labels), float32."""
-        logits: torch.Tensor = self._model(input_ids=input_ids, attention_mask=mask).logits
+        logits: torch.Tensor = self._model(**self._inputs.of(input_ids, mask)).logits
         return logits.float()
+
+    @torch.inference_mode()
+    def _depends_on_batch(self, model: ModelFolder) -> bool:
+        """Try whether a short message has other logits beside a longer one, which pads it.
+
+        So it is with XLNet, whose answer is in the last token, and with networks that have no mask or no token for padding.
+
+        Raises:
+            ModelError: the network cannot score one message alone.
+        """
+        limit = min(model.max_length, self.most_tokens or model.max_length)
+        encodings = tokenise(model.tokenizer, _PROBES, limit)
+        rows = np.arange(len(_PROBES), dtype=np.int64)
+        try:
+            alone = torch.cat([self._score_rows(encodings, rows[[i]]) for i in rows])
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # each architecture raises its own kinds
+            raise ModelError(
+                f"{model.name}: expected a network that scores input_ids with an attention_mask, found: {type(error).__name__}; "
+                "it cannot be used here"
+            ) from None
+        if alone.shape != (len(rows), self._labels):
+            raise ModelError(
+                f"{model.name}: expected {self._labels} logits a message, found {alone[0].numel()}; "
+                "id2label does not fit the weights"
+            )
+        try:
+            together = self._score_rows(encodings, rows)
+        except torch.OutOfMemoryError:
+            return False
+        except Exception:  # no padding token, say
+            return True
+        near = _TOLERANCE if self._model.dtype == torch.float32 else _HALF_TOLERANCE
+        return bool((together - alone).abs().max() > near * alone.abs().max() + _ZERO)
+
+    def _score_rows(self, encodings: Encodings, rows: Int64) -> torch.Tensor:
+        tensors = (torch.from_numpy(array) for array in collate(encodings, rows, self._pad_id))
+        return self._forward(*(tensor.to(self._device) for tensor in tensors))
+
+
+class Inputs:
+    """What a network takes of a batch, by the names of its own arguments."""
+
+    def __init__(self, network: Any, tokenizer: Any) -> None:
+        accepted = inspect.signature(network.forward).parameters
+        self._takes_mask = "attention_mask" in accepted
+        # All types are 0 with BERT's, and need not be told; XLNet and Funnel have another one for their classifying token.
+        opening, closing = special_token_types(tokenizer)
+        is_typed = "token_type_ids" in accepted and any(opening + closing)
+        self._types = (opening, closing) if is_typed else None
+
+    def of(self, input_ids: torch.Tensor, mask: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the arguments for one batch, its ids and mask both of shape (rows, tokens)."""
+        arguments = {"input_ids": input_ids}
+        if self._takes_mask:
+            arguments["attention_mask"] = mask
+        if self._types:
+            arguments["token_type_ids"] = self._type_ids(mask)
+        return arguments
+
+    def _type_ids(self, mask: torch.Tensor) -> torch.Tensor:
+        opening, closing = self._types or ((), ())
+        types, ends = torch.zeros_like(mask), mask.sum(dim=1)
+        rows = torch.arange(len(mask), device=mask.device)
+        for position, kind in enumerate(opening):
+            types[:, position] = kind
+        for position, kind in enumerate(closing):
+            types[rows, ends - len(closing) + position] = kind
+        return types
+
+
+def count_positions(network: torch.nn.Module) -> int | None:
+    """Return the tokens that the table of positions has room for, where it also counts those of padding; else None.
+
+    RoBERTa, Longformer and their like number the text from behind the padding's own position on, and show that to torch.
+    """
+    most = getattr(network.config, "max_position_embeddings", None)
+    tables = [
+        table
+        for name, table in network.named_modules()
+        if isinstance(table, torch.nn.Embedding)
+        and table.padding_idx is not None
+        and table.num_embeddings == most
+        and "position" in name
+    ]
+    return min((table.num_embeddings - table.padding_idx - 1 for table in tables), default=None)
