@@ -17,7 +17,12 @@ from typing import TYPE_CHECKING
 
 from ecomintent_batch.analytics.report import summarise_run_safely
 from ecomintent_batch.analytics.summaries import Summary
-from ecomintent_batch.errors import RunStateError, SourceError, describe_write_error
+from ecomintent_batch.errors import (
+    RejectedRowsError,
+    RunStateError,
+    SourceError,
+    describe_write_error,
+)
 from ecomintent_batch.inference.classify import (
     PreparedShard,
     label_shard,
@@ -104,11 +109,21 @@ def run_job(settings: RunSettings, progress: Progress | None = None) -> RunResul
             progress.note(
                 f"model {job.model.name}, {len(job.model.labels)} intents; {loaded.engine.description}"
             )
-            return finish_job(job, _classify_all(job, loaded, progress), progress)
+            return finish_job(job, _classify_source(job, loaded, progress), progress)
     except BrokenPipeError:  # nobody reads the progress any more
         raise
     except OSError as error:  # errors of sources and models are ours by now: a file of OUT remains
         raise describe_write_error(store.location, error) from error
+
+
+def _classify_source(job: Job, loaded: LoadedModel, progress: Progress) -> list[PartStats]:
+    """Classify all tickets; where the source is at fault, the next run may start again without `--restart`."""
+    try:
+        return _classify_all(job, loaded, progress)
+    except (SourceError, RejectedRowsError) as error:
+        if not error.transient:
+            job.folder.failure.touch()
+        raise
 
 
 def extract(
@@ -250,6 +265,7 @@ def commit(job: Job, stats: Sequence[PartStats]) -> Manifest:
         extraction,
         parts,
         stats,
+        probabilities=job.model.probabilities,
         started_at=job.started_at,
         resumed=job.resumed,
         commit_s=time.perf_counter() - started,
@@ -321,7 +337,7 @@ def _classify_overlapped(
                         progress.advance(rows)
                     continue
                 reported.add(path)
-                yield prepare_shard(path, job.model, job.settings.classify_options())
+                yield prepare_shard(path, loaded.folder, job.settings.classify_options())
 
     with ThreadPoolExecutor(1, "write") as writer, closing(prefetch(prepared(), depth=1)) as shards:
         for shard in shards:

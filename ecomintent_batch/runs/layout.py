@@ -124,6 +124,11 @@ class RunFolder:
         return self.staging / "manifest.json"
 
     @property
+    def failure(self) -> Path:
+        """There where the source, as it was, could not be read to its end: the parts are of use for that source only."""
+        return self.staging / "failed"
+
+    @property
     def predictions(self) -> Path:
         """The published parts."""
         return self.out / self.keys.predictions

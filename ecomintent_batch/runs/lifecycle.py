@@ -68,15 +68,15 @@ def resume_or_start(
         summarise(manifest)
     if folder is not None:
         note(f"resuming run {folder.run_id}")
+        folder.failure.unlink(missing_ok=True)
         return folder, True
     for other, other_plan in others:
         if resume and not discard_stale:
             check_no_conflicting_run(other, other_plan, plan)
         reason = "; ".join(plan.differences(other_plan))
+        ended = "failed" if other.failure.exists() else "was interrupted"
         discard_run(other)
-        note(
-            f"discarded run {other.run_id}, which was interrupted{f': {reason}' if reason else ''}"
-        )
+        note(f"discarded run {other.run_id}, which {ended}{f': {reason}' if reason else ''}")
     try:
         return start_run(store, plan), False
     except OSError as error:
@@ -84,8 +84,11 @@ def resume_or_start(
 
 
 def check_no_conflicting_run(folder: RunFolder, other_plan: Plan, plan: Plan) -> None:
-    """Raise RunStateError where an interrupted run of the same source, planned otherwise, has parts that would be lost."""
-    if any(folder.receipts.glob("*.json")):
+    """Raise RunStateError where an interrupted run of the same source, planned otherwise, has parts that would be lost.
+
+    Those of a run that failed because of its source are no loss: whoever mended the source, or how it is read, wants others.
+    """
+    if not folder.failure.exists() and any(folder.receipts.glob("*.json")):
         raise RunStateError(
             f"{folder.staging}: expected an interrupted run that can go on, found {'; '.join(plan.differences(other_plan))}; "
             "go back to that, or discard it and start from scratch with --restart"
