@@ -47,10 +47,24 @@ _TYPED_ENTITY = re.compile(
 )
 
 
+_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|[nrtbf\"'/\\])")
+_BREAK = r"(?:\\r)?\\n"
+_SURE_BREAK = re.compile(  # at an end, behind a mark, twice in a row, or before a capital in a text that has more of them
+    rf"^\s*{_BREAK}|{_BREAK}\s*$|(?<=[.!?,:;)>\]…。！？]){_BREAK}|{_BREAK}\s*{_BREAK}"
+    rf"|{_BREAK}(?=[^\W\d_a-zß-ÿ]).*{_BREAK}",
+    re.S,
+)
+_PATH = re.compile(r"(?:^|[\s\"'(])(?:[A-Za-z]:\\|\\\\[\w$])")
+_UNICODE_ESCAPE = re.compile(r"\\u[0-9a-fA-F]{4}")
+_UNESCAPED = {"n": "\n", "r": "\n", "t": "\t", "b": " ", "f": "\n"}
+
+
 def decode_body(text: str) -> str:
     """Return the text or the HTML that a body holds in encoded form, or the body itself where it is not encoded."""
     if text.lstrip()[:5] == "{\\rtf":
         return _decode_rtf(text)
+    if "\\" in text:
+        text = _decode_escapes(text)
     if "ontent-" in text or "MIME-V" in text or "CONTENT-" in text:
         text = _decode_mime(text)
     if "=?" in text:
@@ -69,6 +83,24 @@ def _decode_rtf(text: str) -> str:
         return str(rtf_to_text(text, errors="ignore"))  # type: ignore[no-untyped-call]
     except (ValueError, LookupError, TypeError, OverflowError):  # a damaged file: read it as it is
         return text
+
+
+def _decode_escapes(text: str) -> str:
+    """Undo the escapes of a JSON or program's string: every backslash begins one, and there are no line breaks beside them."""
+    body = text.strip()
+    if "\n" in body or _PATH.search(body) or "\\" in _ESCAPE.sub("", body):
+        return text
+    if not _SURE_BREAK.search(body) and len(_UNICODE_ESCAPE.findall(body)) < 2:
+        return text
+    if len(body) > 1 and body[0] == body[-1] == '"':
+        body = body[1:-1]
+    body = _ESCAPE.sub(_unescape, body.replace("\\r\\n", "\\n"))
+    return body.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # joins halves
+
+
+def _unescape(escape: re.Match[str]) -> str:
+    kind = escape[0][1]
+    return chr(int(escape[0][2:], 16)) if kind == "u" else _UNESCAPED.get(kind, kind)
 
 
 def _decode_mime(text: str) -> str:

@@ -10,13 +10,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import pairwise
 
 __all__ = ["message_of_form"]
 
 _MAX_LINES = 400
 _MAX_LABEL = 48
+_MAX_FIELD = 100
 _WORD = re.compile(r"\w")
 _ADDRESS = re.compile(r"[^\s@<>]@[\w-]+\.\w")
+_ADDRESS_ALONE = re.compile(r"^\W{0,2}[^\s@<>]+@[\w.-]+\.\w+\W{0,2}(?:\(?mailto:\S+)?$")
 _PHONE = re.compile(r"\d(?:[ ()./+-]{0,2}\d){5,}")
 
 _LABELS = {  # what each kind of field is called, in lower case
@@ -63,7 +66,9 @@ _LABELS = {  # what each kind of field is called, in lower case
     "|your inquiry|question|your question|questions|description"
     "|request|your request|details|message details|how can we help(?: you)?|what can we help(?: you)? with"
     "|how may we help(?: you)?|additional (?:information|details|comments)|content|text|note|customer note"
-    "|buyer'?s? message|message from (?:buyer|customer)"
+    "|buyer'?s? message|message from (?:buyer|customer)|(?:please )?describe (?:the|your) (?:problem|issue|request|question|case)"
+    "|what happened|tell us (?:more|what happened|about it)|what(?:'s|’s| is) (?:the|your) (?:problem|issue|question|request)"
+    "|what(?:'s|’s) on your mind|issue description|problem description"
     "|nachricht|ihre nachricht|deine nachricht|nachrichtentext|kommentar|anliegen|ihr anliegen|mitteilung"
     "|anfrage|ihre anfrage|frage|ihre frage|bemerkung|text|inhalt|message|votre message|commentaires?"
     "|votre demande|demande|contenu|corps du message|question"
@@ -76,7 +81,7 @@ _LABELS = {  # what each kind of field is called, in lower case
     "|お問い合わせ内容|お問合せ内容|お問い合わせ|内容|ご質問|メッセージ|本文|メッセージ本文|留言|留言内容"
     "|消息|问题描述|内容描述|메시지|문의 내용|문의내용|내용|сообщение"
     "|ваше сообщение|вопрос|комментарий|текст сообщения|μήνυμα",
-    "meta": "date|time|submitted|submitted (?:at|on|from)|sent|sent (?:at|on|from)|received|ip|ip address"
+    "meta": "timestamp|duration|date|time|submitted|submitted (?:at|on|from)|sent|sent (?:at|on|from)|received|ip|ip address"
     "|remote ip|user agent|browser|device|page|page url|url|page title|referr?er|referred by|powered by"
     "|source|consent|newsletter|subscribe|subscribe to (?:our )?newsletter|marketing"
     "|accepts marketing|gdpr|terms|privacy|form|form name|form id|submission id|entry id|id|attachments?|file"
@@ -125,6 +130,34 @@ _BARE_MESSAGE = frozenset(
         ),
     }
 )
+_OWNED_MESSAGE = re.compile(
+    r"^\W*(?:buyer|customer|client|guest|käufer|kunden|acheteur|comprador|acquirente|koper"
+    r"|klant)\w*(?:[’']s)?[ -]?"
+    r"(?:comments?|message|note|remarks?|explanation|kommentar|nachricht|anmerkung)\s?:",
+    re.I,
+)
+# Picked from a list, above what the customer typed.
+_SYSTEM_LABEL = re.compile(  # of a form or a relay; no customer calls anything so
+    r"^(?:marketplace|buyer|user agent|remote ip|ip address|page url|form (?:name|id)|submission id"
+    r"|entry id|timestamp"
+    r"|channel|conversation id|ticket id|item id|asin|kupujący|käufer|acheteur|comprador|acquirente|koper)$",
+    re.I,
+)
+_ASKED = re.compile(  # a label that is a question, and its answer in the same line
+    r"^(?:what(?:'|’)?s on your mind|(?:how|what) (?:can|may) we help(?: you)?(?: with)?"
+    r"|womit können wir(?: ihnen)? helfen"
+    r"|comment pouvons-nous vous aider|¿?(?:en|cómo) (?:qué )?podemos ayudarte"
+    r"|come possiamo aiutarti)\s?\?\s+(\S.*)$",
+    re.I,
+)
+_REASON = re.compile(
+    r"^\W*(?:(?:return |contact |refund |cancellation )?reason(?: for (?:return|contact|refund|request"
+    r"|cancellation))?|issue|problem type"
+    r"|topic|(?:rückgabe)?grund|kontaktgrund|motif(?: du retour)?|motivo(?: de la devolución| del reso)?"
+    r"|retourreden|reden|powód(?: zwrotu)?"
+    r"|anledning|årsag)\s?[:：]\s*\S.{0,60}$",
+    re.I,
+)
 _OWNER = re.compile(
     r"^(?:visitor|customer|your|contact|sender|buyer|client|guest|kunden)(?:[’']s)?[ -]", re.I
 )
@@ -139,7 +172,8 @@ _FIELD = re.compile(
 _BARE_LABEL = re.compile(rf"^[\W_]{{0,4}}?([^\W\d_][^:：\n\t?]{{0,{_MAX_LABEL}}}?)\s*[*_?:]*\s*$")
 _BRACKETED_LABEL = re.compile(r"^【([^】]{1,20})】[：:]?")
 _CONSENT = re.compile(  # at the end of a form without line breaks
-    r"(?<=[.!?])\s(?:i (?:agree|accept|consent)|acepto|accetto|aceito|j'accepte|ich (?:akzeptiere|stimme)|akkoord"
+    r"(?<=[.!?])\s(?:i (?:agree|accept|consent)|acepto|accetto|aceito|j'accepte|ich (?:akzeptiere|stimme)"
+    r"|akkoord"
     r"|zgadzam|subscribe|newsletter|privacy)\b"
     r"[^.:!?]{0,60}:\s*\w{1,6}\W*$",
     re.I,
@@ -158,7 +192,8 @@ _INTRODUCTION = re.compile(
     re.I,
 )
 _FORM_FOOTER = re.compile(
-    r"送信されました|look like spam|manage submissions|contact ?form|contactformulier|kontaktformular"
+    r"送信されました|^\W*sent (?:from|via|by) \S+(?: \S+){0,3}\W*$|look like spam|manage submissions"
+    r"|contact ?form|contactformulier|kontaktformular"
     r"|formulaire de contact|formulario de contacto"
     r"|modulo di contatto|formulário|formularz|\b(?:sent|submitted|received) (?:from|via|through|by"
     r"|on)\b.{0,80}(?:form|site|website|https?:|page)"
@@ -189,19 +224,38 @@ _NOTIFIES = re.compile(
     r"|has|tienes|tiene)s? (?:recibido|un)|hai ricevuto|ha ricevuto|hai|ha|você (?:recebeu|tem)|recebeu|u hebt"
     r"|u heeft|je hebt|masz|otrzymałe?[śa]\w*|otrzymano|du har|new|neue|nouveau|nuevo|nuovo|nova|nieuw|nowa"
     r"|nytt|ny)"
-    r"\b.{0,60}\b(?:message|note|question|enquiry|inquiry|comment|nachricht|anfrage|frage|message|mensaje"
+    r"\b.{0,60}\b(?:message|voicemail|text|note|question|enquiry|inquiry|comment|review|nachricht|anfrage"
+    r"|frage|message|mensaje"
     r"|pregunta|messaggio|domanda|mensagem|pergunta|bericht|vraag|wiadomość|pytanie|meddelande|besked"
     r"|melding)\b.{0,100}$",
     re.I,
 )
 _NOTIFIES_ALONE = re.compile(
+    r"^\W*.{1,60}\b(?:wrote|left|posted) (?:you )?an? (?:new )?(?:review|comment|question)\b.{0,60}$"
+    r"|^\W*.{1,60} commented:$|"
+    r"^(?!.*\b(?:i|ich|je|yo)\b).{1,60}\b(?:(?:has )?sent you an? (?:message|note|question)"
+    r"|(?:has )?messaged you|(?:has )?(?:asked|requested)"
+    r" (?:you )?(?:for )?(?:help|a question)|vous a (?:envoyé|écrit|posé)|hat (?:dir"
+    r"|ihnen) (?:eine nachricht|geschrieben)|te ha (?:enviado|escrito)"
+    r"|ti ha (?:inviato|scritto)|le ha enviado|(?:heeft|stuurde) (?:je|u) een bericht"
+    r"|enviou(?:-lhe)? uma mensagem|wysłała? (?:ci|do ciebie) wiadomość"
+    r"|har skickat ett meddelande)\b.{0,80}$|"
     r"^\W*(?:buyer|customer|kunden|käufer|client|cliente)[- ]?(?:message|nachricht|anfrage|note)\b.{0,60}$"
-    r"|^\W*(?:message|nachricht|mensaje|messaggio|question|note) (?:from|von|vom|de|da) (?:your |a |the |dem |einem )?"
+    r"|^\W*(?:message|nachricht|mensaje|messaggio|question|note) (?:from|von|vom|de|da) (?:your |a |the "
+    r"|dem |einem )?"
     r"(?:customer|buyer|guest|kunden|käufer|client|cliente|acheteur)\b.{0,60}$",
     re.I,
 )
 _STOPS = re.compile(
-    r"^\W*(?:(?:view|see|read|open)\b.{0,40}\b(?:message|conversation|order|details|thread|listing|item"
+    r"^\W*(?:jetzt .{0,40}\bantworten\W*$|duration\s?:|beantwoord (?:deze|dit|het|de)\b.{0,60}$"
+    r"|trustpilot a/s|view in \S+: https?:"
+    r"|(?:reply|respond) (?:to|on) (?:\S+ ?){1,3}\W*$|respond to (?:this|the) .{0,40}$"
+    r"|go to (?:the |this |your )?(?:conversation"
+    r"|message|order|inbox|thread)\W*$|auf .{1,30} antworten\W*$|répondre à (?:\S+ ?){1,3}$"
+    r"|responder a (?:\S+ ?){1,3}$"
+    r"|rispondi a (?:\S+ ?){1,3}$|odpowiedz (?:\S+ ?){1,2}$|etsy(?: (?:ireland|customer|support|team"
+    r"|seller)\b.{0,30}|, inc\b.{0,80})$"
+    r"|(?:view|see|read|open)\b.{0,40}\b(?:message|conversation|order|details|thread|listing|item"
     r"|here)\W*(?:https?:\S+)?|reply(?:\W*$| (?:now|here|to|at|in|via|directly)\b.{0,80}$|\W+\|)"
     r"|respond(?:\W*$| (?:now|to)\b.{0,60}$)|answer now\W*$|antworten\W*$|jetzt antworten\W*$"
     r"|nachricht (?:ansehen|anzeigen|lesen)|répondre\W*$"
@@ -221,7 +275,9 @@ _STOPS = re.compile(
     re.I,
 )
 _FIRST_PERSON = re.compile(
-    r"\b(?:i|i'm|my|me|ich|mein\w*|je|j'ai|mon|ma|yo|mi|mio|mia|eu|meu|minha|ik|mijn|jag)\b", re.I
+    r"\b(?:i|i'm|my|me|ich|mein\w*|je(?! (?:hebt|kunt|ontvangt|krijgt|bent)\b)|j'ai|mon|ma|yo|mi|mio|mia|eu|meu"
+    r"|minha|ik|mijn|jag)\b",
+    re.I,
 )
 
 
@@ -229,6 +285,7 @@ _FIRST_PERSON = re.compile(
 class _Field:
     kind: str
     values: list[str] = field(default_factory=list)
+    is_systems: bool = False  # "Buyer comment:", "User agent:", which no customer calls it
 
     @property
     def text(self) -> str:
@@ -239,11 +296,14 @@ def message_of_form(lines: list[str]) -> list[str] | None:
     """Return the lines of the message in a form or a notification, None where the lines are neither."""
     if len(lines) > _MAX_LINES:
         return None
-    lines = [_BRACKETED_LABEL.sub(r"\1：", line) for line in lines]
     joined = "\n".join(lines)
+    if "【" in joined:
+        lines = [_BRACKETED_LABEL.sub(r"\1：", line) for line in lines]
+        joined = "\n".join(lines)
     if inside := _between_markers(joined):
         return inside
-    is_labelled = ":" in joined or "：" in joined or "\t" in joined or "?" in joined
+    is_stacked = "@" in joined and _is_stacked(lines)
+    is_labelled = is_stacked or ":" in joined or "：" in joined or "\t" in joined or "?" in joined
     if not is_labelled and not _has_bare_label(lines):
         return _of_notification(lines)
     lines = [part for line in lines for part in _split_fields(line)]
@@ -258,10 +318,23 @@ def _between_markers(text: str) -> list[str] | None:
             return None
         if begin and _ENDS.search(marker[1]):
             inside = text[begin.end() : marker.start()].strip()
-            return [line.strip() for line in inside.split("\n")] if _WORD.search(inside) else None
+            lines = [line.strip() for line in inside.split("\n")]
+            return _without_reason(lines) if _WORD.search(inside) else None
         if begin is None and _BEGINS.search(marker[1]):
             begin = marker
     return None
+
+
+def _without_reason(lines: list[str]) -> list[str]:
+    """Leave out the reason on top, which the customer picked, where there is more that was typed."""
+    filled = [position for position, line in enumerate(lines) if line]
+    if len(filled) < 2 or not _REASON.match(lines[filled[0]]):
+        return lines
+    rest = lines[filled[1] :]
+    labelled = _FIELD.match(rest[0])
+    if labelled and _kind_of(labelled[1]) == "message" and len(rest[0].split()) < 60:
+        rest = [labelled[2], *rest[1:]]
+    return rest if any(map(_WORD.search, rest)) else lines
 
 
 @lru_cache(maxsize=8192)
@@ -304,7 +377,7 @@ def _of_fields(lines: list[str]) -> list[str] | None:
     """Return the value of the message field of a run of labelled fields."""
     above: list[str] = []
     fields: list[_Field] = []
-    may_be_bare = _has_bare_label(lines) and _is_introduced(lines)
+    may_be_bare = (_has_bare_label(lines) and _is_introduced(lines)) or _is_stacked(lines)
     for line in lines:
         kind, value = _read_label(line, may_be_bare)
         in_message = bool(fields) and fields[-1].kind == "message"
@@ -316,7 +389,7 @@ def _of_fields(lines: list[str]) -> list[str] | None:
         ):
             kind = None
         if kind:
-            fields.append(_Field(kind, [value] if value else []))
+            fields.append(_Field(kind, [value] if value else [], _is_systems(kind, line)))
         elif fields:
             fields[-1].values.append(line)
         elif line:
@@ -328,9 +401,36 @@ def _of_fields(lines: list[str]) -> list[str] | None:
     return kept if any(map(_WORD.search, kept)) else None
 
 
+def _is_systems(kind: str, line: str) -> bool:
+    label = _FIELD.match(line)
+    if kind == "message":
+        return _OWNED_MESSAGE.match(line) is not None
+    return label is not None and _SYSTEM_LABEL.match(label[1].strip()) is not None
+
+
 def _has_bare_label(lines: list[str]) -> bool:
     """Decide whether some line is nothing but the usual name of the message field."""
     return any(len(line) < 16 and line.lower() in _BARE_MESSAGE for line in lines)
+
+
+def _is_stacked(lines: list[str]) -> bool:
+    """Decide whether labels have lines of their own: below that for the address is an address, and another is the message's."""
+    filled = [line for line in lines if line]
+    return any(
+        _ADDRESS_ALONE.match(below) and _bare_kind(label) == "email"
+        for label, below in pairwise(filled)
+    ) and any(_bare_kind(line) == "message" for line in filled if len(line) < _MAX_LABEL)
+
+
+def _bare_kind(line: str) -> str | None:
+    """Return the kind of field whose label is all of a line, in capitals or marked, else None."""
+    bare = _BARE_LABEL.match(line)
+    return _kind_of(bare[1]) if bare and (line[0].isupper() or not line[0].isalpha()) else None
+
+
+def _introduces(line: str) -> bool:
+    patterns = (_INTRODUCTION.search, _NOTIFIES.match, _NOTIFIES_ALONE.match)
+    return any(matches(line) for matches in patterns)
 
 
 def _is_introduced(lines: list[str]) -> bool:
@@ -341,15 +441,15 @@ def _read_label(line: str, may_be_bare: bool) -> tuple[str | None, str]:
     """Return the kind of field that a line begins, and what of its value the line holds."""
     if not line or len(line) > 5000:
         return None, ""
-    labelled = _FIELD.match(line)
+    has_sign = ":" in line or "：" in line or "\t" in line or "   " in line
+    labelled = _FIELD.match(line) if has_sign else None
     if labelled and (kind := _kind_of(labelled[1])):
         return kind, labelled[2]
-    bare = _BARE_LABEL.match(line)
-    if (
-        bare
-        and (line[-1] in ":：*?" or (may_be_bare and line[0].isupper()))
-        and (kind := _kind_of(bare[1]))
-    ):
+    if "?" in line and (asked := _ASKED.match(line)):
+        return "message", asked[1]
+    may_be_label = line[-1] in ":：*?" or (may_be_bare and line[0].isupper())
+    bare = _BARE_LABEL.match(line) if may_be_label else None
+    if bare and (kind := _kind_of(bare[1])):
         return kind, ""
     return None, ""
 
@@ -369,7 +469,7 @@ def _is_form(above: list[str], fields: list[_Field]) -> bool:
     if len(above) > 5 or any(len(line) > 200 for line in above):
         return False
     others = [entry for entry in fields if entry.kind != "message"]
-    introduced = bool(above) and any(map(_INTRODUCTION.search, above))
+    introduced = any(map(_introduces, above))
     titled = len(above) == 1 and len(above[0]) < 60 and above[0][-1] not in "?!."
     if any(_FIRST_PERSON.search(line) for line in above) or (above and not (introduced or titled)):
         return False
@@ -377,6 +477,8 @@ def _is_form(above: list[str], fields: list[_Field]) -> bool:
         entry.kind == "email" and _ADDRESS.search(entry.text) for entry in others
     ) or any(entry.kind == "phone" and _PHONE.search(entry.text) for entry in others)
     sender = any(entry.kind == "name" and _ADDRESS.search(entry.text) for entry in others)
+    if any(entry.is_systems and len(others) > (entry.kind != "message") for entry in fields):
+        return True
     if (reachable or sender) and (len(others) > 1 or introduced):
         return True
     return introduced and bool(others)
@@ -451,7 +553,10 @@ def _of_notification(lines: list[str]) -> list[str] | None:
         return None
     first = start + 1
     while first < len(lines) and (
-        not lines[first] or lines[first].endswith((":", "：")) or _STOPS.match(lines[first])
+        not lines[first]
+        or lines[first].endswith((":", "："))
+        or _STOPS.match(lines[first])
+        or _REASON.match(lines[first])
     ):
         first += 1
     stop = next(
@@ -460,5 +565,16 @@ def _of_notification(lines: list[str]) -> list[str] | None:
     )
     if stop is None or any(map(_FIRST_PERSON.search, lines[stop:])):  # the customer goes on below
         return None
-    inside = lines[first:stop]
+    inside = _below_labels(lines[first:stop])
     return inside if any(map(_WORD.search, inside)) else None
+
+
+def _below_labels(lines: list[str]) -> list[str]:
+    """Return what is in the message's own field, where nothing but other fields is above it; else all lines."""
+    for position, line in enumerate(lines[:12]):
+        label = _FIELD.match(line)
+        if label and _kind_of(label[1]) == "message":
+            return [label[2], *lines[position + 1 :]]
+        if line and not (label and len(line) < _MAX_FIELD):
+            break
+    return lines

@@ -23,6 +23,7 @@ _ENDS_WITH_TAG = re.compile(rf"</?(?:{_NAMES})(?:\s[^<>]*)?/?>\s*\Z", re.I)
 _ENDLESS = frozenset("br hr img meta !doctype p li td tr th tbody html body head o:p".split())  # noqa: SIM905
 _CONTAINERS = frozenset("div table html body p head !doctype style span font".split())  # noqa: SIM905
 _BREAK = re.compile(r"\S<br\s*/?>|<br\s*/?>\S", re.I)
+_MAX_BARE = 2000
 _MAX_TAGS = 400  # of a long body the first ones are enough to see what it is
 
 _LINE_TAG = re.compile(
@@ -51,14 +52,18 @@ _FORWARD_MARK = re.compile(r"-{4,}|={4,}")
 def is_html(text: str) -> bool:
     """Decide whether a text is HTML, rather than prose that mentions a tag.
 
-    HTML starts or ends with a tag, or closes every tag that it opens, or breaks lines in the midst of its words.
+    HTML starts or ends with a tag, or closes every tag that it opens, or breaks lines in the midst of its words, or is nothing
+    but tags.
     """
+    start = _TAG.match(text.lstrip()[:2000])
+    if start and start[2].lower() in _CONTAINERS:
+        return True
     opened: dict[str, int] = {}
     pairs = unbalanced = tags = 0
-    first = ""
+    # A pair is enough where a text starts or ends with a tag; else all tags are counted.
+    is_enough = start is not None or _ENDS_WITH_TAG.search(text[-400:]) is not None
     for tag in _TAG.finditer(text):
         name = tag[2].lower()
-        first = first or name
         tags += 1
         if tags > _MAX_TAGS:
             break
@@ -67,17 +72,19 @@ def is_html(text: str) -> bool:
         elif opened.get(name):
             opened[name] -= 1
             pairs += 1
+            if is_enough:
+                return True
         else:
             unbalanced += 1
     if not tags:
         return False
+    if len(text) < _MAX_BARE and not _TAG.sub("", text).strip():
+        return True
     unbalanced += sum(count for name, count in opened.items() if name not in _ENDLESS)
-    if _TAG.match(text.lstrip()[:2000]):
-        return (
-            pairs > 0 or first in _CONTAINERS or _BREAK.search(text) is not None or " src=" in text
-        )
-    if _ENDS_WITH_TAG.search(text[-400:]):
-        return pairs > 0 or _BREAK.search(text) is not None
+    if start:
+        return _BREAK.search(text) is not None or " src=" in text
+    if is_enough:
+        return _BREAK.search(text) is not None
     return (pairs > 0 and not unbalanced) or _BREAK.search(text) is not None
 
 

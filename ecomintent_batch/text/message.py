@@ -32,16 +32,29 @@ __all__ = [
 ]
 
 MAX_CHARS = 200_000
+_MAX_NOTHING = 40
 
 _CONTROLS = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060\ufeff\ufffc\ufffd\U000e0000-\U000e007f]"
 )
+# What a system, or somebody who had to fill in the field, puts where there is no text; in the syntax of both engines.
+_NOTHING = (
+    r"(?i)^\s*(?:[-–—_.]+|(?:n/?a|n\.a\.?|none|null|nil|nan|undefined|no (?:subject|body|text|content"
+    r"|message|description"
+    r"|comments?|value|data))\.?|[\[(<{]\s*(?:n/?a|none|null|nil|nan|undefined|empty|blank|no (?:subject"
+    r"|body|text|content"
+    r"|message|description|comments?|value|data)|kein betreff|kein inhalt|aucun objet|sans objet"
+    r"|sin asunto|nessun oggetto"
+    r"|sem assunto|geen onderwerp|brak tematu)\s*[\])>}])\s*$"
+)
+_IS_NOTHING = re.compile(_NOTHING)
 # In RE2's syntax, what `_clean_text` may change: anything but single spaces between ASCII characters, and in one line …
 _RAW_RULES = "[^ -~]|  |^ | $"
 # … markup, escapes and images, the colon of a form, a chat or an attribution, and a device line after the text.
 _RULES = (
     _RAW_RULES
-    + r"|[<&=:]|\\rtf|\[.*\]|data:image|(?i:sent from|gesendet|envoy|enviad|inviat|verzonden|verstuurd|skickat|sendt|get outlook)"
+    + r"|[<&=:\\]|\\rtf|\[.*\]|data:image|(?i:sent from|gesendet|envoy|enviad|inviat|verzonden|verstuurd"
+    r"|skickat|sendt|get outlook)" + f"|{_NOTHING}"
 )
 
 
@@ -118,6 +131,8 @@ def _clean_text(text: str, raw: bool) -> str:
         text = unicodedata.normalize("NFC", text)
     if not raw:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
+        if len(text) < _MAX_NOTHING and _IS_NOTHING.match(text):
+            return ""
         text = decode_body(text)
         if "<" in text and is_html(text):
             text = html_to_text(text)

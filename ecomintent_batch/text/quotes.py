@@ -9,13 +9,15 @@ subject, or holds an address next to the names of two headers; a divider consist
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from ecomintent_batch.text.markup import QUOTE_BELOW
 
-__all__ = ["mend_wrapping", "without_quotes"]
+__all__ = ["are_headers", "mend_wrapping", "without_quotes"]
 
 _MAX_LINE = 300  # a longer line is prose
 _MAX_HEADER_LINES = 14
+_MAX_BEGIN = 70  # of "Begin forwarded message:" in any language
 _WORD = re.compile(r"\w")
 _RULE = re.compile(r"^[-_=*#~|.\s]*$")
 
@@ -195,6 +197,34 @@ _QUOTED_LINE = re.compile(  # of an earlier mail: empty, quoted twice, or a gree
     re.I,
 )
 
+# What a shop asks or offers, and a customer who lists questions does not.
+_SHOP_ASKS = re.compile(
+    r"\b(?:your (?:order|address|name|e-?mail|phone|account|size|return|parcel)|would you (?:like|prefer)"
+    r"|(?:did|have|had|were) you"
+    r"|do you (?:want|prefer|need|still|remember)|(?:could|can) you (?:please )?(?:tell|send|give|share"
+    r"|provide|confirm|let|describe"
+    r"|attach|check|try)|we (?:can|could|will|would|have|are|need)|please (?:confirm|send|provide|share"
+    r"|let|attach|tell|reply|check)"
+    r"|refund or|ihre? (?:bestell|adress|kunden|telefon|e-?mail)\w*|(?:welche|wann|wie"
+    r"|wo)\b.{0,40} (?:haben|hatten) sie"
+    r"|möchten sie|(?:können|könnten) sie uns|bitte (?:senden|bestätigen|nennen|schicken|teilen)"
+    r"|wir (?:können|haben|brauchen)"
+    r"|votre (?:numéro|commande|adresse|e-?mail)|pouvez-vous (?:nous|me)|souhaitez-vous|avez-vous"
+    r"|préférez-vous|nous pouvons"
+    r"|su (?:número|pedido|dirección|correo)|podría (?:enviar|decir|confirmar)\w*|prefiere|ha recibido|podemos"
+    r"|il (?:suo|tuo) (?:numero|ordine|indirizzo)|può (?:inviar|dir|conferm)\w*|preferisce|possiamo"
+    r"|uw (?:bestel|adres|order)\w*"
+    r"|wilt u|heeft u|kunt u ons|numer zamówienia|czy (?:może|woli|chce) pan\w*|möchtest du|hast du"
+    r"|deine? (?:bestell|adress)\w*)",
+    re.I,
+)
+
+
+def are_headers(names: Iterable[str]) -> bool:
+    """Decide whether some words before colons are the headers of a mail: its sender, and its receiver or subject."""
+    kinds = {_KIND_OF.get(name.lower()) for name in names}
+    return "from" in kinds and not kinds.isdisjoint(("to", "subject"))
+
 
 def mend_wrapping(text: str) -> str:
     """Join addresses that were wrapped, and break lines before and after attributions and dividers that were joined."""
@@ -313,6 +343,8 @@ def _own_arrows(lines: list[str]) -> set[int]:
         for i, line in enumerate(lines[:last])
     ):
         return {position for position in own if lines[position].startswith(">=")}
+    if _is_interleaved(lines, blocks):
+        return own
     for start, end in blocks:
         looks_quoted = any(map(_QUOTED_LINE.match, lines[start:end]))
         follows_text = bool(lines[start - 1])
@@ -320,6 +352,20 @@ def _own_arrows(lines: list[str]) -> set[int]:
         if not looks_quoted and (follows_text or _ends_in_colon(before)):
             own.update(range(start, end))
     return own
+
+
+def _is_interleaved(lines: list[str], blocks: list[tuple[int, int]]) -> bool:
+    """Decide whether the customer answers, line by line, what a shop has asked or offered in two blocks or more."""
+    answered = [
+        end < len(lines) and lines[end] != "" and not any(map(_COMPARISON.match, lines[start:end]))
+        for start, end in blocks
+    ]
+    asked = [_SHOP_ASKS.search(" ".join(lines[start:end])) is not None for start, end in blocks]
+    questions = [
+        lines[end - 1].endswith("?") or by_shop
+        for (_, end), by_shop in zip(blocks, asked, strict=True)
+    ]
+    return len(blocks) > 1 and all(answered) and any(asked) and sum(questions) * 2 > len(blocks)
 
 
 def _arrow_blocks(lines: list[str]) -> list[tuple[int, int]]:
@@ -358,12 +404,12 @@ def _attribution_height(lines: list[str], last: int) -> int:
     line = lines[last]
     if line[-1] not in ":：":
         bare = (
-            _WROTE.search(line)
+            line[-1] in ">)"
+            and len(line) < 200
             and _ADDRESS.search(line)
             and _CLOCK.search(line)
             and _OPENING.match(line)
-            and len(line) < 200
-            and line[-1] in ">)"
+            and _WROTE.search(line)
         )
         return 1 if bare else 0
     height, text = 1, line
@@ -397,9 +443,10 @@ def _is_whole_attribution(text: str) -> bool:
 
 
 def _is_divider(line: str) -> bool:
-    framed = _FRAMED.match(line)
-    if framed:
+    if not line[:1].isalnum() and (framed := _FRAMED.match(line)):
         phrase = framed[2]
+        if _is_attribution(phrase):
+            return True
         if _MY.search(phrase):
             return False
         return bool(
@@ -407,6 +454,8 @@ def _is_divider(line: str) -> bool:
             or _REPLY_ABOVE.search(phrase)
             or (_WROTE.search(phrase) and _DATE.search(phrase))
         )
+    if len(line) > _MAX_BEGIN:  # as nearly all lines of prose are
+        return "to add " in line.lower() and _ABOVE_ALONE.match(line) is not None
     return bool(_ABOVE_ALONE.match(line) or _BEGIN_FORWARD.match(line))
 
 
@@ -445,7 +494,8 @@ def _header_run(lines: list[str], start: int) -> tuple[int, list[str]]:
 
 def _header_end(lines: list[str], start: int) -> int:
     """Return where a block of mail headers that starts here ends; 0 where none does. A contact form is none."""
-    label = _HEADER.match(lines[start])
+    line = lines[start]
+    label = _HEADER.match(line) if ":" in line or "：" in line else None
     if not label or not label[2]:
         return 0
     if label[1].lower() not in _KIND_OF and "<" not in label[2]:

@@ -37,7 +37,8 @@ _BANNER_MORE = re.compile(
 
 # What is below the text.
 _MAIL_DEVICE = (
-    r"(?:i ?phone|i ?pad|i ?pod|apple|android|galaxy|samsung|xiaomi|redmi|huawei|honor|oneplus|oppo|vivo|pixel"
+    r"(?:i ?phone|i ?pad|i ?pod|apple|android|galaxy|samsung|xiaomi|redmi|huawei|honor|oneplus|oppo|vivo"
+    r"|pixel|fairphone|realme|poco|zte|tcl|alcatel|lenovo|infinix|tecno|surface|macbook|imac|mac|wiko|gigaset"
     r"|nokia|motorola|sony|htc|lg|blackberry"
     r"|windows|mobile?|mobil\w*|handy|smartphone|phone|telefon\w*|téléphone|teléfono|telefone|telefono"
     r"|cellulare|celular|tablet\w*|device|gerät|mail|e-mail"
@@ -50,7 +51,8 @@ _DEVICE = re.compile(
     r"|get (?:outlook|bluemail|yahoo mail|the aol app|typeapp) for (?:ios|android|mac|windows|iphone|mobile)"
     rf"|(?:diese (?:e-?mail|nachricht) wurde )?(?:mit der|mit|von|aus"
     rf"|via) .{{0,50}}\b{_MAIL_DEVICE}\b.{{0,40}}(?:gesendet|versandt|geschickt|verschickt)"
-    rf"|gesendet (?:von|mit|aus|über)\b.{{0,40}}\b{_MAIL_DEVICE}\b.{{0,30}}|(?:holen sie sich |hol dir )?outlook für (?:ios"
+    rf"|gesendet (?:von|mit|aus|über)\b.{{0,40}}\b{_MAIL_DEVICE}\b.{{0,30}}|(?:holen sie sich "
+    rf"|hol dir )?outlook für (?:ios"
     rf"|android).{{0,30}}"
     rf"|(?:envoyé|expédié|envoyée) (?:de|depuis|à partir|avec|via|par)\b.{{0,40}}\b{_MAIL_DEVICE}\b.{{0,40}}"
     r"|(?:télécharger|obtenir|obtenez) outlook pour.{0,20}|(?:obtener|obtén) outlook para.{0,20}|(?:obter"
@@ -70,12 +72,12 @@ _DEVICE = re.compile(
     r"|.{0,20}(?:iphone|ipad|galaxy|android|スマートフォン|携帯|outlook|メール).{0,10}(?:から送信"
     r"|で送信).{0,10}|(?:发自|發自|来自|從"
     r"|从).{0,40}(?:iphone|ipad|手机|手機|发送|傳送|邮箱|客户端).{0,12}"
-    r"|发自我的.{1,25}|傳送自.{1,25}|yahoo mail: search, organi[sz]e, conquer|sent with (?:proton|tuta|spark"
+    r"|发自我的.{1,25}|傳送自.{1,25}|yahoo mail: search, organi[sz]e, conquer|sent (?:with|via) (?:proton|tuta|spark"
     r"|superhuman)\b.{0,40}|.{0,25}yahoo mail (?:for|auf|pour|para|per|su|en)\b.{0,20}"
     r")\W*(?:https?://\S*|<\S*>)?\W*$",
     re.I,
 )
-_LINK = re.compile(r"<https?:\S*>|\]?\(https?:\S*\)|[\[\]]")
+_LINK = re.compile(r"<\s?https?:\S*\s?>|\]?\(\s?https?:\S*\s?\)|[\[\]]")
 _FOOTER = re.compile(
     r"^\W*(?:(?:you(?:'re| are| have)? (?:receiv\w+|getting)|sie (?:erhalten|bekommen)|vous recevez"
     r"|(?:ha )?recib\w+|ricevi|(?:u|je) ontvangt|otrzymuje\w+|você recebeu)"
@@ -139,6 +141,12 @@ _COMPANY = re.compile(
     r"|inkoper|inkoop|directeur|kierownik|dyrektor|specjalista|indkøber|inköpare|chef)\b",
     re.I,
 )
+_TITLE_AT = re.compile(  # "Senior Buyer, Kestrel Outdoor": a role and a company, capitals and nothing else
+    r"^(?:[A-ZÀ-ÞŁŚŻ&][\w.’'&-]*|of|and|der|für|de|des|du|di|van|und|&) ?"
+    r"(?:(?:[A-ZÀ-ÞŁŚŻ&][\w.’'&-]*|of|and|der|für|de|des|du|di|van|und|&) ?){0,5}(?:,|[|@/·•–—-]|at|bei"
+    r"|chez|en|bij) "
+    r"?(?:[A-ZÀ-ÞŁŚŻ\d][\w.’'&-]*\W{0,3}){1,5}$"
+)
 _CLOSING = re.compile(
     r"^\W*(?:(?!(?:hi|hello|hey|dear|hallo|bonjour|hola|which|what|is|who)\b)\w+\W+){0,3}(?:regards|wishes"
     r"|thanks|thank you|cheers|best|sincerely|faithfully|yours|greetings|grüßen?|gru[sß]s?"
@@ -174,7 +182,8 @@ _ITS_BELOW = re.compile(
     r"\b(?:below|unten|folgende\w*|ci-dessous|suivante?|abajo|siguiente|sotto|seguente|hieronder|volgende"
     r"|poniżej|poniższ\w*|abaixo|seguinte|(?:the )?following (?:address|number|person|details|data|e-?mail)"
     r"|nedan|nedenfor"
-    r"|(?:new|my) (?:address|number|phone|details)|(?:address|adresse|anschrift|dirección|indirizzo|adres|endereço|adresę"
+    r"|(?:new|my) (?:address|number|phone|details)|(?:address|adresse|anschrift|dirección|indirizzo|adres"
+    r"|endereço|adresę"
     r"|adress)(?: is| to| ist| lautet| :|:)"
     r"|(?:deliver|ship|send)\w* (?:(?:it|this|them|everything) (?:to|at)|to (?:this|my new))"
     r"|change \w+ address|call me|ring me|reach me"
@@ -188,7 +197,8 @@ _POSTSCRIPT = re.compile(
 )
 _NAME_LINE = re.compile(r"^[\W_]*(?:[^\W\d_][\w.’'-]*\W+){0,3}[^\W\d_][\w.’'-]*\W*$")
 _UNFINISHED = re.compile(
-    r"(?:[,:;(]|\b(?:to|at|is|are|sind|sont|son|sono|zijn|są|são|lautet|for|with|and|in|an|auf|ist|für|und|à|est|pour|et|a|es|para|y|è|per|e|naar|is"
+    r"(?:[,:;(]|\b(?:to|at|is|are|sind|sont|son|sono|zijn|są|são|lautet|for|with|and|in|an|auf|ist|für"
+    r"|und|à|est|pour|et|a|es|para|y|è|per|e|naar|is"
     r"|voor|en|na|do))\s*$",
     re.I,
 )
@@ -357,7 +367,8 @@ def _unclosed_start(lines: list[str], top: int) -> int:
         return len(lines)
     if ":" in paragraph[0] or _CONTACT.search(paragraph[0]) or not _NAME_LINE.match(paragraph[0]):
         return len(lines)
-    if not any(map(_CONTACT.search, paragraph)) or paragraph[0][:1].islower():
+    signs = any(map(_CONTACT.search, paragraph)) or any(map(_names_title, paragraph[1:3]))
+    if not signs or paragraph[0][:1].islower():
         return len(lines)
     is_named = (
         paragraph[0].startswith(above[-1].strip(" ,.!")) and len(above) > 1
@@ -370,6 +381,10 @@ def _unclosed_start(lines: list[str], top: int) -> int:
     if not sure or _UNFINISHED.search(above[-1][-12:]) or _ITS_BELOW.search(" ".join(above)[-400:]):
         return len(lines)
     return top
+
+
+def _names_title(line: str) -> bool:
+    return _TITLE_AT.match(line) is not None and _COMPANY.search(line) is not None
 
 
 def _may_sign(line: str) -> bool:

@@ -12,6 +12,8 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 
+from ecomintent_batch.text.quotes import are_headers
+
 __all__ = ["customer_turns"]
 
 _MAX_LINE = 2000
@@ -20,7 +22,8 @@ _CLOCK = r"(?<!\d)\d{1,2}[:.h]\d\d(?:[:.]\d\d)?(?:[.,]\d{1,3})?(?:\s?[ap]\.?\s?m
 _MONTH = (
     r"(?:jan|feb|fév|fev|mar|mär|apr|avr|abr|may|mai|maj|mag|mei|jun|jui|giu|jul|lug|aug|aoû|ago|sep|set|oct"
     r"|okt|ott|out|nov|dec|dez|dic|déc|gen|ene"
-    r"|sty|lut|kwi|cze|lip|sie|wrz|paź|lis|gru|янв|фев|мар|апр|ма[йя]|июн|июл|авг|сен|окт|ноя|дек)[^\W\d_]{0,8}\.?"
+    r"|sty|lut|kwi|cze|lip|sie|wrz|paź|lis|gru|янв|фев|мар|апр|ма[йя]|июн|июл|авг|сен|окт|ноя"
+    r"|дек)[^\W\d_]{0,8}\.?"
 )
 _WEEKDAY = (
     r"(?:mon|tue|wed|thu|fri|sat|sun|mo|di|mi|do|fr|sa|so|lun|mar|mer|jeu|ven|sam|dim|mié|jue|vie|sáb|dom|gio"
@@ -148,7 +151,8 @@ _SYSTEM_TEXT = re.compile(
     r"^\W*(?:this message was deleted|diese nachricht wurde gelöscht|ce message a été supprimé"
     r"|(?:se eliminó este|este) mensaje|(?:image|video|audio|sticker|gif|document|media|bild|foto) (?:omitted"
     r"|weggelassen|absente)"
-    r"|<?media omitted>?|<medien ausgeschlossen>|<médias omis>|<multimedia omitido>|<[^<>]{3,40}>|null|uploaded: .{1,80}"
+    r"|<?media omitted>?|<medien ausgeschlossen>|<médias omis>|<multimedia omitido>|<[^<>]{3,40}>|null"
+    r"|uploaded: .{1,80}"
     r"|missed (?:voice|video) call|nachrichten und anrufe sind ende.{0,80}"
     r"|messages and calls are end.{0,120})\W*$",
     re.I,
@@ -409,6 +413,8 @@ def _is_plain_chat(chat: _Chat) -> bool:
     """Accept turns without times: nothing but turns, two to four names of which one comes again, nobody retells."""
     counts = Counter(turn.speaker for turn in chat.turns)
     if not 2 <= len(counts) <= 4 or sum(map(len, chat.preamble)) > 200 or len(chat.preamble) > 2:
+        return False
+    if are_headers(counts):
         return False
     shop = {turn.speaker for turn in chat.turns if _AGENT_SAYS.search(" ".join(turn.lines))}
     told = [name for name in counts if _RETOLD.match(name) and name not in shop]

@@ -29,10 +29,15 @@ def is_foreign(text: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("folder", "pattern", "count"), [(CORPUS, "languages.jsonl", 210), (DATA, "foreign.jsonl", 320)]
+    ("folder", "pattern", "count"),
+    [
+        (CORPUS, "languages.jsonl", 210),
+        (DATA, "foreign.jsonl", 320),
+        (DATA, "fragments.jsonl", 170),
+    ],
 )
 def test_other_languages_are_detected(folder, pattern, count):
-    """At least 97 % of the tickets in other languages, seven in one set and eleven in the other."""
+    """At least 97 % of the tickets in other languages, and of fragments of two to five words in seventeen."""
     foreign = [row["text"] for row in read_texts(folder, pattern) if row["language"] != "en"]
     assert len(foreign) == count
     assert sum(map(is_foreign, foreign)) >= 0.97 * count
@@ -40,10 +45,14 @@ def test_other_languages_are_detected(folder, pattern, count):
 
 @pytest.mark.parametrize(
     ("folder", "pattern", "allowed"),
-    [(CORPUS, "batch_*.jsonl", 0.001), (DATA, "english.jsonl", 0.005)],
+    [
+        (CORPUS, "batch_*.jsonl", 0.001),
+        (DATA, "english.jsonl", 0.005),
+        (DATA, "loanwords.jsonl", 0),
+    ],
 )
 def test_english_is_not_taken_for_another_language(folder, pattern, allowed):
-    """Of the corpus one ticket in a thousand at most, of 520 short subjects and fragments one in two hundred."""
+    """Of the corpus one ticket in a thousand at most, of 520 short subjects one in two hundred, of loanwords none."""
     texts = [row["text"] for row in read_texts(folder, pattern)]
     wrong = [text for text in texts if is_foreign(text)]
     assert len(wrong) <= allowed * len(texts), wrong
