@@ -196,7 +196,7 @@ def label_shard(
     """Return the predictions of a shard in the order of its tickets."""
     n, labels = len(shard.messages), pa.array(model.labels, pa.string())
     probabilities = np.full((n, len(labels)), np.nan, np.float32)
-    probabilities[shard.to_score] = model.to_probabilities(logits, shard.encodings.n_tokens)
+    probabilities[shard.to_score] = model.to_probabilities(logits, shard.encodings)
     n_tokens, is_truncated = np.zeros(n, np.int32), np.zeros(n, bool)
     n_tokens[shard.to_score], is_truncated[shard.to_score] = (
         shard.encodings.n_tokens,

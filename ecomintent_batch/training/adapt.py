@@ -192,9 +192,9 @@ def _calibrate(
     """Write the old model's calibration with a temperature fitted on held-out tickets; return the temperature."""
     calibration = dict(given.calibration)
     if len(true) >= _ENOUGH_TO_CALIBRATE:
-        calibration.pop("temperature_per_doubling", None)  # the fitted one is for all lengths
         calibration["temperature"] = round(fit_temperature(held_out, true), 4)
-        calibration.pop("temperature_per_doubling", None)  # for shops that nobody labelled
+        for growth in ("temperature_per_doubling", "temperature_per_surprisal"):
+            calibration.pop(growth, None)  # for shops that nobody labelled
     write_json(calibration, folder / "calibration.json")
     return float(calibration.get("temperature", 1.0))
 

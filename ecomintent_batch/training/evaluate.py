@@ -18,7 +18,7 @@ from sklearn.metrics import classification_report, confusion_matrix, f1_score
 from ecomintent_batch.analytics.case_study import PUBLISHED, SOURCE
 from ecomintent_batch.analytics.score import Score
 from ecomintent_batch.errors import ModelError, UsageError
-from ecomintent_batch.inference.batches import plan_batches, tokenise
+from ecomintent_batch.inference.batches import Encodings, plan_batches, tokenise
 from ecomintent_batch.inference.classify import is_multi_intent
 from ecomintent_batch.inference.engines import Engine, ModelFolder, load_engine, open_model
 from ecomintent_batch.options import HOURLY_PRICE, THRESHOLD
@@ -47,11 +47,16 @@ _WARM_UP_TICKETS, _LATENCY_TICKETS = 10, 200
 
 @dataclass(frozen=True)
 class Scored:
-    """Labelled tickets with a model's logits, shape (tickets, labels), and tokens, shape (tickets,)."""
+    """Labelled tickets with a model's logits, shape (tickets, labels), and tokens."""
 
     true: list[str]
     logits: NDArray[np.float32]
-    n_tokens: NDArray[np.int32]
+    encodings: Encodings
+
+    @property
+    def n_tokens(self) -> NDArray[np.int32]:
+        """Tokens of each ticket, shape (tickets,)."""
+        return self.encodings.n_tokens
 
 
 def evaluate_model(
@@ -120,7 +125,7 @@ def score_labelled(model: ModelFolder, engine: Engine, rows: Sequence[tuple[str,
     logits = engine.score(
         encodings, plan_batches(encodings.lengths, engine.max_batch_tokens), lambda n: None
     )
-    return Scored([intent for _, intent in rows], logits, encodings.n_tokens)
+    return Scored([intent for _, intent in rows], logits, encodings)
 
 
 def measure_latency(model: ModelFolder, engine: Engine, rows: Sequence[tuple[str, str]]) -> Latency:
@@ -134,7 +139,7 @@ def measure_latency(model: ModelFolder, engine: Engine, rows: Sequence[tuple[str
     for row in chosen:
         started = time.perf_counter()
         scored = score_labelled(model, engine, [row])
-        model.to_probabilities(scored.logits, scored.n_tokens)
+        model.to_probabilities(scored.logits, scored.encodings)
         milliseconds.append(1000 * (time.perf_counter() - started))
     p50, p95, p99 = map(float, np.percentile(milliseconds, [50, 95, 99]))
     return Latency(tickets=len(chosen), p50=p50, p95=p95, p99=p99)
@@ -147,7 +152,7 @@ def measure_set(
 
     An intent that neither the tickets nor the first choices name is in no mean and no table.
     """
-    probabilities = model.to_probabilities(scored.logits, scored.n_tokens)
+    probabilities = model.to_probabilities(scored.logits, scored.encodings)
     answers = Answers.of(probabilities, model.labels, tickets)
     true, first = answers.true.tolist(), answers.first.tolist()
     used = [label for label in model.labels if label in {*true, *first}]

@@ -21,6 +21,7 @@ from ecomintent_batch.inference.classify import multi_intent_features
 from ecomintent_batch.inference.engines import ModelFolder, load_engine, open_model
 from ecomintent_batch.inference.engines.first_token import read_first_token_only
 from ecomintent_batch.inference.engines.model_folder import softmax
+from ecomintent_batch.inference.surprisal import SURPRISAL_FILE, mean_surprisal
 from ecomintent_batch.options import THRESHOLD
 from ecomintent_batch.storage.atomic import whole_folder, write_json, write_text
 from ecomintent_batch.text.message import clean_message
@@ -58,7 +59,7 @@ class ExportOptions:
     tests: tuple[str, ...] = ()
     languages: tuple[str, ...] = ("en",)
     temperature: float | None = None
-    temperature_per_doubling: float = 0.0
+    temperature_per_surprisal: float = 0.0
     average_with: tuple[str, ...] = ()
 
 
@@ -98,7 +99,7 @@ def export_model(options: ExportOptions, note: Callable[[str], None] = print) ->
             sets[options.calibrate_on],
             options.languages,
             options.temperature,
-            options.temperature_per_doubling,
+            options.temperature_per_surprisal,
         )
         measured |= {
             "parity_on": parity_on,
@@ -227,10 +228,12 @@ def export_onnx_fp32(checkpoint: Path, onnx_file: Path) -> None:
 
 
 def write_fp16(network: Any, checkpoint: Path, target: Path) -> None:
-    """Write config, tokenizer and half-precision safetensors into `target`."""
+    """Write config, tokenizer, token surprisal where there is one, and half-precision safetensors into `target`."""
     copy.deepcopy(network).half().save_pretrained(target)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(checkpoint / name, target / name)
+    if (checkpoint / SURPRISAL_FILE).exists():
+        shutil.copy(checkpoint / SURPRISAL_FILE, target / SURPRISAL_FILE)
     (target / "model.safetensors").chmod(0o644)
 
 
@@ -311,7 +314,7 @@ def calibrate(
     tickets: EvaluationSet,
     languages: tuple[str, ...] = ("en",),
     temperature: float | None = None,
-    per_doubling: float = 0.0,
+    per_surprisal: float = 0.0,
 ) -> dict[str, Any]:
     """Write `calibration.json`, fitted on realistic tickets and the two-intent set, and return what was measured.
 
@@ -322,7 +325,8 @@ def calibrate(
     Args:
         temperature: fitted elsewhere, such as on sources that were left out of a training of the same recipe; None to fit
             it to the tickets.
-        per_doubling: what is added to a given temperature with each doubling of the tokens over 16.
+        per_surprisal: what is added to a given temperature with strangeness (`inference/surprisal.py`); the usual surprisal
+            is the median over the tickets.
     """
     (target / "calibration.json").unlink(missing_ok=True)
     model = open_model(str(target))
@@ -334,13 +338,15 @@ def calibrate(
         "temperature": round(temperature, 4),
         "languages": list(languages),
     }
-    if is_given and per_doubling:
-        calibration["temperature_per_doubling"] = per_doubling
+    if is_given and per_surprisal:
+        usual = np.median(mean_surprisal(scored.encodings, model.token_surprisal))
+        calibration["temperature_per_surprisal"] = per_surprisal
+        calibration["usual_surprisal"] = round(float(usual), 3)
     write_json(calibration, target / "calibration.json")
     measured: dict[str, Any] = {
         "temperature": temperature,
         "temperature_is_given": is_given,
-        "temperature_per_doubling": calibration.get("temperature_per_doubling", 0.0),
+        "temperature_per_surprisal": calibration.get("temperature_per_surprisal", 0.0),
         "ece_cross_fitted": _cross_fit_ece(scored.logits, true),
     }
     if tuple(model.labels) == INTENTS and CORPUS.is_dir():
@@ -370,13 +376,12 @@ def _fit_multi_intent(
         load_engine(model, engine="onnx"),
         [(row["text"], row["intent"]) for row in read_jsonl("two_intents")],
     )
-    logits, n_tokens = (
-        np.concatenate([single.logits, pairs.logits]),
-        np.concatenate([single.n_tokens, pairs.n_tokens]),
+    probabilities = np.concatenate(
+        [model.to_probabilities(each.logits, each.encodings) for each in (single, pairs)]
     )
-    probabilities = model.to_probabilities(logits, n_tokens)
+    n_tokens = np.concatenate([single.n_tokens, pairs.n_tokens])
     features = multi_intent_features(-np.sort(-probabilities, axis=1), n_tokens)
-    has_two = np.arange(len(logits)) >= len(single.logits)
+    has_two = np.arange(len(probabilities)) >= len(single.logits)
     signal = LogisticRegression(C=10, max_iter=1000)
     found = cross_val_predict(signal, features, has_two, cv=5)
     signal.fit(features, has_two)

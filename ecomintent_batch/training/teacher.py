@@ -47,8 +47,8 @@ def label_softly(
         np.save(file, _score(model, distinct, device, note))
     place = {message: index for index, message in enumerate(distinct)}
     logits = np.load(file, allow_pickle=False)[[place[message] for message in messages]]
-    n_tokens = tokenise(model.tokenizer, messages, model.max_length).n_tokens
-    return model.to_probabilities(logits, n_tokens)
+    encodings = tokenise(model.tokenizer, messages, model.max_length)
+    return model.to_probabilities(logits, encodings)
 
 
 def _score(

@@ -32,8 +32,10 @@ from transformers.utils import logging as transformers_logging
 
 from ecomintent_batch import __version__
 from ecomintent_batch.errors import ModelError, OutputError, UsageError
+from ecomintent_batch.inference.batches import tokenise
 from ecomintent_batch.inference.engines import open_model
 from ecomintent_batch.inference.engines.torch_any import pick_device
+from ecomintent_batch.inference.surprisal import SURPRISAL_FILE, count_surprisal
 from ecomintent_batch.storage.atomic import write_json
 from ecomintent_batch.text.message import clean_message
 from ecomintent_batch.training.precision import autocast_dtype
@@ -118,6 +120,7 @@ def train_model(options: TrainOptions, note: Callable[[str], None] = print) -> d
     trainer.train(resume_from_checkpoint=options.resume or None)
     trainer.save_model(str(options.out))
     tokenizer.save_pretrained(options.out)
+    _save_surprisal(options.out, texts)
     report = _describe(options, data, len(texts), max_length, trainer.state)
     write_json(report, options.out / "training.json")
     return report
@@ -325,6 +328,13 @@ def _teach(
     mixed = np.asarray(share * of_labelled + (1 - share) * data.targets, np.float32)
     mixed = _smooth(mixed, options.smoothing)
     return everything, np.concatenate([mixed, soft[len(messages) :]]).astype(np.float32)
+
+
+def _save_surprisal(folder: Path, messages: list[str]) -> None:
+    """Write how rare each token is, beside the tokenizer: a temperature may depend on it (`export`)."""
+    model = open_model(str(folder))
+    encodings = tokenise(model.tokenizer, messages, model.max_length)
+    np.save(folder / SURPRISAL_FILE, count_surprisal(encodings, model.tokenizer.get_vocab_size()))
 
 
 def _smooth(targets: Targets, share: float) -> Targets:

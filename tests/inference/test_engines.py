@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from support.tickets import NINE, ROOT, save_tiny_model
 
 from ecomintent_batch.errors import DeviceError, ModelError
-from ecomintent_batch.inference.batches import collate, plan_batches, tokenise
+from ecomintent_batch.inference.batches import Encodings, collate, plan_batches, tokenise
 from ecomintent_batch.inference.classify import (
     ClassifyOptions,
     label_shard,
@@ -26,6 +26,7 @@ from ecomintent_batch.inference.engines.first_token import read_first_token_only
 from ecomintent_batch.inference.engines.onnx_cpu import OnnxEngine
 from ecomintent_batch.inference.engines.stub import StubEngine
 from ecomintent_batch.inference.engines.torch_any import TorchEngine, find_budget, pick_device
+from ecomintent_batch.inference.surprisal import count_surprisal
 from ecomintent_batch.storage.atomic import write_parquet
 from ecomintent_batch.text.message import clean_message
 
@@ -510,12 +511,51 @@ def test_a_temperature_may_grow_with_the_tokens(copy_of_tiny):
         '{"temperature": 1.0, "temperature_per_doubling": 0.5}'
     )
     model = ModelFolder(copy_of_tiny, "m")
-    n_tokens = np.array([16, 64, 4, 1], np.int32)
-    assert model.temperatures(4, n_tokens)[:, 0].tolist() == [1.0, 2.0, 0.5, 0.5]
+    messages = Encodings(
+        np.zeros(85, np.int32), np.array([0, 16, 80, 84, 85]), np.array([16, 64, 4, 1], np.int32)
+    )
+    assert model.temperatures(4, messages)[:, 0].tolist() == [1.0, 2.0, 0.5, 0.5]
     logits = np.array([[2.0, 0.0]] * 4, np.float32)
     expected = [1 / (1 + np.exp(-2 / temperature)) for temperature in (1.0, 2.0, 0.5, 0.5)]
-    np.testing.assert_allclose(model.to_probabilities(logits, n_tokens)[:, 0], expected, rtol=1e-5)
+    np.testing.assert_allclose(model.to_probabilities(logits, messages)[:, 0], expected, rtol=1e-5)
     assert (model.to_probabilities(logits)[:, 0] == model.to_probabilities(logits)[0, 0]).all()
+
+
+def test_a_temperature_may_grow_with_strangeness(copy_of_tiny):
+    """Half more per nat over the usual surprisal of 2 and doubling of the tokens over 8; a name alone is never strange."""
+    (copy_of_tiny / "calibration.json").write_text(
+        '{"temperature": 1.0, "temperature_per_surprisal": 0.5, "usual_surprisal": 2.0}'
+    )
+    model = ModelFolder(copy_of_tiny, "m")
+    table = np.full(model.tokenizer.get_vocab_size(), 16 * 2, np.uint8)
+    table[7], table[0] = (
+        16 * 4,
+        0,
+    )  # a rare token of 4 nats; one that is in every message and does not count
+    ids = np.array([0] + [7] * 15 + [5] * 16 + [7] * 4 + [7] * 512, np.int32)
+    lengths = np.array([16, 16, 4, 512], np.int32)
+    messages = Encodings(ids, np.concatenate([[0], np.cumsum(lengths)]), lengths)
+    with pytest.raises(ModelError, match=r"token_surprisal\.npy"):
+        model.temperatures(4, messages)
+    np.save(copy_of_tiny / "token_surprisal.npy", table)
+    before = model.fingerprint("model.safetensors")
+    assert model.temperatures(4, messages)[:, 0].tolist() == [2.0, 1.0, 1.0, 5.0]
+    assert model.temperatures(4)[:, 0].tolist() == [1.0] * 4
+    np.save(copy_of_tiny / "token_surprisal.npy", table + 1)
+    assert ModelFolder(copy_of_tiny, "m").fingerprint("model.safetensors") != before
+
+
+def test_surprisal_is_that_of_the_share_of_messages(tiny):
+    """A token in every message has none; one in half of them 0.69 nats, however often it stands in one; others more."""
+    encodings = tokenise(tiny.tokenizer, ["a a b", "b", "a a a b", "b"], 64)
+    special, a, b = (
+        int(tiny.tokenizer.encode("a").ids[0]),
+        *(tiny.tokenizer.token_to_id(c) for c in "ab"),
+    )
+    table = count_surprisal(encodings, tiny.tokenizer.get_vocab_size())
+    assert table[special] == table[b] == 0
+    assert table[a] / 16 == pytest.approx(-np.log(2.5 / 4), abs=1 / 32)
+    assert table.max() / 16 == pytest.approx(-np.log(0.5 / 4), abs=1 / 32)
 
 
 def test_a_pad_id_never_reaches_the_model(tiny):

@@ -34,7 +34,7 @@ def test_labels_are_the_nine_in_order(model):
 def test_realistic_tickets_are_right(model, engine, split):
     """Accuracy, calibration, and accuracy over the threshold, on the split that chose and on the one held out."""
     scored = score_labelled(model, engine, read_corpus(split))
-    probabilities = model.to_probabilities(scored.logits, scored.n_tokens)
+    probabilities = model.to_probabilities(scored.logits, scored.encodings)
     correct = np.array(
         [
             INTENTS[i] == true
@@ -43,9 +43,9 @@ def test_realistic_tickets_are_right(model, engine, split):
     )
     confidence = probabilities.max(axis=1)
     assert correct.mean() >= 0.93
-    # Calibrated on shops that were left out: on tickets like those that it was trained on, it is right more often than it says.
+    # On tickets like those that it was trained on it is right a little more often than it says.
     assert confidence.mean() <= correct.mean()
-    assert expected_calibration_error(confidence, correct) <= 0.16
+    assert expected_calibration_error(confidence, correct) <= 0.07
     assert correct[confidence >= 0.70].mean() >= 0.95
 
 
@@ -54,7 +54,7 @@ def test_two_asks_are_found_as_often_as_we_say(model, engine, name):
     """Dominant ask first, both among the first two, and the signal for a second reader."""
     rows = read_jsonl(name)
     scored = score_labelled(model, engine, [(row["text"], row["intent"]) for row in rows])
-    probabilities = model.to_probabilities(scored.logits, scored.n_tokens)
+    probabilities = model.to_probabilities(scored.logits, scored.encodings)
     ranked = np.array(INTENTS)[np.argsort(-probabilities, axis=1)]
     both = [
         {*found[:2]} == {row["intent"], row["second_intent"]}

@@ -23,6 +23,7 @@ from ecomintent_batch.errors import (
     SourceError,
     UsageError,
 )
+from ecomintent_batch.inference.batches import Encodings
 from ecomintent_batch.inference.engines import open_model
 from ecomintent_batch.training.evaluate import (
     Scored,
@@ -73,7 +74,11 @@ def measured(tmp_path_factory):
         groups=["x", "x", "y", None, "y"],
     )
     with np.errstate(divide="ignore"):
-        scored = Scored(TRUE, np.log(PROBABILITIES), np.ones(5, np.int32))
+        scored = Scored(
+            TRUE,
+            np.log(PROBABILITIES),
+            Encodings(np.ones(5, np.int32), np.arange(6), np.ones(5, np.int32)),
+        )
     return measure_set(tickets, scored, open_model(str(folder)), 0.7)
 
 

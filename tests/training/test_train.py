@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from support.tickets import NINE, save_tiny_model
 
 from ecomintent_batch.errors import ModelError, OutputError, SourceError, UsageError
+from ecomintent_batch.inference.batches import tokenise
 from ecomintent_batch.inference.engines import load_engine, open_model
 from ecomintent_batch.training.evaluate import score_labelled
 from ecomintent_batch.training.export import ExportOptions, export_model
@@ -283,11 +284,13 @@ def test_a_temperature_fitted_elsewhere_is_kept(trained, tmp_path):
         tmp_path / "ship",
         calibrate_on=str(data),
         temperature=1.75,
-        temperature_per_doubling=0.25,
+        temperature_per_surprisal=0.25,
     )
     export_model(options, lambda text: None)
     model = open_model(str(tmp_path / "ship"))
-    assert model.temperatures(2, np.array([16, 64], np.int32)).tolist() == [[1.75], [2.25]]
+    strange = tokenise(model.tokenizer, ["order", " ".join(["zyx wvu"] * 40)], model.max_length)
+    usual, more = model.temperatures(2, strange)[:, 0]
+    assert usual == 1.75 < more
     assert "sources that were left out" in (tmp_path / "ship" / "README.md").read_text()
     with pytest.raises(UsageError, match="--temperature"):
         export_model(replace(options, temperature=0.0), lambda text: None)

@@ -346,9 +346,11 @@ def export(
             show_default=False,
         ),
     ] = None,
-    temperature_per_doubling: Annotated[
+    temperature_per_surprisal: Annotated[
         float,
-        typer.Option(help="Added to --temperature per doubling of a message's tokens over 16."),
+        typer.Option(
+            help="Added to --temperature per nat that a message's tokens are rarer than usual, and doubling of them over 8."
+        ),
     ] = 0.0,
     average_with: Annotated[
         list[str] | None,
@@ -366,7 +368,7 @@ def export(
     options = ExportOptions(
         checkpoint=checkpoint, out=out, calibrate_on=calibrate_on, parity_on=parity_on, min_agreement=min_agreement,
         tests=tuple(test or ()), languages=tuple(language or ("en",)), temperature=temperature,
-        temperature_per_doubling=temperature_per_doubling, average_with=tuple(average_with or ()),
+        temperature_per_surprisal=temperature_per_surprisal, average_with=tuple(average_with or ()),
     )  # fmt: skip
     measured = export_model(options, _note(quiet or as_json))
     if as_json:

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecomintent_batch.errors import ModelError
+from ecomintent_batch.inference.batches import Encodings
+from ecomintent_batch.inference.surprisal import SURPRISAL_FILE, measure_strangeness
 from ecomintent_batch.schema import probability_column
 from ecomintent_batch.storage.hashes import remembered_sha256
 from ecomintent_batch.storage.packaged import packaged_path
@@ -26,7 +28,7 @@ _PADDED_POSITIONS = re.compile(
 )
 _USUAL_PADDING = 1  # of these, where the configuration names none, and of MPNet always
 _DEFAULT_MAX_LENGTH = 512
-_REFERENCE_TOKENS = 16  # of a message that the temperature is for
+_REFERENCE_TOKENS = 16  # where the temperature grows with the length alone, it is for these
 _LEAST_TEMPERATURE = 0.5
 
 
@@ -154,12 +156,33 @@ class ModelFolder:
         digest = hashlib.sha256(
             json.dumps([self.labels, self.calibration, *head], sort_keys=True).encode()
         )
-        for file in ("tokenizer.json", weights_file):
+        files = ["tokenizer.json", weights_file]
+        if (self.path / SURPRISAL_FILE).exists():
+            files.append(SURPRISAL_FILE)
+        for file in files:
             digest.update(remembered_sha256(self.path / file).encode())
         return f"{self.path.resolve().name if self.path.exists() else self.name}@{digest.hexdigest()[:12]}"
 
+    @cached_property
+    def token_surprisal(self) -> NDArray[np.uint8]:
+        """How rare each token was in training, shape (vocabulary,); see `inference/surprisal.py`.
+
+        Raises:
+            ModelError: no such file, or too short a one.
+        """
+        expected = (
+            f"{self.name}: expected {SURPRISAL_FILE}, for the temperature of calibration.json"
+        )
+        try:
+            table = np.load(self.path / SURPRISAL_FILE, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{expected}, found: {type(error).__name__}") from None
+        if table.dtype != np.uint8 or table.shape != (self.tokenizer.get_vocab_size(),):
+            raise ModelError(f"{expected}, found {table.dtype} of shape {table.shape}")
+        return np.asarray(table)
+
     def to_probabilities(
-        self, logits: NDArray[np.float32], n_tokens: NDArray[np.int32] | None = None
+        self, logits: NDArray[np.float32], encodings: Encodings | None = None
     ) -> NDArray[np.float32]:
         """Return calibrated probabilities, of the logits over the temperature.
 
@@ -167,23 +190,29 @@ class ModelFolder:
 
         Args:
             logits: shape (messages, labels).
-            n_tokens: tokens of each message, shape (messages,): on unknown shops, long messages are read with too much
-                confidence, and a model may have a temperature that grows with them. None for that of 16 tokens.
+            encodings: the messages: of unknown shops, long ones are read with too much confidence, so a model may have a
+                temperature that grows with their strangeness. None for that of a usual message.
         """
-        scaled = logits.astype(np.float64) / self.temperatures(len(logits), n_tokens)
+        scaled = logits.astype(np.float64) / self.temperatures(len(logits), encodings)
         squash = sigmoid if self.probabilities == "sigmoid" else softmax
         return np.asarray(squash(scaled), np.float32)
 
-    def temperatures(
-        self, n: int, n_tokens: NDArray[np.int32] | None = None
-    ) -> NDArray[np.float64]:
+    def temperatures(self, n: int, encodings: Encodings | None = None) -> NDArray[np.float64]:
         """Return the temperature of each of n messages, shape (n, 1)."""
-        at_reference = float(self.calibration.get("temperature", 1.0))
-        slope = float(self.calibration.get("temperature_per_doubling", 0.0))
-        if n_tokens is None or slope == 0:
-            return np.full((n, 1), at_reference)
-        doublings = np.log2(np.maximum(n_tokens, 1) / _REFERENCE_TOKENS)
-        return np.maximum(at_reference + slope * doublings, _LEAST_TEMPERATURE)[:, None]
+        temperatures = np.full(n, float(self.calibration.get("temperature", 1.0)))
+        if encodings is None:
+            return temperatures[:, None]
+        if per_surprisal := float(self.calibration.get("temperature_per_surprisal", 0.0)):
+            usual = float(self.calibration.get("usual_surprisal", 0.0))
+            temperatures += per_surprisal * measure_strangeness(
+                encodings, self.token_surprisal, usual
+            )
+        if per_doubling := float(self.calibration.get("temperature_per_doubling", 0.0)):
+            doublings = np.log2(np.maximum(encodings.n_tokens, 1) / _REFERENCE_TOKENS)
+            temperatures += per_doubling * doublings
+        if per_surprisal or per_doubling:
+            temperatures = np.maximum(temperatures, _LEAST_TEMPERATURE)
+        return temperatures[:, None]
 
 
 def open_model(model: str | None) -> ModelFolder:
