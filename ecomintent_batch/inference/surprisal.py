@@ -33,7 +33,8 @@ def count_surprisal(encodings: Encodings, vocabulary: int) -> NDArray[np.uint8]:
 def mean_surprisal(encodings: Encodings, of_token: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return the mean surprisal of the tokens of each message, shape (messages,); 0 without any."""
     surprisal = of_token[encodings.ids].astype(np.int64)
-    total, counted = (_add_up(values, encodings) for values in (surprisal, surprisal > 0))
+    total = _add_up(surprisal, encodings)
+    counted = _add_up((surprisal > 0).astype(np.int64), encodings)
     return np.asarray(total / np.maximum(counted, 1) / _STEPS)
 
 
