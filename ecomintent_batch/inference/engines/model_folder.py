@@ -242,7 +242,14 @@ def open_model(model: str | None) -> ModelFolder:
 def _download(hub_id: str) -> Path:
     from huggingface_hub import snapshot_download
 
-    patterns = ["*.json", "*.safetensors", "onnx/model_int8.onnx", "vocab.txt", "merges.txt"]
+    patterns = [
+        "*.json",
+        "*.safetensors",
+        "*.npy",
+        "onnx/model_int8.onnx",
+        "vocab.txt",
+        "merges.txt",
+    ]
     try:
         return Path(snapshot_download(hub_id, allow_patterns=patterns))
     except Exception as error:  # the hub client raises its own, requests' and OS errors
