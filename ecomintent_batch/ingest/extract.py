@@ -172,6 +172,11 @@ def extract_shards(
 def _describe_reading(tally: _Tally, picked: PickedColumns) -> list[str]:
     """Return what people should know of ids and times."""
     remarks = []
+    if picked.ticket_id and tally.ids.missing:
+        remarks.append(
+            f"{tally.ids.missing:,} rows have no id in {picked.ticket_id}: each is labelled, but as a ticket of its own in every run, "
+            "so queries of several runs count it again and --incremental labels it again"
+        )
     rows, ids = tally.ids.repeated()
     if rows:
         remarks.append(
@@ -238,12 +243,14 @@ class _IdCounter:
     """Counts rows whose id another row has too, by hashes of 8 bytes; it stops counting at 20 million rows."""
 
     def __init__(self) -> None:
+        self.missing = 0
         self._hashes: list[np.ndarray[Any, np.dtype[np.int64]]] = []
         self._rows = 0
 
     def add(self, ids: pa.ChunkedArray) -> None:
         """Count the ids of a batch; rows without one repeat nothing."""
         self._rows += len(ids)
+        self.missing += ids.null_count
         if self._rows <= _MOST_COUNTED_IDS:
             known = ids.drop_null().to_pylist()
             self._hashes.append(np.fromiter(map(hash, known), np.int64, len(known)))

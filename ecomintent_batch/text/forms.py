@@ -17,6 +17,7 @@ __all__ = ["message_of_form"]
 _MAX_LINES = 400
 _MAX_LABEL = 48
 _MAX_FIELD = 100
+_MAX_NOTICE = 260
 _WORD = re.compile(r"\w")
 _ADDRESS = re.compile(r"[^\s@<>]@[\w-]+\.\w")
 _ADDRESS_ALONE = re.compile(r"^\W{0,2}[^\s@<>]+@[\w.-]+\.\w+\W{0,2}(?:\(?mailto:\S+)?$")
@@ -208,6 +209,9 @@ _FORM_FOOTER = re.compile(
 
 # Notifications: an introduction, the customer's words, a line where the frame goes on.
 _MARKER = re.compile(r"(?<![-_=*])[-_=*]{3,80}[ \t]*([^\n_=*-]{3,60}?)[ \t]*[-_=*]{3,80}(?![-_=*])")
+_IN_RULES = tuple(
+    a + b for a in "-_=*" for b in "-_=*"
+)  # two in a row: quicker to find than a rule
 _BEGINS = re.compile(
     r"^(?:begin|start|beginn|anfang|début|inicio|inizio|início|początek|början)\b|^(?:buyer |customer |the )?"
     r"(?:message|nachricht|mensaje|messaggio|mensagem|bericht|wiadomość|meddelande|メッセージ)\s?:?$|ここから|開始|开始",
@@ -313,6 +317,11 @@ def message_of_form(lines: list[str]) -> list[str] | None:
 def _between_markers(text: str) -> list[str] | None:
     """Return what is between "--- Begin message ---" and "--- End message ---"."""
     begin = None
+    signs = [sign for sign in "-_=*" if sign in text]
+    if not any(
+        one + other in text for one in signs for other in signs
+    ):  # quicker than to look for a rule
+        return None
     for marker in _MARKER.finditer(text):
         if _OF_MAIL.search(marker[1]):
             return None
@@ -543,7 +552,8 @@ def _of_notification(lines: list[str]) -> list[str] | None:
         (
             position
             for position in filled[:4]
-            if _NOTIFIES.match(lines[position]) or _NOTIFIES_ALONE.match(lines[position])
+            if len(lines[position]) < _MAX_NOTICE
+            and (_NOTIFIES.match(lines[position]) or _NOTIFIES_ALONE.match(lines[position]))
         ),
         None,
     )

@@ -31,9 +31,7 @@ _LINE_TAG = re.compile(
     r"|blockquote))|(/t[dh]))\b",
     re.I,
 )
-_LINE_ENDS = re.compile(
-    r"\n?(?: *\x1e *)+"
-)  # a line tag sets \x1e, and a run of them ends one line
+_LINE_END = "\x1e"  # a line tag sets it, and a run of them ends one line
 _UNSEEN = (
     "style, script, head, title, .gmail_signature, .gmail_signature_prefix, .moz-signature, #Signature, .yahoo_quoted, "
     '[hidden], [style*="display:none"], [style*="display: none"]'
@@ -108,12 +106,24 @@ def _render(markup: str, keep_quotes: bool) -> str:
         _replace_quotes(tree)
     if tree.body is None:
         return ""
-    return _LINE_ENDS.sub("\n", tree.body.text(separator="", strip=False))
+    return _end_lines(tree.body.text(separator="", strip=False))
 
 
 def _mark_line(tag: re.Match[str]) -> str:
-    mark = "\t" if tag[3] else "\n\n" if tag[2] else "\n" if tag[1] else "\x1e"
+    mark = "\t" if tag[3] else "\n\n" if tag[2] else "\n" if tag[1] else _LINE_END
     return mark + tag[0]
+
+
+def _end_lines(text: str) -> str:
+    """Set one line break instead of each run of marks, the blanks around it and one line break in front of it."""
+    piece, *others = text.split(_LINE_END)
+    lines: list[str] = []
+    for following in others:
+        piece = piece.rstrip(" ")
+        if piece or not lines:  # else between two marks of a run
+            lines.append(piece.removesuffix("\n"))
+        piece = following.lstrip(" ")
+    return "\n".join([*lines, piece])
 
 
 def _replace_quotes(tree: Any) -> None:

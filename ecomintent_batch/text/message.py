@@ -140,4 +140,7 @@ def _clean_text(text: str, raw: bool) -> str:
         if not text.isascii():
             text = unicodedata.normalize("NFC", text)
     # The limit comes last: markup, attached images and quoted mails do not count.
-    return " ".join(_CONTROLS.sub(" ", text).split())[:MAX_CHARS].rstrip()
+    joined = " ".join(text.split())
+    if not joined.isprintable():  # the quickest way to see that there is no control character
+        joined = " ".join(_CONTROLS.sub(" ", joined).split())
+    return joined[:MAX_CHARS].rstrip()

@@ -8,6 +8,7 @@ above a text that asks, is not cut. docs/messages.md says what is cut and how of
 from __future__ import annotations
 
 import re
+from itertools import islice
 
 from ecomintent_batch.text.forms import message_of_form
 from ecomintent_batch.text.quotes import mend_wrapping, without_quotes
@@ -79,7 +80,7 @@ def newest_message(text: str) -> str:
 
 def _may_cut(kept: list[str], sure: bool) -> bool:
     """A cut must leave words, and more than a greeting unless what it cuts is an earlier mail."""
-    filled = [line for line in kept if has_words(line)]
+    filled = list(islice(filter(has_words, kept), 3))  # three are never a greeting
     if not filled:
         return False
     return sure or len(filled) > 2 or not all(map(_GREETING.match, filled))

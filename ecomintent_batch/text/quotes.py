@@ -33,6 +33,40 @@ _WROTE_WORDS = (
     "|пишет|писала?|написав"
     "|έγραψε|yazdı|写道|寫道|書きました|כתב|كتب|작성|viết|menulis|rašė|kirjutas"
 )
+_WROTE_STEMS = (  # one of them is in each of these: quicker to see than to match
+    *(
+        "wrote",
+        "writes",
+        "schr",
+        "écrit",
+        "escri",
+        "scri",
+        "volgende",
+        "naps",
+        "napí",
+        "pisze",
+        "escreveu",
+        "skrev",
+    ),
+    *(
+        "kirjo",
+        "kirju",
+        "írta",
+        "напис",
+        "пиш",
+        "писал",
+        "έγραψε",
+        "yazdı",
+        "写",
+        "寫",
+        "書",
+        "כתב",
+        "كتب",
+        "작성",
+        "viết",
+    ),
+    *("menulis", "rašė"),
+)
 _WROTE = re.compile(rf"(?<!\w)(?:{_WROTE_WORDS})(?!\w)|写道|寫道|書きました|작성", re.I)
 _OPENING = re.compile(
     r"^[\W_]*(?:on|at|am|le|el|il|op|em|no dia|a|w dniu|dnia|dne|dňa|den|på|pe|στις|в|le|ha|date|le|vào|pada"
@@ -231,7 +265,8 @@ def mend_wrapping(text: str) -> str:
     if "<" in text and "@" in text:
         text = _WRAPPED_ADDRESS.sub(r"<\1>", text)
         text = _FLAT_ADDRESSED.sub(_break_after, text)
-    if ":" in text and _ANY_DATE.search(text):
+    may_quote = ":" in text and any(stem in text for stem in _WROTE_STEMS)
+    if may_quote and _ANY_DATE.search(text):
         text = _break_around_attributions(text)
     if "----" in text or "____" in text:
         text = _FLAT_DIVIDER.sub(_break_at_divider, text)

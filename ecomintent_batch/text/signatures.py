@@ -92,8 +92,6 @@ _FOOTER = re.compile(
     r"|über das kontaktformular|an \S+@\S+|via (?:the|a|het|le) (?:contact|form)\w*|à \S+@\S+)"
     r"|.{0,20}(?:scanned|checked|virus|geprüft|gescannt|überprüft|analysé|verified))"
     r"|view (?:this )?(?:e-?mail |message |newsletter )?(?:in|on) (?:your |a |the )?(?:web )?browser\W*$"
-    r"|.{0,60}\bregistered (?:in (?:england|scotland|wales|ireland)|office)\b.{0,60}(?:\d{5}|no\b|number"
-    r"|company|office|reg)"
     r"|(?:avast|norton|avg)?\W*virus-free\W*(?:www\.\S+|https?\S+|<\S+>)?\W*$"
     r"|(?:<\S+>\W*)?virus-free\W*www\.\S+\W*$|virenfrei\W*(?:www\.\S+"
     r"|https?\S+|<\S+>)?\W*$|(?:garanti )?sans virus\W*(?:www\.\S+)?\W*$|libre de virus\W*(?:www\.\S+)?\W*$"
@@ -102,6 +100,41 @@ _FOOTER = re.compile(
     r"|denk aan het milieu|tänk på miljön)"
     r"|intercom: inbound|powered by (?:zendesk|freshdesk|intercom|gorgias|help scout)\b"
     r")",
+    re.I,
+)
+# Every disclaimer and most footers name the mail, the other footers something else: quicker to see than to match.
+_MAIL_STEMS = (
+    *(
+        "mail",
+        "post",
+        "messag",
+        "communication",
+        "nachricht",
+        "courriel",
+        "correo",
+        "mensaje",
+        "mensagem",
+        "bericht",
+    ),
+    *("wiadomo", "meddel", "zpráv", "comunica", "transmission", "korrespond", "newsletter"),
+)
+_FOOTER_STEMS = (
+    *(
+        "unsubscri",
+        "abmelden",
+        "abbestellen",
+        "désabonner",
+        "browser",
+        "virus",
+        "viren",
+        "environ",
+        "umwelt",
+    ),
+    *("imprim", "stampare", "milieu", "miljö", "inbound", "powered by", "registered"),
+)
+_REGISTERED = re.compile(
+    r"^.{0,80}\bregistered (?:in (?:england|scotland|wales|ireland)|office)\b.{0,60}(?:\d{5}|no\b|number"
+    r"|company|office|reg)",
     re.I,
 )
 _THIS_MAIL = re.compile(
@@ -226,10 +259,16 @@ def without_footer(lines: list[str]) -> list[str]:
 
 def _without_one_footer(lines: list[str]) -> list[str]:
     """Cut at the first footer line, or at the first paragraph that disclaims: says two legal matters of "this message"."""
-    may_disclaim = _legal_matters(lines) > 1
+    text = "\n".join(lines).lower()
+    names_mail = any(stem in text for stem in _MAIL_STEMS)
+    may_disclaim = names_mail and _legal_matters(lines) > 1
+    may_end = names_mail or any(stem in text for stem in _FOOTER_STEMS)
+    if not (may_disclaim or may_end):
+        return lines
     start = 0
     for position, line in enumerate([*lines, ""]):
-        if line and position and _FOOTER.match(line[:_MAX_LINE]) and _is_tail(lines[position:]):
+        is_footer = line and position and may_end and _is_footer(line[:_MAX_LINE])
+        if is_footer and _is_tail(lines[position:]):
             return lines[:position]
         if not line and may_disclaim:
             paragraph = lines[start:position]
@@ -242,6 +281,12 @@ def _without_one_footer(lines: list[str]) -> list[str]:
                 return lines[:first]
             start = position + 1
     return lines
+
+
+def _is_footer(line: str) -> bool:
+    small = line.lower()
+    may_be = any(stem in small for stem in (*_MAIL_STEMS, *_FOOTER_STEMS))
+    return may_be and bool(_FOOTER.match(line) or _REGISTERED.match(line))
 
 
 def _is_tail(lines: list[str]) -> bool:

@@ -63,7 +63,7 @@ _NAME_TEXT = re.compile(rf"^\**(?P<name>{_NAME})\**\s?[:：]\**\s+(?P<text>\S.*)
 _ROLE_TEXT = re.compile(
     rf"^(?:\[(?P<name>{_NAME})\]|(?P<name2>{_NAME})\s?(?:>|[-–—](?=\s)))\s*(?P<text>\S.*)$"
 )
-_MAY_BE_ROLE = re.compile(r"^(?:\[|[^\s:]{3,20}(?: \w{1,20})?\s?[>–—-])", re.M)
+_MAY_BE_ROLE = re.compile(r"(?:\[|[^\s:]{3,20}(?: \w{1,20})?\s?[>–—-])")
 _NAME_ALONE = re.compile(rf"^\**(?P<name>{_NAME})\**\s?[:：]\**$")
 _TIME_ONLY = re.compile(rf"^[\[(]?{_STAMP}[\])]?$", re.I)
 _WHEN_ONLY = re.compile(rf"^[\[(]?(?:{_STAMP}|{_DAY}(?:,? \d{{4}})?)[\])]?$", re.I)
@@ -246,9 +246,12 @@ def customer_turns(lines: list[str]) -> list[str] | None:
     if len(filled) > _MAX_LINES:
         return None
     head = "\n".join(filled[:60])[:20_000]
-    may_have_times = len(_ANY_CLOCK.findall(head)) > 1
-    may_have_names = len(_ANY_COLON.findall(head)) > 1
-    may_have_roles = len(_MAY_BE_ROLE.findall(head)) > 1
+    has_colons = ":" in head or "：" in head
+    may_have_times = (has_colons or "." in head or "h" in head) and len(
+        _ANY_CLOCK.findall(head)
+    ) > 1
+    may_have_names = has_colons and len(_ANY_COLON.findall(head)) > 1
+    may_have_roles = sum(map(bool, map(_MAY_BE_ROLE.match, filled[:60]))) > 1
     if not (may_have_times or may_have_names or may_have_roles):
         return None
     if len(filled) < 3:
@@ -257,7 +260,8 @@ def customer_turns(lines: list[str]) -> list[str] | None:
             return None
     if may_have_times and (turns := _timed_turns(lines, filled)):
         return turns
-    if may_have_names and _count(_NAME_TEXT, filled[:60]) > 1:
+    names = _names(_NAME_TEXT, filled[:60]) if may_have_names else []
+    if len(names) > 1 and not are_headers(names):
         untimed = [line for line in lines if not _WHEN_ONLY.match(line)]
         chat = _parse(untimed, _NAME_TEXT, is_stamped=False)
         if _is_plain_chat(chat):
@@ -293,6 +297,15 @@ def _timed_turns(lines: list[str], filled: list[str]) -> list[str] | None:
 
 def _count(pattern: re.Pattern[str], lines: list[str]) -> int:
     return sum(pattern.match(line) is not None for line in lines if len(line) < _MAX_LINE)
+
+
+def _names(pattern: re.Pattern[str], lines: list[str]) -> list[str]:
+    found = (
+        pattern.match(line)
+        for line in lines
+        if len(line) < _MAX_LINE and (":" in line or "：" in line)
+    )
+    return [match["name"] for match in found if match]
 
 
 def _split_flat(line: str) -> list[str]:
@@ -414,7 +427,7 @@ def _is_plain_chat(chat: _Chat) -> bool:
     counts = Counter(turn.speaker for turn in chat.turns)
     if not 2 <= len(counts) <= 4 or sum(map(len, chat.preamble)) > 200 or len(chat.preamble) > 2:
         return False
-    if are_headers(counts):
+    if are_headers(counts):  # with text behind the first sixty lines
         return False
     shop = {turn.speaker for turn in chat.turns if _AGENT_SAYS.search(" ".join(turn.lines))}
     told = [name for name in counts if _RETOLD.match(name) and name not in shop]
