@@ -8,6 +8,7 @@ are equally good; a line wins over the lines below it.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -20,9 +21,13 @@ def _ranks(text: str) -> Ranks:
     return [line.split() for line in text.strip().splitlines()]
 
 
+# Names of other languages have no accents here, as `plain_name` leaves them.
 _IDS = _ranks("""
-ticket_id ticket_number ticket
-ticketid ticket_no ticket_nr ticket_key ticket_ref ticket_reference hs_ticket_id
+ticket_id ticket
+ticketid ticket_number ticket_no ticket_nr ticket_key ticket_ref ticket_reference ticket_code hs_ticket_id
+ticketnummer id_ticket id_de_ticket id_do_ticket numero_de_ticket numero_ticket n_ticket n_de_ticket
+numer_zgloszenia id_zgloszenia numer_ticketu nr_zgloszenia vorgangsnummer fallnummer anfragenummer
+チケットid チケット番号 工单id 工单编号 工单号
 case_number
 case_id caseid
 conversation_id
@@ -34,8 +39,8 @@ enquiry_id inquiry_id interaction_id
 thread_id chat_id
 id
 message_id number uuid key external_id
-tweet_id email_id record_id issue_id
-hs_object_id comment_id row_id index _id
+tweet_id email_id record_id issue_id review_id entity_id submission_id response_id
+hs_object_id comment_id row_id index _id slug token
 """)
 _SUBJECTS = _ranks("""
 subject ticket_subject
@@ -43,7 +48,8 @@ email_subject mail_subject message_subject case_subject conversation_subject sub
 title
 summary
 ticket_title ticket_name issue_title issue_summary case_title short_description
-betreff asunto sujet objet oggetto onderwerp assunto
+betreff asunto sujet objet oggetto onderwerp assunto temat amne emne predmet konu aihe targy subiect 件名 主题 标题 主旨 тема 제목
+review_title headline
 """)
 _BODIES = _ranks("""
 body_text text_body body_plain plain_body body_plain_text plain_text_body plain_text plaintext
@@ -63,7 +69,11 @@ question
 utterance
 instruction
 tweet tweet_text review_text transcript conversation chat dialogue
-nachricht beschreibung mensaje mensagem descripcion messaggio bericht
+nachricht nachrichtentext beschreibung anfrage anliegen mensaje mensagem descripcion descricao messaggio descrizione bericht
+omschrijving contenu tresc tresc_wiadomosci wiadomosc opis meddelande beskrivning besked beskrivelse melding zprava popis sprava
+mesaj aciklama viesti kuvaus uzenet leiras mesajul descriere
+本文 内容 お問い合わせ内容 メッセージ 消息 问题描述 描述 留言 сообщение описание текст 내용 메시지
+customer_note buyer_message buyer_comment customer_comment buyer_note selftext extract
 body_html html_body description_html message_html html
 excerpt preview last_message_preview body_preview snippet blurb
 """)
@@ -90,7 +100,12 @@ timestamp
 dateline ts
 date
 time
-erstellt_am datum fecha
+erstellt_am erstellt erstelldatum eingegangen_am eingang date_de_creation date_creation cree_le fecha_de_creacion fecha_creacion
+creado_el creado data_utworzenia utworzono data_di_creazione data_creazione creato_il data_de_criacao criado_em aangemaakt_op
+aanmaakdatum skapad oprettet opprettet vytvoreno olusturma_tarihi luotu letrehozva
+作成日時 作成日 受付日時 受信日時 创建时间 提交时间 дата_создания
+created_utc review_date submit_date_utc submit_date submitted_at_utc
+datum fecha data дата 日期 日時
 """)
 _BODY_ENDINGS = (
     "description",
@@ -104,11 +119,28 @@ _BODY_ENDINGS = (
     "narrative",
     "transcript",
 )
+_ASKS = re.compile(  # a column whose name is the question of a form
+    r"(?:how|what)_(?:can|may)_we_help|describe_(?:the|your)|tell_us|what_happened|what_is_(?:the|your)_(?:problem|issue|question)"
+    r"|what_went_wrong|s_the_(?:problem|issue)|wie_konnen_wir|womit_konnen_wir|comment_pouvons|como_podemos|come_possiamo"
+    r"|hoe_kunnen_we|beschreiben_sie|decrivez|describa"
+)
+_WRAPPERS = (
+    "S",
+    "N",
+    "$oid",
+    "$date",
+    "$numberLong",
+    "$numberInt",
+)  # of a value: DynamoDB's and MongoDB's
 _NOT_OF_CUSTOMERS = re.compile(
     r"agent|reply|response|resolution|answer|bot|internal|status|product|tag|note|staff|auto|sla|survey|rating|macro|intent"
 )
 _LEAVES = ("content", "text", "value", "plain", "plain_text", "body", "html", "rendered", "raw")
 _IN_LIST = re.compile(r"\.\d+(\.|$)")  # in a path: the number of an element
+_LETTERS = str.maketrans(
+    {"ł": "l", "ø": "o", "đ": "d", "ı": "i", "ß": "ss", "æ": "ae", "°": " ", "º": " "}
+)
+_ACCENT = re.compile("[\u0300-\u036f]")
 _LONGEST_NAME = 40
 _MOST_NAMES = 30
 
@@ -275,7 +307,9 @@ class _Finder:
 
     def _is_object_without_id(self, column: str, option: str) -> bool:
         """Return whether an object has the name of an id, as `ticket` has, and no id inside: the id is elsewhere."""
-        inside = [path.lower().rpartition(".")[2] for path in self.nested.get(column, ())]
+        inside = [
+            path.lower().rpartition(".")[2].strip("$o") for path in self.nested.get(column, ())
+        ]
         is_list = any(name.isdigit() for name in inside)
         return option == "--id-column" and bool(inside) and not is_list and "id" not in inside
 
@@ -303,7 +337,10 @@ class _Finder:
             for column in self.columns
             if column != subject
             and column not in self.nested
-            and (plain := plain_name(column)).rpartition("_")[2] in _BODY_ENDINGS
+            and (
+                (plain := plain_name(column)).rpartition("_")[2] in _BODY_ENDINGS
+                or _ASKS.search(plain)
+            )
             and not _NOT_OF_CUSTOMERS.search(plain)
         ]
         return matches[0] if len(matches) == 1 else None
@@ -314,7 +351,7 @@ class _Finder:
         inside = [column for column in self.columns if "." in column]
         inside += [path for paths in self.nested.values() for path in paths]
         inside = [path for path in inside if not _IN_LIST.search(path)]
-        yield [(path, plain_name(path.rpartition(".")[2])) for path in inside]
+        yield [(path, plain_name(_own_name(path))) for path in inside]
 
     def _value_inside(self, column: str, option: str) -> str | None:
         """Return a column as it is, or the path of the one value that is meant inside a nested one; None if unclear."""
@@ -357,12 +394,23 @@ def _best_path(paths: Sequence[str]) -> str | None:
     return paths[0] if paths else None
 
 
+def _own_name(path: str) -> str:
+    """Return the last name of a path that is not what a database wraps its values in."""
+    parts = path.split(".")
+    return parts[-2] if len(parts) > 1 and parts[-1] in _WRAPPERS else parts[-1]
+
+
 def plain_name(column: str) -> str:
-    """Return a name as the lists spell it: lower case, words joined by underscores."""
+    """Return a name as the lists spell it: lower case without accents, words joined by underscores."""
+    if column.strip() == "#":
+        return "number"
     words = re.sub(
         r"([A-Z]+)([A-Z][a-z])", r"\1_\2", re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", column)
     )
-    plain = re.sub(r"[^a-z0-9]+", "_", words.lower())
+    if not words.isascii():
+        parts = unicodedata.normalize("NFKD", words.lower().translate(_LETTERS))
+        words = unicodedata.normalize("NFC", _ACCENT.sub("", parts))
+    plain = re.sub(r"[\W_]+", "_", words.lower())
     return plain.strip("_") or plain
 
 

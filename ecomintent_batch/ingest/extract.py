@@ -174,8 +174,8 @@ def _describe_reading(tally: _Tally, picked: PickedColumns) -> list[str]:
     remarks = []
     if picked.ticket_id and tally.ids.missing:
         remarks.append(
-            f"{tally.ids.missing:,} rows have no id in {picked.ticket_id}: each is labelled, but as a ticket of its own in every run, "
-            "so queries of several runs count it again and --incremental labels it again"
+            f"{tally.ids.missing:,} rows have no id in {picked.ticket_id}: each is labelled, but as a ticket of its own in "
+            "every run, so queries of several runs count it again and --incremental labels it again"
         )
     rows, ids = tally.ids.repeated()
     if rows:

@@ -173,12 +173,18 @@ def detect_times(
             f"column {column!r}: expected ISO times, d/m/Y, m/d/Y or seconds since 1970, found something else; "
             "give --time-format (a strptime format, or excel for Excel's serial numbers)"
         )
-    if fitting[:2] == ["day_first", "month_first"]:
+    if fitting[:2] == ["day_first", "month_first"] and not _have_dots(values):
         raise ColumnError(
             f"column {column!r}: expected times, found dates that could be d/m/Y or m/d/Y; give --time-format"
         )
     note = _NOTES[fitting[0]]
     return TimeParser(fitting[0]), f"times in {column}: {note}" if note else ""
+
+
+def _have_dots(values: pa.ChunkedArray) -> bool:
+    """Decide whether dates are written 02.03.2026, which nobody does who puts the month first."""
+    written = [text for text in map(str, values.drop_null().to_pylist()) if text.strip()]
+    return all(re.match(r"\s*\d{1,2}\. ?\d{1,2}\. ?\d{2}", text) for text in written)
 
 
 def _are_mostly_fractions(values: pa.ChunkedArray) -> bool:

@@ -112,9 +112,9 @@ def test_the_names_of_helpdesks(columns: str, expected: str) -> None:
 
 def test_a_subject_alone_is_taken_with_a_warning() -> None:
     """It names the columns among which the message may be."""
-    picked = pick_columns("t", ["id", "subject", "what_happened", "agent_reply"])
+    picked = pick_columns("t", ["id", "subject", "story", "agent_reply"])
     assert picked.texts == ("subject",)
-    assert "what_happened, agent_reply" in picked.warnings[0]
+    assert "story, agent_reply" in picked.warnings[0]
     assert pick_columns("t", ["id", "subject", "body"]).warnings == ()
 
 
@@ -262,6 +262,25 @@ def test_ids_keep_every_digit(tmp_path: Path, values: list[Any], kind: Any, expe
 
 
 # Times (cases 18, 20, 24)
+
+
+@pytest.mark.parametrize(("name", "content"), [
+    ("t.csv", b"id,body\n1,a\n,b\n\\N,c\nNULL,d\n"),
+    ("t.tsv", b"id\tbody\n1\ta\n\tb\n<NULL>\tc\n\td\n"),
+    ("t.jsonl", b'{"id": 1, "body": "a"}\n{"id": null, "body": "b"}\n{"body": "c"}\n{"id": "", "body": "d"}\n'),
+    ("t.json", b'[{"id": 1, "body": "a"}, {"id": null, "body": "b"}, {"body": "c"}, {"body": "d"}]'),
+    ("t.parquet", None),
+])  # fmt: skip
+def test_rows_without_an_id_are_noted(tmp_path: Path, name: str, content: bytes | None) -> None:
+    """They are labelled; what that means for later runs is said."""
+    path = tmp_path / name
+    if content is None:
+        pq.write_table(pa.table({"id": [1, None, None, None], "body": list("abcd")}), path)
+    else:
+        path.write_bytes(content)
+    rows, done = rows_of(path, tmp_path)
+    assert [row["ticket_id"] for row in rows] == ["1", None, None, None]
+    assert any("3 rows have no id in id: each is labelled" in remark for remark in done.remarks)
 
 
 def test_what_is_no_time_costs_no_ticket(tmp_path: Path) -> None:

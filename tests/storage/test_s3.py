@@ -7,7 +7,6 @@ import gzip
 import io
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.servers import moto_server
 from support.tickets import ROOT, RecordingProgress
 from typer.testing import CliRunner
 
@@ -51,22 +51,8 @@ OUT = f"s3://{BUCKET}/out"
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """A server of its own on a free port; yields its URL."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                assert time.monotonic() < deadline
-                assert process.poll() is None
-                time.sleep(0.05)
-        yield f"http://127.0.0.1:{port}"
-        process.terminate()
+    with moto_server() as url:
+        yield url
 
 
 @pytest.fixture
