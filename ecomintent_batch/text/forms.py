@@ -51,7 +51,9 @@ _LABELS = {  # what each kind of field is called, in lower case
     "|ort|plz|adresse|anschrift|pays|ville|code postal|país|ciudad|dirección|código postal|paese|città"
     "|indirizzo|cap"
     "|cidade|endereço|cep|plaats|adres|kraj|miasto|maa|ülke|国|国家|住所|地址|location|language|locale|sprache|langue",
-    "subject": "subject|topic|reason|category|department|order|order number|order no\\.?|order id|order #"
+    "subject": "subject|topic|reason|return reason|reason for return|refund reason"
+    "|cancellation reason|contact reason"
+    "|category|department|order|order number|order no\\.?|order id|order #"
     "|order reference|product|item|item id|sku|asin|betreff|thema|bestellnummer|auftragsnummer|produkt"
     "|artikel|artikelnummer|abteilung"
     "|objet|sujet|motif|objet de la demande|numéro de commande|n° de commande|commande|produit|asunto|tema"
@@ -66,8 +68,9 @@ _LABELS = {  # what each kind of field is called, in lower case
     "|comments? / questions?|comments or questions|questions? or comments?|enquiry|inquiry|your enquiry"
     "|your inquiry|question|your question|questions|description"
     "|request|your request|details|message details|how can we help(?: you)?|what can we help(?: you)? with"
-    "|how may we help(?: you)?|additional (?:information|details|comments)|content|text|note|customer note"
-    "|buyer'?s? message|message from (?:buyer|customer)|(?:please )?describe (?:the|your) (?:problem|issue|request|question|case)"
+    "|how may we help(?: you)?|additional (?:information|details|comments)|content|text|note|customer note|buyer'?s? message"
+    "|(?:message|note|comments?) from (?:the |your )?(?:buyer|customer|client|guest)"
+    "|(?:please )?describe (?:the|your) (?:problem|issue|request|question|case)"
     "|what happened|tell us (?:more|what happened|about it)|what(?:'s|’s| is) (?:the|your) (?:problem|issue|question|request)"
     "|what(?:'s|’s) on your mind|issue description|problem description"
     "|nachricht|ihre nachricht|deine nachricht|nachrichtentext|kommentar|anliegen|ihr anliegen|mitteilung"
@@ -134,7 +137,8 @@ _BARE_MESSAGE = frozenset(
 _OWNED_MESSAGE = re.compile(
     r"^\W*(?:buyer|customer|client|guest|käufer|kunden|acheteur|comprador|acquirente|koper"
     r"|klant)\w*(?:[’']s)?[ -]?"
-    r"(?:comments?|message|note|remarks?|explanation|kommentar|nachricht|anmerkung)\s?:",
+    r"(?:comments?|message|note|remarks?|explanation|kommentar|nachricht|anmerkung)\s?:"
+    r"|^\W*(?:message|note|comments?) from (?:the |your )?(?:buyer|customer|client|guest)\s?:",
     re.I,
 )
 # Picked from a list, above what the customer typed.
@@ -143,6 +147,9 @@ _SYSTEM_LABEL = re.compile(  # of a form or a relay; no customer calls anything 
     r"|entry id|timestamp"
     r"|channel|conversation id|ticket id|item id|asin|kupujący|käufer|acheteur|comprador|acquirente|koper)$",
     re.I,
+)
+_SYSTEM_FACT = re.compile(
+    r"^\W*(?:order (?:id|number|no)|asin|sku|item (?:id|name|number)|quantity|listing)\b", re.I
 )
 _ASKED = re.compile(  # a label that is a question, and its answer in the same line
     r"^(?:what(?:'|’)?s on your mind|(?:how|what) (?:can|may) we help(?: you)?(?: with)?"
@@ -193,7 +200,13 @@ _INTRODUCTION = re.compile(
     re.I,
 )
 _FORM_FOOTER = re.compile(
-    r"送信されました|^\W*sent (?:from|via|by) \S+(?: \S+){0,3}\W*$|look like spam|manage submissions"
+    r"送信されました|^\W*(?:enviad[oa]|envoyée?|inviat[oa]|gesendet|wysłan\w*|verzonden|skickat|sendt) (?:desde"
+    r"|depuis|da|dal|von|über"
+    r"|ze?|via|från|fra|via) .{0,40}(?:https?:|www\.|\bweb|siti?o|\bsite|seite|formul|stron)"
+    r"|^\W*(?:submitted|received|sent|created)\W+(?:at |on )?\d{1,4}[-/.]\d|^(?:view|open|manage"
+    r"|edit) (?:\w+ ){0,2}"
+    r"(?:contact|lead|entry|response|responses|submission|form|profile|ticket|customer|record|deal"
+    r"|details)\W*$|^\W*sent (?:from|via|by) \S+(?: \S+){0,3}\W*$|look like spam|manage submissions"
     r"|contact ?form|contactformulier|kontaktformular"
     r"|formulaire de contact|formulario de contacto"
     r"|modulo di contatto|formulário|formularz|\b(?:sent|submitted|received) (?:from|via|through|by"
@@ -248,6 +261,22 @@ _NOTIFIES_ALONE = re.compile(
     r"|^\W*(?:message|nachricht|mensaje|messaggio|question|note) (?:from|von|vom|de|da) (?:your |a |the "
     r"|dem |einem )?"
     r"(?:customer|buyer|guest|kunden|käufer|client|cliente|acheteur)\b.{0,60}$",
+    re.I,
+)
+# A first line that may announce a message; it does where the last lines hold a button.
+_MAY_NOTIFY = re.compile(
+    r"^(?!.*[.!?]$).{0,50}\b(?:message|question|enquiry|inquiry|note|nachricht|anfrage|frage|message"
+    r"|question|demande|mensaje"
+    r"|pregunta|consulta|messaggio|domanda|mensagem|pergunta|bericht|vraag|wiadomość|pytanie|meddelande"
+    r"|besked|melding)\b"
+    r".{0,80}$",
+    re.I,
+)
+_BUTTON = re.compile(
+    r"^(?:reply|respond|answer|view|go to|open|antworten|auf .{1,20} antworten|beantworte\w*|répondre"
+    r"|voir|responder|ver"
+    r"|rispondi|visualizza|beantwoord\w*|bekijk|odpowiedz|zobacz|svara"
+    r"|svar)\b(?: [^\s@.!?,]+){0,6}(?: e-mail)?\.?$",
     re.I,
 )
 _STOPS = re.compile(
@@ -395,6 +424,7 @@ def _of_fields(lines: list[str]) -> list[str] | None:
             and in_message
             and (kind != "message" or fields[-1].text)
             and not _starts_field(kind, fields)
+            and not (fields[-1].is_systems and _SYSTEM_FACT.match(line))
         ):
             kind = None
         if kind:
@@ -557,6 +587,8 @@ def _of_notification(lines: list[str]) -> list[str] | None:
         ),
         None,
     )
+    if start is None and filled and _is_announced([lines[position] for position in filled]):
+        start = filled[0]
     if start is None or _FIRST_PERSON.search(lines[start]):
         return None
     if any(len(lines[position]) > 60 for position in filled if position < start):
@@ -570,13 +602,24 @@ def _of_notification(lines: list[str]) -> list[str] | None:
     ):
         first += 1
     stop = next(
-        (position for position in filled if position > first and _STOPS.match(lines[position])),
+        (
+            position
+            for position in filled
+            if position > first
+            and (_STOPS.match(lines[position]) or _BUTTON.match(lines[position]))
+        ),
         None,
     )
     if stop is None or any(map(_FIRST_PERSON.search, lines[stop:])):  # the customer goes on below
         return None
     inside = _below_labels(lines[first:stop])
     return inside if any(map(_WORD.search, inside)) else None
+
+
+def _is_announced(filled: list[str]) -> bool:
+    """Decide whether the first line may announce a message and a button is among the last ones: no customer types both."""
+    is_notice = len(filled) > 2 and len(filled[0]) < _MAX_NOTICE and _MAY_NOTIFY.match(filled[0])
+    return bool(is_notice) and any(map(_BUTTON.match, filled[max(2, len(filled) - 3) :]))
 
 
 def _below_labels(lines: list[str]) -> list[str]:

@@ -131,8 +131,6 @@ def _clean_text(text: str, raw: bool) -> str:
         text = unicodedata.normalize("NFC", text)
     if not raw:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-        if len(text) < _MAX_NOTHING and _IS_NOTHING.match(text):
-            return ""
         text = decode_body(text)
         if "<" in text and is_html(text):
             text = html_to_text(text)
@@ -141,6 +139,8 @@ def _clean_text(text: str, raw: bool) -> str:
             text = unicodedata.normalize("NFC", text)
     # The limit comes last: markup, attached images and quoted mails do not count.
     joined = " ".join(text.split())
+    if not raw and len(joined) < _MAX_NOTHING and _IS_NOTHING.match(joined):
+        return ""
     if not joined.isprintable():  # the quickest way to see that there is no control character
         joined = " ".join(_CONTROLS.sub(" ", joined).split())
     return joined[:MAX_CHARS].rstrip()

@@ -337,7 +337,11 @@ def without_quotes(lines: list[str]) -> list[str]:
                 if spoken and following[0] != ">":
                     break
                 continue
-            if end := _divider_end(lines, position - 1) or _header_end(lines, position - 1):
+            if end := (
+                _divider_end(lines, position - 1)
+                or _header_end(lines, position - 1)
+                or _notes_header_end(lines, position - 1)
+            ):
                 if spoken:
                     break
                 position = end
@@ -349,7 +353,9 @@ def without_quotes(lines: list[str]) -> list[str]:
     else:
         return kept
     while kept and (
-        _RULE.match(kept[-1]) or (kept[-1].endswith(":") and _ENDS_FORWARD.search(kept[-1]))
+        _RULE.match(kept[-1])
+        or _ORIGINAL.fullmatch(kept[-1])
+        or (kept[-1].endswith(":") and _ENDS_FORWARD.search(kept[-1]))
     ):
         kept.pop()
     return kept
@@ -552,6 +558,18 @@ def _header_end(lines: list[str], start: int) -> int:
         return end
     foreign = len(block) > 2 and _ADDRESS.search(block[0]) and "<" in block[0] and has_clock
     return end if foreign and not _FORM_LABEL.search(text) else 0
+
+
+def _notes_header_end(lines: list[str], start: int) -> int:
+    """Return where a header as Lotus Notes writes it ends, the sender above the time above "To" alone; 0 where none is."""
+    if "@" not in lines[start] or len(lines[start]) > 120 or not _ADDRESS.search(lines[start]):
+        return 0
+    below = [i for i in range(start + 1, min(start + 6, len(lines))) if lines[i]][:2]
+    if len(below) < 2 or len(lines[below[0]]) > 40:
+        return 0
+    has_time = _DATE.search(lines[below[0]]) and _CLOCK.search(lines[below[0]])
+    is_to = _KIND_OF.get(lines[below[1]].lower().strip(" :*")) == "to"
+    return below[1] + 1 if has_time and is_to else 0
 
 
 def _is_flat_header(line: str) -> bool:

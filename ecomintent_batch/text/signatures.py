@@ -98,7 +98,8 @@ _FOOTER = re.compile(
     r"|(?:P )?(?:please )?(?:consider|think).{0,30}\benvironment\b|(?:P )?(?:bitte )?denken sie an die umwelt"
     r"|(?:P )?pensez à l.environnement|(?:p )?(?:antes de imprimir|prima di stampare|avant d.imprimer"
     r"|denk aan het milieu|tänk på miljön)"
-    r"|intercom: inbound|powered by (?:zendesk|freshdesk|intercom|gorgias|help scout)\b"
+    r"|(?:this e-?mail is a service from|delivered by (?:zendesk|freshdesk))\b|intercom: inbound"
+    r"|powered by (?:zendesk|freshdesk|intercom|gorgias|help scout)\b"
     r")",
     re.I,
 )
@@ -387,7 +388,9 @@ def _signature_start(lines: list[str]) -> int:
     else:  # no closing: the last paragraph, if it is not the only one
         return _unclosed_start(lines, top)
     below = [position for position in range(top + 1, len(lines)) if lines[position]]
-    has_contact = any(_CONTACT.search(lines[position]) for position in below)
+    has_contact = any(
+        _CONTACT.search(lines[position]) or _names_title(lines[position]) for position in below
+    )
     has_company = any(_COMPANY.search(lines[position]) for position in below)
     if not has_contact and not (has_company and len(below) > 2):
         return len(lines)

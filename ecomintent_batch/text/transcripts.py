@@ -38,6 +38,7 @@ _DAY = (
 _STAMP = (
     rf"(?:{_DAY}[,T]?\s?(?:at\s|um\s|à\s|a\slas\s|alle\s|kl\.?\s|о\s|·\s|-\s)?)?{_CLOCK}(?:\s?(?:UTC|GMT"
     rf"|CES?T|[EPCM][SD]T|BST|Z|[+-]\d\d:?\d\d|Uhr))?"
+    r"(?:,\s?\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})?"
 )
 _NAME = r"(?:[^\W\d_]|[@+]\w)[^:：\n|\[\]]{0,44}?"
 
@@ -438,6 +439,8 @@ def _is_plain_chat(chat: _Chat) -> bool:
     if any(line.endswith(":") or _CHAT_TOLD.search(line) for line in chat.preamble):
         return False
     known = [name for name in counts if _CUSTOMER_NAME.search(name) or _AGENT_NAME.search(name)]
+    if len(known) == len(counts) and all(_side_of(name) == "customer" for name in known):
+        return False
     is_answered = len(known) > 1 or _AGENT_SAYS.search(" ".join(chat.turns[0].lines)) is not None
     if len(chat.turns) < 3 and not is_answered:
         return False

@@ -63,7 +63,7 @@ def test_of_mails_written_blind_nearly_all_are_exact_and_no_ask_is_lost():
 
 @pytest.mark.parametrize("name", ["leftovers", "adversarial"])
 def test_kinds_that_were_wrong_once_are_right(name):
-    """What attackers left, five bodies a kind and more; and 136 of other clients, relays and forms, answers written first."""
+    """What attackers left, five bodies a kind and more; and 236 of other clients, relays and forms, answers written first."""
     bodies = [json.loads(line) for line in (DATA / f"{name}.jsonl").read_text("utf-8").splitlines()]
     wrong, lost = [], []
     for body in bodies:
