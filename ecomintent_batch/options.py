@@ -17,7 +17,7 @@ FileFormat = Literal["csv", "jsonl", "json", "parquet", "xlsx"]
 OUT = Path("ecomintent-out")
 THRESHOLD = 0.70
 HOURLY_PRICE = 0.10  # USD
-SHARD_ROWS = 65_536
+LEAST_SHARD_ROWS, SHARD_ROWS = 4_096, 65_536
 USUAL_Z = 3.5  # robust z-score from which a day is unusual; sql/unusual_days.sql has the same
 WEEKS_COMPARED = 8  # so many weeks say what is usual; sql/unusual_days.sql has the same
 
@@ -206,12 +206,18 @@ RUN_OPTIONS: Mapping[str, Option] = MappingProxyType(
         "shard_rows": Option(
             help="Tickets in one shard, the unit of retry and resume.",
             kind=int,
-            default=SHARD_ROWS,
+            default_text="4,096 in the first, then twice as many each, up to 65,536",
             minimum=1,
             group=_RUN,
         ),
         "keep_text": Option(
             help="Write the cleaned message into the predictions.",
+            kind=bool,
+            default=False,
+            group=_RUN,
+        ),
+        "topics": Option(
+            help="Group the messages that are OTHER or unsure by what they are about; needs --keep-text.",
             kind=bool,
             default=False,
             group=_RUN,
@@ -248,8 +254,26 @@ RUN_OPTIONS: Mapping[str, Option] = MappingProxyType(
             minimum=0,
             group=_RUN,
         ),
+        "minutes_per_ticket": Option(
+            help="Minutes that a person takes for one ticket: the report turns volumes into hours.",
+            kind=float,
+            minimum=0,
+            group=_RUN,
+        ),
+        "cost_per_ticket": Option(
+            help="What one ticket costs, in any currency: the report turns volumes into money.",
+            kind=float,
+            minimum=0,
+            group=_RUN,
+        ),
         "alert": Option(
             help="Exit with code 3 if this condition holds: 'WISMO share > 30%', 'any unusual'.",
+            default=(),
+            repeatable=True,
+            group=_RUN,
+        ),
+        "publish": Option(
+            help="Write tables for dashboards to a .duckdb file, a postgresql:// URL or an .xlsx file when the run is committed.",
             default=(),
             repeatable=True,
             group=_RUN,

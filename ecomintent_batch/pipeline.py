@@ -15,13 +15,16 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ecomintent_batch.analytics.publish import publish_runs
 from ecomintent_batch.analytics.report import summarise_run_safely
 from ecomintent_batch.analytics.summaries import Summary
 from ecomintent_batch.errors import (
+    OutputError,
     RejectedRowsError,
     RunStateError,
     SourceError,
     describe_write_error,
+    hide_password,
 )
 from ecomintent_batch.inference.classify import (
     PreparedShard,
@@ -241,6 +244,7 @@ def finish_job(job: Job, stats: Sequence[PartStats], progress: Progress) -> RunR
     manifest = commit(job, stats)
     summary = summarise(job, manifest, progress)
     settle(job)
+    publish(job, progress)
     return RunResult(manifest=manifest, summary=summary, folder=job.folder, store=job.store)
 
 
@@ -277,6 +281,23 @@ def commit(job: Job, stats: Sequence[PartStats]) -> Manifest:
 def summarise(job: Job, manifest: Manifest, progress: Progress) -> Summary:
     """Write the volume tables and the report of a committed run; return them with the alerts that fired."""
     return summarise_run_safely(job.store, manifest, progress.warn)
+
+
+def publish(job: Job, progress: Progress) -> None:
+    """Write the tables of all committed runs to each target that was asked for.
+
+    Raises:
+        OutputError: a target cannot be written; the run is committed all the same.
+    """
+    for target in job.settings.publish:
+        try:
+            rows = publish_runs(job.store, target)
+        except OutputError as error:
+            raise OutputError(
+                f"{error}; the run is committed, ecomintent-batch publish tries again",
+                transient=error.transient,
+            ) from None
+        progress.note(f"published {rows['tickets']:,} tickets to {hide_password(target)}")
 
 
 def settle(job: Job) -> None:

@@ -37,6 +37,10 @@ _NOT_IN_PARTS = (
     "max_reject_ratio",
     "alert",
     "hourly_price",
+    "minutes_per_ticket",
+    "cost_per_ticket",
+    "topics",
+    "publish",
 )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
@@ -26,6 +27,7 @@ from pydantic import (
 )
 
 from ecomintent_batch.analytics.alerts import parse_alert
+from ecomintent_batch.analytics.targets import check_target
 from ecomintent_batch.errors import UsageError, hide_password
 from ecomintent_batch.options import RUN_OPTIONS, EngineName, FileFormat
 from ecomintent_batch.storage.location import Location, parse_location
@@ -94,14 +96,18 @@ class RunSettings(BaseModel):
     any_language: bool = _field("any_language")
     raw_text: bool = _field("raw_text")
     out: Annotated[Location, _AS_PATH, BeforeValidator(parse_location)] = _field("out")
-    shard_rows: int = _field("shard_rows")
+    shard_rows: int | None = _field("shard_rows")
     keep_text: bool = _field("keep_text")
+    topics: bool = _field("topics")
     incremental: bool = _field("incremental")
     backfill: bool = _field("backfill")
     lag_days: float = _field("lag_days")
     full_every_days: float | None = _field("full_every_days")
     hourly_price: float = _field("hourly_price")
+    minutes_per_ticket: float | None = _field("minutes_per_ticket")
+    cost_per_ticket: float | None = _field("cost_per_ticket")
     alert: Columns = _field("alert")
+    publish: Columns = _field("publish")
     resume: bool = _field("resume")
     on_stale: Literal["refuse", "discard"] = _field("on_stale")
     lock_timeout: float = _field("lock_timeout")
@@ -125,7 +131,7 @@ class RunSettings(BaseModel):
             raise ValueError("should be one character that is no quote, or 'tab'")
         return value
 
-    @field_validator("text_column", "keep", "by", "alert", mode="before")
+    @field_validator("text_column", "keep", "by", "alert", "publish", mode="before")
     @classmethod
     def _split_names(cls, value: Any) -> Any:
         return (
@@ -144,6 +150,16 @@ class RunSettings(BaseModel):
                 raise ValueError(str(error).removeprefix("--alert: ")) from None
         return value
 
+    @field_validator("publish")
+    @classmethod
+    def _target_is_known(cls, value: Columns) -> Columns:
+        for target in value:
+            try:
+                check_target(target)
+            except UsageError as error:
+                raise ValueError(str(error)) from None
+        return value
+
     @model_validator(mode="after")
     def _alerts_look_within_by(self) -> Self:
         for text in self.alert:
@@ -156,10 +172,22 @@ class RunSettings(BaseModel):
     def _hide_password(self, value: str) -> str:
         return hide_password(value)
 
+    @field_serializer("publish", when_used="json")
+    def _hide_passwords(self, value: Columns) -> list[str]:
+        return [hide_password(target) for target in value]
+
     @model_validator(mode="after")
     def _table_or_query(self) -> Self:
         if self.table and self.query:
             raise ValueError("--table and --query: give one of the two")
+        return self
+
+    @model_validator(mode="after")
+    def _topics_have_text(self) -> Self:
+        if self.topics and not self.keep_text:
+            raise ValueError("--topics: give --keep-text too")
+        if self.topics and find_spec("sklearn") is None:
+            raise ValueError("--topics needs scikit-learn: pip install 'ecomintent-batch[topics]'")
         return self
 
     @model_validator(mode="after")

@@ -3,14 +3,16 @@
 --   latest = true to let the queries count each ticket once, as its newest run has it
 --   D SET VARIABLE out = 'ecomintent-out';
 --   D .read sql/views.sql
---   The command line sets parts, reject_files, label_files and manifest_files instead of out: lists of the files to read.
+--   The command line sets parts, reject_files, label_files, topics_files, topic_tickets_files and manifest_files instead of
+--   out: lists of the files to read.
 -- Grain: predictions one row per ticket and run; latest_predictions one per ticket; tickets what the queries count: the
 --   one or the other, by latest; rejects one per source row that could not be read; runs one per run; reviewed one per
---   ticket and message that a person labelled
+--   ticket and message that a person labelled; topics one per run and topic; topic_tickets one per ticket in a topic
 -- Columns: predictions and latest_predictions as in the README, with `run_id` from the folder's name, latest_predictions
 --   (and tickets) also with `reviewed_intent`: the label that a person gave to this message, else null; rejects run_id, file,
 --   line, row_number, column, error; runs run_id, started_at, finished_at, source, model, engine, counts, settings,
---   performance; reviewed ticket_id, run_id, row_number, message_hash, reviewed_intent
+--   performance; reviewed ticket_id, run_id, row_number, message_hash, reviewed_intent; topics and topic_tickets as the
+--   queries of these names, topic_tickets with of_run, the run whose topics they are
 
 -- The runs whose manifests are there as this file is read: a run committed while a query reads OUT twice would be in one half
 -- of it only. Read this file again to see later runs. The folder of one run appears whole, so that alone it needs no list. On
@@ -121,6 +123,44 @@ CREATE OR REPLACE VIEW tickets AS
 SELECT *, NULL::VARCHAR AS reviewed_intent FROM predictions WHERE NOT coalesce(getvariable('latest')::BOOLEAN, false)
 UNION ALL
 SELECT * FROM latest_predictions WHERE coalesce(getvariable('latest')::BOOLEAN, false);
+
+-- Topics that `run --topics` or `topics` found; no rows where no run has any.
+SET VARIABLE topics_files = (SELECT list(file) FROM glob(getvariable('out') || '/summaries/run_id=*/topics.parquet'));
+SET VARIABLE topic_tickets_files = (SELECT list(file) FROM glob(getvariable('out') || '/summaries/run_id=*/topic_tickets.parquet'));
+
+CREATE OR REPLACE VIEW topics AS
+SELECT *
+FROM query(
+    CASE
+        WHEN len(getvariable('topics_files')::VARCHAR[]) > 0 THEN
+            'SELECT regexp_extract(filename, ''run_id=([^/\\]*)'', 1) AS run_id, * EXCLUDE (filename)
+             FROM read_parquet(
+                 getvariable(''topics_files'')::VARCHAR[], union_by_name = true, hive_partitioning = false, filename = true
+             )'
+        ELSE
+            'SELECT NULL::VARCHAR AS run_id, NULL::INTEGER AS topic, NULL::BIGINT AS tickets, NULL::DOUBLE AS share,
+                 NULL::BIGINT AS messages, NULL::BIGINT AS newest_tickets, NULL::DOUBLE AS usual_tickets, NULL::DOUBLE AS score,
+                 NULL::DOUBLE AS bound, NULL::VARCHAR AS phrases, NULL::VARCHAR AS nearest_intents, NULL::VARCHAR AS ticket_1,
+                 NULL::VARCHAR AS ticket_2, NULL::VARCHAR AS ticket_3
+             WHERE false'
+    END
+);
+
+CREATE OR REPLACE VIEW topic_tickets AS
+SELECT *
+FROM query(
+    CASE
+        WHEN len(getvariable('topic_tickets_files')::VARCHAR[]) > 0 THEN
+            'SELECT regexp_extract(filename, ''run_id=([^/\\]*)'', 1) AS of_run, * EXCLUDE (filename)
+             FROM read_parquet(
+                 getvariable(''topic_tickets_files'')::VARCHAR[], union_by_name = true, hive_partitioning = false, filename = true
+             )'
+        ELSE
+            'SELECT NULL::VARCHAR AS of_run, NULL::VARCHAR AS run_id, NULL::BIGINT AS row_number, NULL::VARCHAR AS ticket_id,
+                 NULL::INTEGER AS topic, NULL::FLOAT AS distance
+             WHERE false'
+    END
+);
 
 CREATE OR REPLACE VIEW rejects AS
 SELECT regexp_extract(filename, 'run_id=([^/\\]*)\.parquet$', 1) AS run_id, * EXCLUDE (filename)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ class Changes:
         drifts: Shares that moved slowly.
         left_out: Findings in the table that are not among these.
         words: What came up in the messages, where they are kept.
+        rows: The finding of each sentence that tells one.
     """
 
     newest: tuple[str, ...]
@@ -32,6 +33,7 @@ class Changes:
     drifts: tuple[str, ...]
     left_out: int
     words: tuple[str, ...] = ()
+    rows: Mapping[str, _Row] = field(default_factory=dict)
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -39,12 +41,15 @@ class Changes:
         return self.newest + self.words + self.drifts + self.earlier
 
 
-def describe_findings(findings: pl.DataFrame, phrases: pl.DataFrame | None = None) -> Changes:
+def describe_findings(
+    findings: pl.DataFrame, phrases: pl.DataFrame | None = None, phrase_days: int = 28
+) -> Changes:
     """Return the strongest findings in words; a finding that another one explains is part of that one's sentence.
 
     Args:
         findings: The rows of `sql/findings.sql`.
         phrases: The rows of `sql/rising_phrases.sql`, where messages are kept.
+        phrase_days: How many newest days they came up in.
     """
     rows = list(findings.iter_rows(named=True))
     newest = _newest_totals(rows)
@@ -61,7 +66,14 @@ def describe_findings(findings: pl.DataFrame, phrases: pl.DataFrame | None = Non
         earlier=said[1],
         drifts=said[2],
         left_out=len(chosen) - sum(map(len, shown)),
-        words=() if phrases is None or phrases.is_empty() else (_describe_phrases(phrases),),
+        words=()
+        if phrases is None or phrases.is_empty()
+        else (_describe_phrases(phrases, phrase_days),),
+        rows={
+            text: row
+            for texts, part in zip(said, shown, strict=True)
+            for text, row in zip(texts, part, strict=True)
+        },
     )
 
 
@@ -104,19 +116,22 @@ def describe_finding(row: _Row, year: int | None = None) -> str:
     return f"{group}{row['intent']} {row['found']:,.0f} {when}, usually {row['usual']:,.0f}."
 
 
-def _describe_phrases(phrases: pl.DataFrame) -> str:
+def _describe_phrases(phrases: pl.DataFrame, days: int) -> str:
     """Return the clearest phrases, of those that share a word the clearest one only."""
     said: list[str] = []
     used: set[str] = set()
+    intent = phrases["intent"][0]
     for row in phrases.iter_rows(named=True):
         words = set(row["phrase"].split())
-        if not words & used and len(said) < _MOST_PHRASES:
-            used |= words
-            said.append(
-                f"“{row['phrase']}” in {row['tickets']:,} tickets, usually {row['usual']:,.0f}, "
-                f"most of them {row['intent']}"
-            )
-    return f"Words that came up in the newest 28 days: {'; '.join(said)}."
+        if words & used or len(said) >= _MOST_PHRASES:
+            continue
+        used |= words
+        text = f"“{row['phrase']}” in {row['tickets']:,} tickets, usually {row['usual']:,.0f}"
+        # The others are told with their intent where it is another one.
+        said.append(
+            f"{text}, most of them {row['intent']}" if not said or row["intent"] != intent else text
+        )
+    return f"Words that came up in the newest {days} days: {'; '.join(said)}."
 
 
 def name_day(day: date, year: int | None = None) -> str:

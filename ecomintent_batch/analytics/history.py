@@ -24,9 +24,18 @@ if TYPE_CHECKING:
     import polars as pl
 
 FINDINGS, PHRASES = "findings", "rising_phrases"
-_WEEKS_OF_PHRASES = 13  # of sql/rising_phrases.sql
+DAYS_OF_PHRASES = 28  # of sql/rising_phrases.sql
+_WEEKS_OF_PHRASES = 13  # three times as many days, and one week more
 _MOST_LOOKED_AT = 5  # each is a request to an object store
-_WEEKS_OF_FINDINGS = 61  # of sql/findings.sql: 52 full weeks, and the 8 before the first of them
+WEEKS_OF_FINDINGS = 61  # of sql/findings.sql: 52 full weeks, and the 8 before the first of them
+
+
+# Common words that tell no topic from another.
+_SAY_NOTHING = (
+    "about after again also always another because been before being even ever every getting give going having here into "
+    "keep know like made make many more most much need only other over really said same says seems should some something such "
+    "tell than their them then there these thing think those through very want were which while without"
+)
 
 
 def list_history(store: RunStore, manifest: Manifest) -> list[Manifest]:
@@ -105,7 +114,7 @@ def find_changes(store: RunStore, manifest: Manifest, first_day: date | None) ->
         first_day: The first day of the run's own tickets.
     """
     columns = manifest.columns.kept
-    connection = open_history(store, manifest, weeks=_WEEKS_OF_FINDINGS)
+    connection = open_history(store, manifest, weeks=WEEKS_OF_FINDINGS)
     variables = {
         "by_columns": [columns[by] for by in manifest.settings.by],
         "since": None if first_day is None else first_day.isoformat(),
@@ -122,14 +131,26 @@ def find_rising_phrases(store: RunStore, manifest: Manifest) -> pl.DataFrame:
 
     `names.txt` holds the words of the lexicon that are written with a capital within a sentence of the training corpus.
     """
-    names = packaged_path("analytics/names.txt").read_text(encoding="utf-8").split()
     connection = open_history(store, manifest, weeks=_WEEKS_OF_PHRASES)
-    connection.execute(
-        "SET VARIABLE words = ?", [sorted(english_words().difference(common_english(), names))]
-    )
-    phrases = connection.sql(read_sql(PHRASES)).pl()
+    phrases = count_phrases(connection)
     connection.close()
     return phrases
+
+
+def count_phrases(
+    connection: duckdb.DuckDBPyConnection, days: int = DAYS_OF_PHRASES
+) -> pl.DataFrame:
+    """Return the phrases that came up in so many newest days of the tickets that a connection shows."""
+    words = {"words": list_plain_words(), "days": str(days)}
+    for name, value in words.items():
+        connection.execute(f"SET VARIABLE {name} = ?", [value])
+    return connection.sql(read_sql(PHRASES)).pl()
+
+
+def list_plain_words() -> list[str]:
+    """Return the words that may be shown: common English ones, no name and no word that only one ticket has."""
+    names = packaged_path("analytics/names.txt").read_text(encoding="utf-8").split()
+    return sorted(english_words().difference(common_english(), names, _SAY_NOTHING.split()))
 
 
 def open_history(

@@ -16,7 +16,13 @@ from ecomintent_batch.runs.store import open_store
 from ecomintent_batch.storage.location import Location
 
 _NEEDED = ("time_column", "by_column", "customer_column")
-_BY_COLUMN_IS_OPTIONAL = ("unusual_days", "volume_by_intent_per_period")
+# Only where they are given, not those of the newest run.
+_OPTIONAL = {
+    "unusual_days": ("by_column",),
+    "volume_by_intent_per_period": ("by_column",),
+    "typical_tickets": ("by_column",),
+}
+_UNNEEDED = {"typical_tickets": ("time_column",)}
 _PARAMETER = re.compile(r"getvariable\('(\w+)'\)")
 _WORD, _COMMENT = re.compile(r"\w+"), re.compile(r"--.*")
 _OF_VIEWS = ("out", "run_id", "latest")
@@ -59,10 +65,11 @@ def run_query(
     variables: dict[str, str | list[str] | None] = {
         parameter: given.get(parameter, usual.get(parameter)) for parameter in known
     }
-    if name in _BY_COLUMN_IS_OPTIONAL:
-        variables["by_column"] = given.get("by_column")
-    for column in _NEEDED if name not in _BY_COLUMN_IS_OPTIONAL else _NEEDED[:1]:
-        if column in known and variables[column] is None:
+    optional = _OPTIONAL.get(name, ())
+    variables |= {column: given.get(column) for column in optional}
+    free = (*optional, *_UNNEEDED.get(name, ()))
+    for column in _NEEDED:
+        if column in known and column not in free and variables[column] is None:
             raise UsageError(
                 f"{name}: expected the column to look at, found no --set {column}=...; give a kept column"
             )
@@ -114,7 +121,7 @@ def _split(pair: str) -> tuple[str, str]:
 
 
 def _usual_columns(manifests: Sequence[Manifest]) -> dict[str, str | list[str] | None]:
-    """Return what the newest run says of its time column and its --by columns."""
+    """Return what the newest run says of its columns, and of what a ticket costs."""
     if not manifests:
         return {}
     newest = manifests[-1]
@@ -123,7 +130,13 @@ def _usual_columns(manifests: Sequence[Manifest]) -> dict[str, str | list[str] |
         "time_column": newest.columns.kept_time,
         "by_column": newest.columns.kept[by[0]] if by else None,
         "by_columns": [newest.columns.kept[name] for name in by],
+        "minutes_per_ticket": _to_text(newest.settings.minutes_per_ticket),
+        "cost_per_ticket": _to_text(newest.settings.cost_per_ticket),
     }
+
+
+def _to_text(number: float | None) -> str | None:
+    return None if number is None else str(number)
 
 
 def _explain(name: str, error: duckdb.Error) -> UsageError:

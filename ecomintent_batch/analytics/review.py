@@ -17,10 +17,11 @@ from ecomintent_batch.analytics.review_labels import add_to_folder, store_labels
 from ecomintent_batch.analytics.review_sheet import LABEL, RIGHT, write_xlsx
 from ecomintent_batch.analytics.score import Score
 from ecomintent_batch.analytics.summaries import neutralise_formulas
+from ecomintent_batch.analytics.topics import pick_topic, read_topics
 from ecomintent_batch.analytics.views import open_views, read_sql
 from ecomintent_batch.errors import SourceError, UsageError
 from ecomintent_batch.ingest.sources import open_source
-from ecomintent_batch.runs.layout import UNUSUAL_DAYS
+from ecomintent_batch.runs.layout import TOPIC_TICKETS, UNUSUAL_DAYS
 from ecomintent_batch.runs.records import Manifest
 from ecomintent_batch.runs.store import RunStore, open_store
 from ecomintent_batch.schema import probability_column
@@ -38,6 +39,15 @@ _LIKE_A_LABEL = re.compile(
     r"[\w.&/+-]{1,40}"
 )  # one word: more could be the text of a ticket, and messages never show one
 _MOST_NAMED = 8
+_OF_TOPIC = """
+SELECT
+    'topic ' || topic AS reason, predictions.ticket_id, predictions.row_number, message, top_intent, confidence,
+    second_intent, second_confidence, predictions.run_id
+FROM predictions JOIN near USING (run_id, row_number)
+QUALIFY row_number() OVER (PARTITION BY message_hash ORDER BY predictions.run_id DESC, predictions.row_number) = 1
+ORDER BY distance, predictions.run_id, predictions.row_number
+LIMIT 200
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +80,7 @@ def export_review(
     run_id: str | None = None,
     source: str | None = None,
     sizes: Mapping[str, int],
+    topic: int | None = None,
     seed: int = 0,
 ) -> pl.DataFrame:
     """Write the tickets of a run that people should label to a CSV or XLSX file, and return them.
@@ -80,6 +91,7 @@ def export_review(
         run_id: The run; the newest when None.
         source: The run's source, for the messages where the predictions do not have them.
         sizes: Tickets at most of control, disagreeing, drifting and uncertain.
+        topic: Write the tickets of this topic of the run and its history, and no others.
         seed: Random seed.
     """
     if sheet.suffix.lower() not in (".csv", ".xlsx"):
@@ -92,7 +104,10 @@ def export_review(
         )
     store = open_store(out)
     manifest = store.find(run_id)
-    rows = _add_messages(_choose(store, manifest, sizes, seed), store, manifest, source)
+    if topic is None:
+        rows = _add_messages(_choose(store, manifest, sizes, seed), store, manifest, source)
+    else:
+        rows = _choose_topic(store, manifest, topic)
     rows = neutralise_formulas(_arrange(rows))
     with whole_file(sheet) as temporary:
         if sheet.suffix.lower() == ".csv":
@@ -128,7 +143,9 @@ def import_review(out: Location, sheet: Path, into: Path, *, rest_is_right: bool
     )
     stored = store_labels(store, rows.rename({"intent": "reviewed_intent"}))
     counts, files = add_to_folder(into, rows)
-    review = _summarise(stored.filter(pl.col("run_id") == rows["run_id"][0]), every, rows)
+    review = _summarise(
+        stored.filter(pl.col("run_id").is_in(rows["run_id"].unique().to_list())), every, rows
+    )
     scores = {
         "slices": {name: score.model_dump() for name, score in review.slices.items()},
         "control_by_intent": {name: score.model_dump() for name, score in review.by_intent.items()},
@@ -175,6 +192,19 @@ def _choose(
     # Other models' answers are in other runs.
     connection = open_views(store, store.manifests(), variables)
     rows = connection.sql(read_sql("review_slices")).pl()
+    connection.close()
+    return rows
+
+
+def _choose_topic(store: RunStore, manifest: Manifest, topic: int) -> pl.DataFrame:
+    """Return the tickets of a topic with their messages, each message once, the nearest to its middle first."""
+    tables = read_topics(store, manifest)
+    pick_topic(tables, topic)
+    near = tables[TOPIC_TICKETS].filter(topic=topic)
+    run_ids = set(near["run_id"])
+    connection = open_views(store, [run for run in store.manifests() if run.run_id in run_ids])
+    connection.register("near", near)
+    rows = connection.sql(_OF_TOPIC).pl()
     connection.close()
     return rows
 
@@ -304,22 +334,23 @@ def _join_predictions(store: RunStore, sheet: Path, rows: pl.DataFrame) -> pl.Da
     """Add the run's ids, hashes and first choices, and the labels as `intent`, spelled as the model spells them."""
     import polars as pl
 
-    run_ids = rows["run_id"].unique().to_list()
-    if len(run_ids) != 1:
+    run_ids = sorted(set(rows["run_id"]))
+    manifests = [store.find(run_id) for run_id in run_ids]
+    if len({run.model for run in manifests}) != 1:
         raise SourceError(
-            f"{sheet}: expected tickets of one run, found {len(run_ids)}; import each sheet by itself"
+            f"{sheet}: expected tickets of one model, found several; import each sheet by itself"
         )
-    manifest = store.find(run_ids[0])
+    manifest = manifests[-1]
     numbers = [int(value) for value in rows["row_number"] if re.fullmatch(r"\d+", value)]
-    connection = open_views(store, [manifest])
+    connection = open_views(store, manifests)
     query = """
-        SELECT row_number::VARCHAR AS row_number, ticket_id, message_hash, top_intent
+        SELECT run_id, row_number::VARCHAR AS row_number, ticket_id, message_hash, top_intent
         FROM predictions WHERE row_number IN (SELECT unnest(?))
     """
     predicted = connection.execute(query, [numbers]).pl()
     connection.close()
     rows = rows.select("line", "message", LABEL, "reason", "run_id", "row_number").join(
-        predicted, on="row_number", how="left", maintain_order="left"
+        predicted, on=["run_id", "row_number"], how="left", maintain_order="left"
     )
     spelled = {probability_column(label): label for label in _labels_of(store, manifest)}
     intents = [

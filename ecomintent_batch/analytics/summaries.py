@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecomintent_batch.analytics.alerts import UNSURE, Alert, Counted, check_alerts, parse_alert
 from ecomintent_batch.analytics.days import describe_odd_days, split_odd_days
 from ecomintent_batch.analytics.findings import describe_finding, describe_findings, list_new
 from ecomintent_batch.analytics.history import (
+    DAYS_OF_PHRASES,
     FINDINGS,
     PHRASES,
     find_changes,
     find_rising_phrases,
     find_unusual_days,
     newest_known_day,
-    read_summary,
 )
 from ecomintent_batch.analytics.views import open_views, read_sql
 from ecomintent_batch.runs.layout import (
@@ -36,6 +38,7 @@ from ecomintent_batch.runs.store import RunStore
 from ecomintent_batch.storage.atomic import write_json
 
 if TYPE_CHECKING:
+    import duckdb
     import polars as pl
 
 _FORMULA = r"^[=+\-@\t\r]"
@@ -45,32 +48,42 @@ OF_COLUMN = "volume_by_intent_by_"  # and the name of a column
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """The volume tables of one run, by name, and the page that shows them."""
+    """The tables of one run, or of some days, by name, and the page that shows them.
+
+    `days_of_phrases` says how many newest days the rising phrases are of.
+    """
 
     tables: dict[str, pl.DataFrame] = field(default_factory=dict)
     markdown: str = ""
     alerts: tuple[Alert, ...] = ()
+    days_of_phrases: int = DAYS_OF_PHRASES
 
 
-def summarise_run(store: RunStore, manifest: Manifest, *, only_volumes: bool = False) -> Summary:
+def summarise_run(
+    store: RunStore,
+    manifest: Manifest,
+    *,
+    only_volumes: bool = False,
+    topics: Mapping[str, pl.DataFrame] | None = None,
+) -> Summary:
     """Write the volume tables of a committed run as Parquet and CSV, and `summary.md`, into a folder that appears whole.
 
     The folder is in the local folder of the store. Where alerts were asked for, `alerts.json` says which conditions hold.
+
+    Args:
+        store: Where the runs are.
+        manifest: The run.
+        only_volumes: Leave out all tables but the volumes by intent.
+        topics: The tables of its topics, where it has them.
     """
     if not manifest.parts:  # nothing was new
         return _write(store, {VOLUMES: no_volumes()}, manifest)
-    columns, time_column = manifest.columns.kept, manifest.columns.kept_time
+    time_column = manifest.columns.kept_time
     variables = {"run_id": manifest.run_id, "time_column": time_column}
     connection = open_views(store, [manifest], variables)
-    tables = {VOLUMES: connection.sql(read_sql(VOLUMES)).pl()}
     if only_volumes:
-        return _write(store, tables, manifest)
-    if time_column is not None:
-        tables[VOLUMES_PER_DAY] = connection.sql(read_sql(VOLUMES_PER_DAY)).pl()
-    for by, name in _name_tables_of_columns(manifest.settings.by).items():
-        connection.execute("SET VARIABLE by_column = ?", [columns[by]])
-        tables[name] = connection.sql(read_sql("volume_by_intent_by_column")).pl()
-    tables[LANGUAGES] = connection.sql(read_sql(LANGUAGES)).pl()
+        return _write(store, {VOLUMES: connection.sql(read_sql(VOLUMES)).pl()}, manifest)
+    tables = count_volumes(connection, manifest)
     connection.close()
     if time_column is not None:
         tables[UNUSUAL_DAYS] = find_unusual_days(store, manifest)
@@ -79,16 +92,28 @@ def summarise_run(store: RunStore, manifest: Manifest, *, only_volumes: bool = F
         )
         if manifest.settings.keep_text:
             tables[PHRASES] = find_rising_phrases(store, manifest)
+    tables |= topics or {}
     return _write(store, tables, manifest)
 
 
-def add_change(volumes: pl.DataFrame, store: RunStore, previous: Manifest) -> pl.DataFrame:
-    """Add the tickets and the share that each intent had in an earlier run, and by how much its share has changed."""
+def count_volumes(
+    connection: duckdb.DuckDBPyConnection, manifest: Manifest
+) -> dict[str, pl.DataFrame]:
+    """Return the volumes of the tickets that a connection shows: by intent, day, each --by column, and languages."""
+    tables = {VOLUMES: connection.sql(read_sql(VOLUMES)).pl()}
+    if manifest.columns.kept_time is not None:
+        tables[VOLUMES_PER_DAY] = connection.sql(read_sql(VOLUMES_PER_DAY)).pl()
+    for by, name in _name_tables_of_columns(manifest.settings.by).items():
+        connection.execute("SET VARIABLE by_column = ?", [manifest.columns.kept[by]])
+        tables[name] = connection.sql(read_sql("volume_by_intent_by_column")).pl()
+    tables[LANGUAGES] = connection.sql(read_sql(LANGUAGES)).pl()
+    return tables
+
+
+def add_change(volumes: pl.DataFrame, earlier: pl.DataFrame) -> pl.DataFrame:
+    """Add the tickets and the share that each intent had earlier, and by how much its share has changed."""
     import polars as pl
 
-    earlier = read_summary(store, previous.run_id, VOLUMES)
-    if earlier is None:
-        return volumes.head(0)
     earlier = earlier.select("intent", tickets_before="tickets", share_before="share")
     both = volumes.join(
         earlier, on="intent", how="full", coalesce=True, maintain_order="left_right"
@@ -126,24 +151,35 @@ def no_volumes() -> pl.DataFrame:
 
 def _write(store: RunStore, tables: dict[str, pl.DataFrame], manifest: Manifest) -> Summary:
     """Write tables, page and alerts into a folder that appears whole."""
-    target = RunFolder(store.folder, manifest.run_id).summaries
     summary = Summary(
         tables=tables,
-        markdown=_to_markdown(manifest.run_id, manifest.started_at.date(), tables),
+        markdown=to_markdown(f"run {manifest.run_id}", manifest.started_at.date(), tables),
         alerts=_find_alerts(store, tables, manifest),
     )
+    with replace_folder(RunFolder(store.folder, manifest.run_id).summaries) as building:
+        write_tables(summary, building)
+        if manifest.settings.alert:
+            write_json([alert.to_dict() for alert in summary.alerts], building / ALERTS)
+    return summary
+
+
+@contextmanager
+def replace_folder(target: Path) -> Iterator[Path]:
+    """Yield a folder that takes the place of another one when it is complete."""
     building = target.with_name(f"{target.name}.tmp")
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
-    for name, table in tables.items():
-        table.write_parquet(building / f"{name}.parquet")
-        neutralise_formulas(table).write_csv(building / f"{name}.csv")
-    (building / SUMMARY_PAGE).write_text(summary.markdown, encoding="utf-8")
-    if manifest.settings.alert:
-        write_json([alert.to_dict() for alert in summary.alerts], building / ALERTS)
+    yield building
     shutil.rmtree(target, ignore_errors=True)
     building.rename(target)
-    return summary
+
+
+def write_tables(summary: Summary, folder: Path) -> None:
+    """Write the tables as Parquet and CSV, and `summary.md`."""
+    for name, table in summary.tables.items():
+        table.write_parquet(folder / f"{name}.parquet")
+        neutralise_formulas(table).write_csv(folder / f"{name}.csv")
+    (folder / SUMMARY_PAGE).write_text(summary.markdown, encoding="utf-8")
 
 
 def _find_alerts(
@@ -222,8 +258,9 @@ def neutralise_formulas(table: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _to_markdown(run_id: str, run_day: date, tables: Mapping[str, pl.DataFrame]) -> str:
-    lines = [f"# Tickets by intent, run {run_id}", ""]
+def to_markdown(what: str, run_day: date, tables: Mapping[str, pl.DataFrame]) -> str:
+    """Return the volumes as a page of Markdown."""
+    lines = [f"# Tickets by intent, {what}", ""]
     overall = tables[VOLUMES]
     if FINDINGS in tables:
         lines += ["## Findings", ""]

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 import duckdb
 
 from ecomintent_batch.errors import OutputError
+from ecomintent_batch.runs.layout import TOPIC_TICKETS, TOPICS
 from ecomintent_batch.runs.records import Manifest
 from ecomintent_batch.runs.store import RunStore
 from ecomintent_batch.storage.duck import connect, escape_glob
@@ -62,9 +63,11 @@ def open_views(
         raise OutputError(f"{store.location}: expected committed runs, found none")
     labels = store.label_locations()
     rejects = [store.reject_location(manifest) for manifest in manifests]
-    connection = connect()
-    let_read(connection, [*parts, *rejects, *labels])
     lists = {"parts": parts, "reject_files": rejects, "label_files": labels}
+    for name in needed.intersection((TOPICS, TOPIC_TICKETS)):
+        lists[f"{name}_files"] = store.summary_locations(manifests, name)
+    connection = connect()
+    let_read(connection, [file for files in lists.values() for file in files])
     for name, files in lists.items():
         connection.execute(f"SET VARIABLE {name} = ?", [list(map(escape_glob, files))])
     for name, value in {"run_id": None, **(variables or {})}.items():

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 _UNLIMITED = 100_000
+_MOST_TOPICS = 20
 
 
 def open_console(*, stderr: bool = False) -> Console:
@@ -154,6 +155,44 @@ def print_queries(queries: Mapping[str, str]) -> None:
     for name, sentence in queries.items():
         table.add_row(name, sentence)
     console.print(table)
+
+
+def print_topics(topics: pl.DataFrame, report: str) -> None:
+    """Print the topics: their size, whether they grew, what they are about, and what to do with one."""
+    console = open_console()
+    if topics.is_empty():
+        console.print("No topic: too few messages that are OTHER or unsure are alike.")
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for heading in ("topic", "tickets", "newest", "usual"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("about", overflow="fold", ratio=3)
+    table.add_column("nearest intents", overflow="fold", ratio=2)
+    for row in topics.head(_MOST_TOPICS).iter_rows(named=True):
+        newest = "–" if row["newest_tickets"] is None else f"{row['newest_tickets']:,}"
+        grown = " +" if row["score"] is not None and row["score"] >= row["bound"] else ""
+        usual = "–" if row["usual_tickets"] is None else f"{row['usual_tickets']:,.0f}"
+        about = Text(row["phrases"] or f"such as {row['ticket_1']}")
+        table.add_row(
+            f"{row['topic']}",
+            f"{row['tickets']:,}",
+            newest + grown,
+            usual,
+            about,
+            Text(row["nearest_intents"]),
+        )
+    console.print(table)
+    more = len(topics) - _MOST_TOPICS
+    if more > 0:
+        console.print(f"{more:,} smaller ones: ecomintent-batch query topics", style="dim")
+    console.print(
+        "Newest are the tickets of 28 days, usual those of the 56 before; + is more than chance.",
+        style="dim",
+    )
+    console.print(f"Report       {report}", soft_wrap=True)
+    console.print(
+        "Next         ecomintent-batch review export topic.xlsx --topic 1", soft_wrap=True
+    )
 
 
 def print_review_sheet(rows: pl.DataFrame, sheet: Path) -> None:

@@ -213,6 +213,19 @@ def summarise(job: Job, manifest: Manifest) -> None:
     pipeline.settle(job)
 
 
+@task(
+    task_run_name="publish",
+    **_RETRIES,
+    retry_condition_fn=is_transient,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+@_one_line_errors
+def publish(job: Job) -> None:
+    """Write the tables of all committed runs where dashboards read them."""
+    pipeline.publish(job, _Log())
+
+
 @flow(
     name="classify-tickets",
     persist_result=False,
@@ -242,6 +255,8 @@ def classify_tickets(
         shards = extract(job)
         manifest = commit(job, classify(job, shards, runner, ray_address))
         summarise(job, manifest)
+        if settings.publish:
+            publish(job)
     return job.folder
 
 
@@ -295,12 +310,14 @@ def gather_parts(
 
 
 def reject_password(settings: RunSettings) -> None:
-    """Raise UsageError where the source is a URL that holds a password."""
-    hidden = hide_password(settings.source)
-    if hidden != settings.source:
-        raise UsageError(
-            f"{hidden}: expected a URL without a password, found one, and Prefect stores parameters; set PGPASSWORD where it runs"
-        )
+    """Raise UsageError where the source, or a target of --publish, is a URL that holds a password."""
+    for location in (settings.source, *settings.publish):
+        hidden = hide_password(location)
+        if hidden != location:
+            raise UsageError(
+                f"{hidden}: expected a URL without a password, found one, and Prefect stores parameters; "
+                "set PGPASSWORD where it runs"
+            )
 
 
 def _drop_traceback(record: logging.LogRecord) -> bool:

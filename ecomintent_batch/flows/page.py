@@ -19,7 +19,7 @@ from prefect.events import emit_event
 from prefect.logging.loggers import flow_run_logger
 from prefect.runtime import flow_run as this_flow_run
 
-from ecomintent_batch.analytics.history import find_previous_run
+from ecomintent_batch.analytics.history import find_previous_run, read_summary
 from ecomintent_batch.analytics.summaries import Summary, add_change
 from ecomintent_batch.errors import without_text
 from ecomintent_batch.runs.layout import STAGING, VOLUMES, RunFolder, RunKeys, list_plans
@@ -74,8 +74,9 @@ def _create_artifacts(store: RunStore, manifest: Manifest, summary: Summary) -> 
         )
         return
     volumes, previous = summary.tables[VOLUMES], find_previous_run(store, manifest)
-    if previous is not None:
-        volumes = add_change(volumes, store, previous)
+    earlier = None if previous is None else read_summary(store, previous.run_id, VOLUMES)
+    if earlier is not None:
+        volumes = add_change(volumes, earlier)
     rounded = volumes.with_columns(selectors.float().round(4))
     create_table_artifact(key="volume-by-intent", table=rounded.to_dicts(), description=of_run)
     page = summary.markdown + _describe_change(volumes, previous) + files

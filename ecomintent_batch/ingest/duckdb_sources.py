@@ -26,6 +26,7 @@ from ecomintent_batch.storage.duck import (
     quote_identifier,
     quote_text,
 )
+from ecomintent_batch.storage.postgres import attach_postgres
 from ecomintent_batch.storage.s3 import open_for_reading
 
 _DEFAULT_SCHEMAS = ("main", "public")
@@ -407,9 +408,7 @@ def open_database(
         raise UsageError(
             f"{name}: expected --table or --query for a database, found {'both' if table else 'neither'}"
         )
-    connection = (
-        _connect_duckdb(location) if kind == "duckdb" else _connect_postgres(location, name)
-    )
+    connection = _connect_duckdb(location) if kind == "duckdb" else _connect_postgres(location)
     if query is not None:
         # The query may end in a comment.
         checked = f"({_checked_select(connection, query)}\n)"
@@ -463,35 +462,10 @@ def _connect_duckdb(location: str) -> duckdb.DuckDBPyConnection:
         ) from None
 
 
-def _connect_postgres(location: str, name: str) -> duckdb.DuckDBPyConnection:
-    # libpq repeats the part of a URL that it cannot parse, and would take these for the end of the password.
-    password = re.search(r"://[^:@/]*:(?!\d+(?:[/?#]|$))(.*)@", location)
-    if re.search("%(?:00|(?![0-9a-fA-F]{2}))", location) or (
-        password and re.search("[/@]", password[1])
-    ):
-        raise SourceError(
-            f"{name}: expected / @ % in a password as %2F %40 %25, found one as it is; or set PGPASSWORD instead"
-        )
+def _connect_postgres(location: str) -> duckdb.DuckDBPyConnection:
     connection = connect()
-    try:
-        load_extension(connection, "postgres_scanner")
-    except (duckdb.Error, OSError) as error:
-        raise SourceError(
-            f"{name}: expected DuckDB's postgres extension, found: {first_line(error)}; pip install 'ecomintent-batch[warehouse]'"
-        ) from None
-    try:
-        connection.execute(f"ATTACH {quote_text(location)} AS warehouse (TYPE postgres, READ_ONLY)")
-        connection.execute("USE warehouse")
-    except duckdb.Error as error:
-        reason = (
-            first_line(error)
-            .replace(location, name)
-            .removeprefix(f'Unable to connect to Postgres at "{name}": ')
-        )
-        raise SourceError(
-            f"{name}: expected a Postgres server that lets this user in, found: {reason}",
-            transient=not re.search("authentication|password|pg_hba|not exist|permission", reason),
-        ) from None
+    attach_postgres(connection, location, "warehouse", read_only=True, error=SourceError)
+    connection.execute("USE warehouse")
     return connection
 
 

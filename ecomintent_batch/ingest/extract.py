@@ -27,6 +27,7 @@ from ecomintent_batch.ingest.incremental import (
 )
 from ecomintent_batch.ingest.text_source import NULL_MARKERS
 from ecomintent_batch.ingest.times import TimeParser, detect_times, null_impossible
+from ecomintent_batch.options import LEAST_SHARD_ROWS, SHARD_ROWS
 from ecomintent_batch.runs.layout import shard_name
 from ecomintent_batch.runs.records import Extraction, RowsBefore
 from ecomintent_batch.schema import REJECTS, shard_schema
@@ -109,7 +110,7 @@ def extract_shards(
     plan: ReadPlan,
     folder: Path,
     *,
-    shard_rows: int,
+    shard_rows: int | None,
     max_reject_ratio: float,
     previous: PreviousPredictions | None = None,
     read_from: datetime | None = None,
@@ -124,7 +125,7 @@ def extract_shards(
         source: What to read.
         plan: How its columns become those of the shards.
         folder: Where to write.
-        shard_rows: Tickets in one shard.
+        shard_rows: Tickets in one shard; None for shards that grow, so that a small source has several, too.
         max_reject_ratio: Share of rows that may be rejected.
         previous: Predictions whose tickets are skipped; then the first shard comes after the source was read to its end.
         read_from: Tickets before this time are not read, if the source can filter by time.
@@ -285,24 +286,33 @@ def _newest(times: pa.ChunkedArray) -> date | None:
     return newest
 
 
+def _list_sizes(shard_rows: int | None) -> Iterator[int]:
+    """Yield the tickets of one shard after the other."""
+    rows = shard_rows or LEAST_SHARD_ROWS
+    while True:
+        yield rows
+        rows = shard_rows or min(2 * rows, SHARD_ROWS)
+
+
 def _write_shards(
-    tables: Iterator[pa.Table], folder: Path, shard_rows: int
+    tables: Iterator[pa.Table], folder: Path, shard_rows: int | None
 ) -> Iterator[tuple[Path, int]]:
     writer: pq.ParquetWriter | None = None
-    path, rows, shards = folder, 0, 0
+    path, rows, shards, limit = folder, 0, 0, 0
+    sizes = _list_sizes(shard_rows)
     for table in tables:
         while table.num_rows:
             if writer is None:
-                path, rows = folder / shard_name(shards), 0
+                path, rows, limit = folder / shard_name(shards), 0, next(sizes)
                 writer = pq.ParquetWriter(
                     path.with_suffix(".tmp"), table.schema, compression="zstd", compression_level=1
                 )
                 shards += 1
-            take = table.slice(0, shard_rows - rows)
+            take = table.slice(0, limit - rows)
             writer.write_table(take)
             rows += take.num_rows
             table = table.slice(take.num_rows)
-            if rows == shard_rows:
+            if rows == limit:
                 yield _finish(writer, path), rows
                 writer = None
     if writer is not None:

@@ -5,6 +5,7 @@ rejects/run_id=<id>.parquet                     source rows that could not be re
 summaries/run_id=<id>/                          volume tables, summary.md, report.html
 runs/<id>.json                                  the manifest: with it the run is committed
 reviewed/labels.parquet                         labels that people gave
+reports/<first day>_<last day>/                 the tables and the page of a period
 staging/<id>/{plan.json, shards/, parts/, receipts/, manifest.json}    a run that is not committed yet
 """
 
@@ -23,6 +24,7 @@ PREDICTIONS, REJECTS, SUMMARIES, RUNS, STAGING = (
 )
 FOLDERS = (STAGING, PREDICTIONS, RUNS, REJECTS, SUMMARIES)
 REVIEWED_LABELS = "reviewed/labels.parquet"
+REPORTS = "reports"
 LOCK = ".lock"
 PLAN, EXTRACTION, STAGED_REJECTS = "plan.json", "extraction.json", "rejects.parquet"
 LATEST = "latest"
@@ -32,6 +34,7 @@ SUMMARY_PAGE = "summary.md"
 ALERTS = "alerts.json"
 VOLUMES, VOLUMES_PER_DAY = "volume_by_intent", "volume_by_intent_per_day"
 UNUSUAL_DAYS, LANGUAGES = "unusual_days", "unsupported_languages"
+TOPICS, TOPIC_TICKETS = "topics", "topic_tickets"
 
 _OF_RUN = re.compile(r"(?:runs/|\w+/run_id=)([^/]+?)(?:/.+|\.json|\.parquet)?$")
 

@@ -171,6 +171,10 @@ class RecordedSettings(Record):
     keep_text: bool = False
     incremental: bool = False
     hourly_price: float = HOURLY_PRICE
+    minutes_per_ticket: float | None = None
+    cost_per_ticket: float | None = None
+    model: str | None = None
+    topics: bool = False
     alert: tuple[str, ...] = ()
 
     _written: dict[str, Any] = PrivateAttr(default_factory=dict)

@@ -30,6 +30,7 @@ from ecomintent_batch.runs.layout import (
     PREDICTIONS,
     REVIEWED_LABELS,
     RUNS,
+    SUMMARIES,
     RunFolder,
     RunKeys,
     list_manifest_files,
@@ -110,6 +111,9 @@ class RunStore(Protocol):
     def read_summary(self, run_id: str, name: str) -> bytes | None:
         """Return one summary table of a run, as Parquet; None where there is none."""
 
+    def summary_locations(self, manifests: Sequence[Manifest], name: str) -> list[str]:
+        """Return the files or URLs of one summary table of some runs, of those that have it."""
+
     def read_labels(self) -> bytes | None:
         """Return the labels that people gave to tickets, as Parquet; None where there are none."""
 
@@ -125,6 +129,9 @@ class RunStore(Protocol):
 
     def save_summaries(self, folder: RunFolder) -> None:
         """Put summaries that were written in the local folder where the run is."""
+
+    def save_folder(self, key: str) -> None:
+        """Put a folder of files that were written in the local folder where the runs are."""
 
     def open_run(self, run_id: str) -> AbstractContextManager[RunFolder]:
         """Yield a local folder with the manifest, the parts and the rejects of a committed run."""
@@ -198,6 +205,10 @@ class LocalRuns:
         file = self.folder / RunKeys(run_id=run_id).table(name)
         return file.read_bytes() if file.exists() else None
 
+    def summary_locations(self, manifests: Sequence[Manifest], name: str) -> list[str]:
+        files = [self.folder / RunKeys(run_id=run.run_id).table(name) for run in manifests]
+        return [str(file) for file in files if file.exists()]
+
     def read_labels(self) -> bytes | None:
         file = self.folder / REVIEWED_LABELS
         return file.read_bytes() if file.exists() else None
@@ -218,6 +229,9 @@ class LocalRuns:
         return [str(file)] if file.exists() else []
 
     def save_summaries(self, folder: RunFolder) -> None:
+        pass
+
+    def save_folder(self, key: str) -> None:
         pass
 
     @contextmanager
@@ -310,6 +324,11 @@ class S3Runs:
         table = self._store.find(RunKeys(run_id=run_id).table(name))
         return None if table is None else table.body
 
+    def summary_locations(self, manifests: Sequence[Manifest], name: str) -> list[str]:
+        keys = {RunKeys(run_id=run.run_id).table(name) for run in manifests}
+        stored = self._store.list_names(f"{SUMMARIES}/")
+        return [self.locate(key) for key in stored if key in keys]
+
     def read_labels(self) -> bytes | None:
         found = self._store.find(REVIEWED_LABELS)
         return None if found is None else found.body
@@ -324,7 +343,10 @@ class S3Runs:
         return list(map(self.locate, self._store.list_names(REVIEWED_LABELS)))
 
     def save_summaries(self, folder: RunFolder) -> None:
-        upload_folder(self._store, folder.out, folder.keys.summaries)
+        self.save_folder(folder.keys.summaries)
+
+    def save_folder(self, key: str) -> None:
+        upload_folder(self._store, self.folder, key)
 
     @contextmanager
     def open_run(self, run_id: str) -> Iterator[RunFolder]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from ecomintent_batch.errors import ColumnError, RejectedRowsError, SourceError
 from ecomintent_batch.ingest.base import Source
 from ecomintent_batch.ingest.columns import pick_columns
-from ecomintent_batch.ingest.extract import ReadPlan, extract_shards, plan_reading
+from ecomintent_batch.ingest.extract import ReadPlan, _list_sizes, extract_shards, plan_reading
 from ecomintent_batch.ingest.sources import open_source
 from ecomintent_batch.runs.records import Extraction, read_extraction
 from ecomintent_batch.schema import output_names
@@ -28,7 +29,7 @@ def plan(location: Path, time_format: str | None = None, **flags: Any) -> tuple[
 
 
 def extract(
-    location: Path, *, shard_rows: int = 100, max_reject_ratio: float = 1.0, **flags: Any
+    location: Path, *, shard_rows: int | None = 100, max_reject_ratio: float = 1.0, **flags: Any
 ) -> tuple[pa.Table, Extraction]:
     """Return all shards in one table and the account of the extraction, the promises of shards checked."""
     source, reading = plan(location, **flags)
@@ -44,7 +45,7 @@ def extract(
         zip(done.shards, done.shard_rows, strict=True)
     )
     assert [pq.read_metadata(path).num_rows for path, _ in shards] == done.shard_rows
-    assert all(rows == shard_rows for rows in done.shard_rows[:-1])
+    assert shard_rows is None or all(rows == shard_rows for rows in done.shard_rows[:-1])
     rejects = pq.read_table(folder / "rejects.parquet")
     assert done.rejected == rejects.num_rows == sum(done.reasons.values())
     table = pa.concat_tables(pq.read_table(path) for path, _ in shards)
@@ -72,6 +73,23 @@ def test_shards_hold_a_fixed_number_of_tickets(
     table, done = extract(csv_file, shard_rows=shard_rows)
     assert done.shard_rows == expected
     assert table["ticket_id"].to_pylist() == [f"{i:03d}" for i in range(25)]
+
+
+def test_shards_grow_where_nobody_says_their_size(tmp_path: Path) -> None:
+    """A small source has several, which an interrupted run keeps; a large one has no more than it needs."""
+    pq.write_table(pa.table({"id": range(30_000), "body": ["x"] * 30_000}), tmp_path / "t.parquet")
+    table, done = extract(tmp_path / "t.parquet", shard_rows=None)
+    assert done.shard_rows == [4_096, 8_192, 16_384, 1_328]
+    assert table["ticket_id"].to_pylist() == [str(i) for i in range(30_000)]
+    assert list(islice(_list_sizes(None), 7)) == [
+        4_096,
+        8_192,
+        16_384,
+        32_768,
+        65_536,
+        65_536,
+        65_536,
+    ]
 
 
 def test_shards_cross_the_batches_of_a_source(tmp_path: Path) -> None:

@@ -1,63 +1,95 @@
-"""A committed run and its summaries → what the report says, in plain values."""
+"""What the report says, in plain values, and in words."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from ecomintent_batch.analytics.case_study import PUBLISHED
-from ecomintent_batch.analytics.days import describe_odd_days, split_odd_days
-from ecomintent_batch.analytics.findings import Changes, describe_findings, name_day
-from ecomintent_batch.analytics.history import (
-    FINDINGS,
-    PHRASES,
-    find_previous_run,
-    list_other_histories,
-    open_history,
-)
-from ecomintent_batch.analytics.summaries import OF_COLUMN, Summary, add_change
-from ecomintent_batch.analytics.views import open_views, read_sql
-from ecomintent_batch.runs.layout import LANGUAGES, UNUSUAL_DAYS, VOLUMES, VOLUMES_PER_DAY
+from ecomintent_batch.analytics.examples import Example
+from ecomintent_batch.analytics.findings import Changes, name_day
+from ecomintent_batch.analytics.period import Days
+from ecomintent_batch.analytics.summaries import OF_COLUMN
 from ecomintent_batch.runs.records import Manifest
-from ecomintent_batch.runs.store import RunStore
 
 if TYPE_CHECKING:
     import polars as pl
 
-_MOST_MOVED, _MOST_UNUSUAL, _LEAST_SURE, _MOST_VALUES = 3, 6, 10, 30
+_MOST_MOVED, _MOST_UNUSUAL, _MOST_VALUES, _MOST_LANGUAGES, _MOST_NAMED = 3, 6, 30, 12, 3
+MOST_TOPICS = 12  # on the page
 _SURE_OF_A_MOVE, _SURE_OF_A_DAY = 3.5, 4.5  # standard errors
-_SHOWN_TEXT = 240  # characters of a message
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class Prices:
+    """What a ticket takes a person in minutes, and what it costs in any currency; None where nobody said it."""
+
+    minutes: float | None = None
+    cost: float | None = None
+
+    def __bool__(self) -> bool:
+        return self.minutes is not None or self.cost is not None
+
+    def hours(self, tickets: float) -> float | None:
+        """Return the hours that so many tickets take."""
+        return None if self.minutes is None else tickets * self.minutes / 60
+
+    def money(self, tickets: float) -> float | None:
+        """Return what so many tickets cost."""
+        return None if self.cost is None else tickets * self.cost
+
+
+@dataclass(frozen=True, kw_only=True)
 class Facts:
-    """All that the page shows; tables by the names of the files in `sql/`."""
+    """All that the page shows; tables by the names of the files in `sql/`.
+
+    Attributes:
+        manifest: The run, or the newest one of a period.
+        runs: The runs whose tickets are shown, the oldest first.
+        days: The period; None for a run.
+        examples: Typical tickets by what they are of: `intent WISMO`, `part unsure`, or a sentence.
+        unusual_days: The clearest unusual days by what is said of them.
+        phrases: Words that came up, where messages are kept.
+        topics: Groups of messages that are OTHER or unsure, where they were asked for.
+        others: Runs that are no part of the history, in words.
+        before: What the volumes are compared with, in words.
+    """
 
     manifest: Manifest
+    runs: tuple[Manifest, ...]
+    days: Days | None = None
+    prices: Prices = field(default_factory=Prices)
     volumes: pl.DataFrame
     mixes: dict[str, pl.DataFrame]
     per_day: pl.DataFrame | None
     own_days: pl.DataFrame | None
     odd_days: str | None
     unusual: pl.DataFrame | None
+    unusual_days: Mapping[str, Mapping[str, Any]]
+    phrases: pl.DataFrame | None
+    topics: pl.DataFrame | None = None
     confidence: pl.DataFrame
     languages: pl.DataFrame
+    by_language: pl.DataFrame
     pairs: pl.DataFrame
     least_sure: pl.DataFrame
     parts_of_other: pl.DataFrame
     changes: Changes | None
-    others: int
+    others: str | None
     moves: list[dict[str, Any]]
     before: str | None
-    alerts: list[str]
+    alerts: Sequence[str]
+    by_status: Mapping[str, int]
+    examples: Mapping[str, list[Example]]
 
     @property
     def tickets(self) -> int:
-        """Rows of the predictions."""
-        return self.manifest.counts.predictions
+        """Tickets that are shown."""
+        return int(self.volumes["tickets"].sum())
 
     @property
     def sure(self) -> int:
@@ -65,67 +97,37 @@ class Facts:
         return int((self.volumes["first_choice"] - self.volumes["below_threshold"]).sum())
 
     @property
+    def elapsed_s(self) -> float:
+        """What the runs took."""
+        return sum(run.performance.elapsed_s for run in self.runs)
+
+    @property
+    def labelled(self) -> int:
+        """Tickets that the runs labelled."""
+        return sum(run.counts.predictions for run in self.runs)
+
+    @property
+    def usd(self) -> float:
+        """What the runs cost at the price of their settings."""
+        return sum(
+            run.settings.hourly_price * run.performance.elapsed_s / 3600 for run in self.runs
+        )
+
+    @property
     def usd_per_1000(self) -> float | None:
-        """Cost of a thousand tickets of this run at the price of the settings."""
-        elapsed_s = self.manifest.performance.elapsed_s
-        price = self.manifest.settings.hourly_price
-        return 1000 * price * elapsed_s / 3600 / self.tickets if self.tickets else None
+        """What a thousand tickets of the runs cost."""
+        return 1000 * self.usd / self.labelled if self.labelled else None
 
 
-def gather_facts(store: RunStore, manifest: Manifest, summary: Summary) -> Facts:
-    """Read what the summaries lack, and compare with the previous run."""
-    tables = summary.tables
-    connection = open_views(
-        store, [manifest], {"run_id": manifest.run_id, "max_rows": str(_LEAST_SURE)}
-    )
-    confidence = connection.sql(read_sql("confidence_histogram")).pl()
-    pairs = connection.sql(read_sql("multi_intent_pairs")).pl()
-    least_sure = connection.sql(read_sql("review_queue")).pl()
-    parts_of_other = connection.sql(read_sql("parts_of_other")).pl()
-    if manifest.settings.keep_text:
-        least_sure = _add_messages(connection, least_sure)
-    connection.close()
-    previous = find_previous_run(store, manifest)
-    per_day, odd_days = _days_to_show(store, manifest, summary), None
-    if per_day is not None:
-        per_day, odd = split_odd_days(per_day, manifest.started_at.date())
-        odd_days = describe_odd_days(odd)
-    return Facts(
-        manifest=manifest,
-        volumes=tables[VOLUMES],
-        mixes={
-            name: table
-            for name, table in tables.items()
-            if name.startswith(OF_COLUMN) and name != VOLUMES_PER_DAY
-        },
-        per_day=per_day,
-        odd_days=odd_days,
-        own_days=tables.get(VOLUMES_PER_DAY),
-        unusual=tables.get(UNUSUAL_DAYS),
-        confidence=confidence,
-        languages=tables[LANGUAGES],
-        pairs=pairs,
-        least_sure=least_sure,
-        parts_of_other=parts_of_other,
-        changes=describe_findings(tables[FINDINGS], tables.get(PHRASES))
-        if FINDINGS in tables
-        else None,
-        others=len(list_other_histories(store, manifest)),
-        moves=add_change(tables[VOLUMES], store, previous).to_dicts() if previous else [],
-        before=_describe_previous(previous) if previous else None,
-        alerts=[alert.message for alert in summary.alerts],
-    )
-
-
-def describe_unusual(unusual: pl.DataFrame) -> list[str]:
-    """Return the most unusual days in words, the newest first."""
+def describe_unusual(unusual: pl.DataFrame) -> dict[str, dict[str, Any]]:
+    """Return the most unusual days by what is said of them, the newest first."""
     clear = list_clear_days(unusual)
     chosen = (
         clear.sort(clear["z_score"].abs(), descending=True)
         .head(_MOST_UNUSUAL)
         .sort("day", "intent", descending=[True, False])
     )
-    return [_describe_day(row) for row in chosen.iter_rows(named=True)]
+    return {_describe_day(row): row for row in chosen.iter_rows(named=True)}
 
 
 def list_clear_days(unusual: pl.DataFrame) -> pl.DataFrame:
@@ -154,8 +156,12 @@ def top_moves(moves: Sequence[dict[str, Any]], *, up: bool) -> list[dict[str, An
 def cost_rows(facts: Facts) -> list[dict[str, Any]]:
     """Return this run's cost of 1,000 tickets, then what the case study published."""
     price = facts.manifest.settings.hourly_price
-    note = f"measured: {facts.manifest.performance.elapsed_s:,.1f} s on a machine of {price:g} USD an hour"
-    here = {"way": "this run", "usd": facts.usd_per_1000, "note": note}
+    note = f"measured: {facts.elapsed_s:,.1f} s on a machine of {price:g} USD an hour"
+    here = {
+        "way": "this run" if len(facts.runs) == 1 else "these runs",
+        "usd": facts.usd_per_1000,
+        "note": note,
+    }
     return [
         here,
         *(
@@ -189,14 +195,64 @@ def list_mixes(facts: Facts) -> list[Mix]:
     return [_find_mix(name, table) for name, table in facts.mixes.items()]
 
 
+def describe_source(facts: Facts) -> str:
+    """Return in words where the tickets are from."""
+    sources = list(dict.fromkeys(run.source for run in reversed(facts.runs)))
+    if len(facts.runs) == 1:
+        return sources[0]
+    more = f" and {len(sources) - _MOST_NAMED} more" if len(sources) > _MOST_NAMED else ""
+    return f"{len(facts.runs):,} runs of {', '.join(sources[:_MOST_NAMED])}{more}"
+
+
+def describe_others(others: Sequence[Manifest], manifest: Manifest) -> str | None:
+    """Return in words which runs are another history, by what is another one in them; None where there are none."""
+    named = Counter(_describe_difference(run, manifest) for run in reversed(others))
+    if not named:
+        return None
+    listed = [
+        f"{count:,} run{'' if count == 1 else 's'} {what}"
+        for what, count in list(named.items())[:_MOST_NAMED]
+    ]
+    more = f" and {len(named) - _MOST_NAMED} other kinds" if len(named) > _MOST_NAMED else ""
+    return "; ".join(listed) + more
+
+
+def _describe_difference(run: Manifest, manifest: Manifest) -> str:
+    if run.model != manifest.model:
+        return f"with the model {run.model}"
+    if run.settings.table != manifest.settings.table:
+        return f"of the table {run.settings.table or '(none)'}"
+    if run.settings.query != manifest.settings.query:
+        return f"of another query of {run.source}"
+    return f"that read other columns of {run.source}"
+
+
+def list_languages(facts: Facts) -> list[dict[str, Any]]:
+    """Return the most frequent languages with their share of sure tickets, over all and by intent."""
+    languages: dict[str | None, dict[str, Any]] = {}
+    for row in facts.by_language.iter_rows(named=True):
+        one = languages.setdefault(row["language"], {"language": row["language"], "shares": {}})
+        if row["intent"] is None:
+            one |= {"tickets": row["tickets"], "share_sure": row["share_sure"]}
+        else:
+            one["shares"][row["intent"]] = row["share_sure"]
+    return list(languages.values())[:_MOST_LANGUAGES]
+
+
 def describe_span(facts: Facts) -> str | None:
-    """Return the first and last day of the run's tickets in words; None where they have no time."""
+    """Return the first and last day of the tickets in words; None where they have no time."""
+    if facts.days is not None:
+        return _describe_days(facts.days.first, facts.days.last)
     days = None if facts.own_days is None else facts.own_days["day"].drop_nulls()
     if days is None or not len(days):
         return None
     first, last = days.min(), days.max()
     if not (isinstance(first, date) and isinstance(last, date)):
         return None
+    return _describe_days(first, last)
+
+
+def _describe_days(first: date, last: date) -> str:
     if first == last:
         return name_day(first)
     return f"{name_day(first, last.year)} to {name_day(last)}"
@@ -240,28 +296,3 @@ def _describe_day(row: dict[str, Any]) -> str:
         f"{row['day']:%A} {name_day(row['day'])}: {tickets:,} {row['intent']} tickets, {compared} "
         f"(the {row['weeks']} {row['day']:%A}s before had {usual:g}; z {row['z_score']:+.1f})"
     )
-
-
-def _days_to_show(store: RunStore, manifest: Manifest, summary: Summary) -> pl.DataFrame | None:
-    """Return the days of a run; an incremental one has few of its own, and the weeks before make them a trend."""
-    own = summary.tables.get(VOLUMES_PER_DAY)
-    if own is None or not own["day"].drop_nulls().len():
-        return None
-    if not manifest.settings.incremental:
-        return own
-    connection = open_history(store, manifest)
-    days = connection.sql(read_sql(VOLUMES_PER_DAY)).pl()
-    connection.close()
-    return days
-
-
-def _add_messages(connection: Any, least_sure: pl.DataFrame) -> pl.DataFrame:
-    rows = connection.execute(
-        "SELECT row_number, left(message, ?) AS message FROM predictions WHERE row_number IN (SELECT unnest(?))",
-        [_SHOWN_TEXT, least_sure["row_number"].to_list()],
-    ).pl()
-    return least_sure.join(rows, on="row_number", how="left", maintain_order="left")
-
-
-def _describe_previous(previous: Manifest) -> str:
-    return f"{previous.run_id} of {previous.started_at:%Y-%m-%d %H:%M} UTC"

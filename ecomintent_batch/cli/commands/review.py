@@ -35,6 +35,14 @@ def export_sheet(
         int, typer.Option(min=0, help="Tickets that another model labels otherwise.")
     ] = 50,
     drifting: Annotated[int, typer.Option(min=0, help="Tickets from unusual days.")] = 50,
+    topic: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Only the tickets of this topic, the nearest to its middle first, each message once.",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     out: Out = OUT,
     quiet: Quiet = False,
@@ -50,7 +58,9 @@ def export_sheet(
     with needs_extra("review"):
         from ecomintent_batch.analytics.review import export_review
 
-        rows = export_review(out, sheet, run_id=run, source=source, sizes=sizes, seed=seed)
+        rows = export_review(
+            out, sheet, run_id=run, source=source, sizes=sizes, topic=topic, seed=seed
+        )
     from ecomintent_batch.cli.printing import print_json, print_review_sheet
 
     if as_json:

@@ -27,24 +27,9 @@ class OnnxEngine:
     def __init__(
         self, model: ModelFolder, *, threads: int, max_batch_tokens: int | None = None
     ) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
         kernels = _kernels()
-        # Without VNNI or AMX, products of u8 and s8 overflow 16 bits and answers go wrong: u8 kernels are right there, and with
-        # VNNI half as fast for the same answers.
-        options.add_session_config_entry(
-            "session.x64quantprecision", "0" if kernels in _EXACT else "1"
-        )
         try:
-            self._session = ort.InferenceSession(
-                str(model.onnx_file),
-                options,
-                providers=["CPUExecutionProvider"],
-                # Its fused kernel takes six times what Add and LayerNormalization take: a tenth of the whole.
-                disabled_optimizers=["SkipLayerNormFusion"],
-            )
+            self._session = open_session(str(model.onnx_file))
         except Exception as error:  # onnxruntime raises its own kinds, none of them public
             raise ModelError(
                 f"{model.name}: expected a readable {model.onnx_file.name}, found: {type(error).__name__}"
@@ -93,6 +78,26 @@ class OnnxEngine:
             "token_type_ids": np.zeros_like(input_ids),
         }
         return self._session.run(None, {name: tensors[name] for name in self._inputs})[0]
+
+
+def open_session(network: str | bytes) -> ort.InferenceSession:
+    """Return a single-threaded session of a network in a file, or in memory."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Without VNNI or AMX, products of u8 and s8 overflow 16 bits and answers go wrong: u8 kernels are right there, and with
+    # VNNI half as fast for the same answers.
+    options.add_session_config_entry(
+        "session.x64quantprecision", "0" if _kernels() in _EXACT else "1"
+    )
+    return ort.InferenceSession(
+        network,
+        options,
+        providers=["CPUExecutionProvider"],
+        # Its fused kernel takes six times what Add and LayerNormalization take: a tenth of the whole.
+        disabled_optimizers=["SkipLayerNormFusion"],
+    )
 
 
 def _kernels() -> str:

@@ -74,6 +74,74 @@ def find_budget(measure_rate: Callable[[int], float], least: int, most: int) -> 
     return best
 
 
+def load_network(model: ModelFolder, device: torch.device) -> tuple[Any, str]:
+    """Return the classifier of a folder on a device, ready to answer, and the name of the file of its weights.
+
+    Raises:
+        ModelError: there are no weights, or not for every layer.
+    """
+    from transformers import AutoModelForSequenceClassification
+    from transformers.utils import logging
+
+    on_cuda = device.type == "cuda"
+    weights = sorted(model.path.glob("*.safetensors"))
+    if not weights:
+        raise ModelError(
+            f"{model.name}: expected weights in model.safetensors, found none; pickled weights are not loaded"
+        )
+    dtype = (
+        torch.bfloat16
+        if on_cuda and torch.cuda.is_bf16_supported()
+        else torch.float16
+        if on_cuda
+        else torch.float32
+    )
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        loaded, found = AutoModelForSequenceClassification.from_pretrained(
+            model.path,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            dtype=dtype,
+            output_loading_info=True,
+        )
+    except (
+        Exception
+    ) as error:  # transformers raises OSError, ValueError, RuntimeError, SafetensorError …
+        raise ModelError(
+            f"{model.name}: expected a sequence-classification model, found: {type(error).__name__}"
+        ) from None
+    if found["missing_keys"]:  # transformers would fill them with random numbers, and go on
+        raise ModelError(
+            f"{model.name}: expected weights for every layer, found none for {', '.join(sorted(found['missing_keys'])[:3])}; "
+            "fine-tune it as a classifier first"
+        )
+    return loaded.to(device).eval(), weights[0].name
+
+
+def open_hidden_states(model: ModelFolder, pick_layer: Callable[[int], int]) -> Callable[..., Any]:
+    """Return a function from input_ids and attention_mask to the hidden states of one layer, shape (rows, tokens, hidden size).
+
+    Args:
+        model: Its safetensors weights are read.
+        pick_layer: Returns the layer, from 1, of so many.
+    """
+    device = pick_device("auto")
+    network, _ = load_network(model, device)
+    inputs = Inputs(network, model.tokenizer)
+
+    def run(input_ids: Int64, mask: Int64) -> Any:
+        arguments = inputs.of(
+            torch.from_numpy(input_ids).to(device), torch.from_numpy(mask).to(device)
+        )
+        with torch.inference_mode():
+            states = network(**arguments, output_hidden_states=True).hidden_states
+            return states[pick_layer(len(states) - 1)].float().cpu().numpy()
+
+    return run
+
+
 class TorchEngine:
     """Runs the safetensors weights of any sequence-classification checkpoint."""
 
@@ -86,46 +154,12 @@ class TorchEngine:
         max_batch_tokens: int | None = None,
         compiled: bool = False,
     ) -> None:
-        from transformers import AutoModelForSequenceClassification
-        from transformers.utils import logging
-
         on_cuda = device.type == "cuda"
-        weights = sorted(model.path.glob("*.safetensors"))
-        if not weights:
-            raise ModelError(
-                f"{model.name}: expected weights in model.safetensors, found none; pickled weights are not loaded"
-            )
         if not on_cuda:
             torch.set_num_threads(threads)
-        dtype = (
-            torch.bfloat16
-            if on_cuda and torch.cuda.is_bf16_supported()
-            else torch.float16
-            if on_cuda
-            else torch.float32
-        )
-        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        try:
-            loaded, found = AutoModelForSequenceClassification.from_pretrained(
-                model.path,
-                use_safetensors=True,
-                trust_remote_code=False,
-                local_files_only=True,
-                dtype=dtype,
-                output_loading_info=True,
-            )
-        except (
-            Exception
-        ) as error:  # transformers raises OSError, ValueError, RuntimeError, SafetensorError …
-            raise ModelError(
-                f"{model.name}: expected a sequence-classification model, found: {type(error).__name__}"
-            ) from None
-        if found["missing_keys"]:  # transformers would fill them with random numbers, and go on
-            raise ModelError(
-                f"{model.name}: expected weights for every layer, found none for {', '.join(sorted(found['missing_keys'])[:3])}; "
-                "fine-tune it as a classifier first"
-            )
-        self._model: Any = read_first_token_only(loaded.to(device).eval())
+        loaded, weights_file = load_network(model, device)
+        dtype = loaded.dtype
+        self._model: Any = read_first_token_only(loaded)
         self._device, self._pad_id, self._labels = device, model.pad_id, len(model.labels)
         self._inputs = Inputs(self._model, model.tokenizer)
         self.most_tokens = count_positions(self._model)
@@ -141,7 +175,7 @@ class TorchEngine:
             self.description += (
                 ", one message at a time (padding would change this model's answers)"
             )
-        self.weights_file = weights[0].name
+        self.weights_file = weights_file
 
     def score(self, encodings: Encodings, batches: Sequence[Int64], advance: Any) -> Any:
         """See `Engine.score`.
