@@ -1,4 +1,4 @@
--- Typical tickets behind a number, of middling confidence and length among those of their intent, each message once.
+-- Typical tickets of a group, of middling confidence and length among those of their intent, each message once.
 -- Parameters: run_id = one run, or NULL for all; intent = as routed, NULL for any; by_column and value = a column and its value, NULL
 --   for any; time_column, first_day and last_day = the column with the ticket's time and the days, NULL for any; max_rows = 3 when unset
 -- Grain: one row per ticket, the most typical first

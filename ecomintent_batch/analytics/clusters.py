@@ -34,7 +34,7 @@ def cluster_messages(features: NDArray[np.float32], seed: int = 0) -> Clusters:
     """Group messages: k-means makes many small cells, and cells whose middles are near one another make a topic.
 
     Unlike k-means alone, nobody says how many topics there are; unlike a clusterer by density, it takes seconds for 100,000
-    messages. A large topic is grouped once more by itself: around its own middle, its parts are told apart better. A message
+    messages. A large topic is grouped once more by itself: around its own middle, its parts differ more. A message
     far from the middle of its topic is in none. The same seed gives the same groups.
 
     Args:

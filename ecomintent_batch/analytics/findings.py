@@ -127,7 +127,7 @@ def _describe_phrases(phrases: pl.DataFrame, days: int) -> str:
             continue
         used |= words
         text = f"“{row['phrase']}” in {row['tickets']:,} tickets, usually {row['usual']:,.0f}"
-        # The others are told with their intent where it is another one.
+        # The others have their intent only where it is another one.
         said.append(
             f"{text}, most of them {row['intent']}" if not said or row["intent"] != intent else text
         )

@@ -71,7 +71,7 @@ class AskedDays:
             return days
         if self.first or self.to:
             raise UsageError(
-                "--last: expected no --from and --to beside it, found one; give one of the two"
+                "--last: expected no --from and --to with it, found one; give one of the two"
             )
         found = _LAST.fullmatch(self.last.strip())
         if found is None or not int(found[1]):

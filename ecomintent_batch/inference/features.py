@@ -50,7 +50,7 @@ def read_features(
 def _open_onnx(model: ModelFolder) -> Run | None:
     """Return the int8 network with the output of one of its layers; None where there is none, or of unknown layers.
 
-    Its file has the logits as only output. Nodes behind the output that is asked for are not computed.
+    Its file has the logits as only output. Nodes after the output that is asked for are not computed.
     """
     try:
         import onnx

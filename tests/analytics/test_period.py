@@ -36,7 +36,7 @@ def test_days_are_counted_back_from_the_newest_ticket(asked, days):
 @pytest.mark.parametrize(("asked", "said"), [
     ({"last": "7"}, "--last: expected days or weeks, such as 7d or 4w, found '7'"),
     ({"last": "0d"}, "--last: expected days or weeks"),
-    ({"last": "7d", "first": "2026-01-01"}, "--last: expected no --from and --to beside it"),
+    ({"last": "7d", "first": "2026-01-01"}, "--last: expected no --from and --to with it"),
     ({"first": "1.11.2026"}, "--from: expected a day such as 2026-11-28, found '1.11.2026'"),
     ({"first": "2026-03-01", "to": "2026-02-01"}, "--from: expected a day up to 2026-02-01, found 2026-03-01"),
 ])  # fmt: skip

@@ -1,4 +1,4 @@
-"""What is inside OTHER: planted groups are found by the embedded model's features, told in words, drafted, and labelled."""
+"""What is inside OTHER: planted groups are found by the embedded model's features, described in words, drafted, and labelled."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ _LEAST_SURE = 10
 
 
 def gather_facts(store: RunStore, manifest: Manifest, summary: Summary, prices: Prices) -> Facts:
-    """Return the facts of a run: what its summaries lack, and the previous run beside it."""
+    """Return the facts of a run: what its summaries lack, and the previous run to compare it with."""
     tables = summary.tables
     connection = open_views(
         store, [manifest], {"run_id": manifest.run_id, "max_rows": str(_LEAST_SURE)}

@@ -213,7 +213,7 @@ def show_usd(amount: float) -> str:
 
 
 def show_amount(amount: float) -> str:
-    """Show hours or money: a digit behind the point where it is little."""
+    """Show hours or money: with one decimal below 100."""
     return f"{amount:,.1f}" if amount < 100 else f"{amount:,.0f}"
 
 
