@@ -82,16 +82,16 @@ class AskedDays:
         return Days(known.last - timedelta(count - 1), known.last)
 
 
-def open_period(store: RunStore, manifest: Manifest, time_column: str) -> duckdb.DuckDBPyConnection:
-    """Return a connection whose view `known_tickets` has all tickets of a run's history; `show_days` makes `tickets` of it.
+def open_period(store: RunStore, manifest: Manifest) -> duckdb.DuckDBPyConnection:
+    """Return a connection whose view `known_tickets` has all tickets of a run's history, each as its newest run has it.
 
-    Args:
-        store: Where the runs are.
-        manifest: The run whose history is meant.
-        time_column: The column of the predictions with the time of a ticket.
+    `copy_days` makes `copied_tickets` of it, and `show_days` makes `tickets` of either.
     """
     runs = list_history(store, manifest)
-    variables = {"latest": "true" if len(runs) > 1 else None, "time_column": time_column}
+    variables = {
+        "latest": "true" if len(runs) > 1 else None,
+        "time_column": manifest.columns.kept_time,
+    }
     connection = open_views(store, runs, variables)
     connection.execute("ALTER VIEW tickets RENAME TO known_tickets")
     return connection
@@ -106,7 +106,7 @@ def find_known_days(connection: duckdb.DuckDBPyConnection, time_column: str) -> 
     day = f"CAST({quote_identifier(time_column)} AS DATE)"
     query = f"""
         SELECT min(day), coalesce(max(day) FILTER (day <= classified), max(day))
-        FROM (SELECT {day} AS day, CAST(classified_at AS DATE) + 1 AS classified FROM known_tickets)
+        FROM (SELECT {day} AS day, CAST(classified_at AS DATE) + 1 AS classified FROM predictions)
     """  # noqa: S608 - a quoted name
     first, last = connection.sql(query).fetchall()[0]
     if not (isinstance(first, date) and isinstance(last, date)):
@@ -116,19 +116,35 @@ def find_known_days(connection: duckdb.DuckDBPyConnection, time_column: str) -> 
     return Days(first, last)
 
 
-def show_days(
-    connection: duckdb.DuckDBPyConnection, time_column: str, days: Days, *, copy: bool = False
-) -> None:
-    """Let the view `tickets` show the tickets of some days; as a copy, which many queries read, without their probabilities."""
-    chosen = f"""
-        SELECT {"COLUMNS(lambda c: c <> 'message' AND NOT starts_with(c, 'prob_'))" if copy else "*"}
+def copy_days(connection: duckdb.DuckDBPyConnection, time_column: str, days: Days) -> None:
+    """Copy the tickets of some days, which many queries read, without messages and probabilities."""
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE copied_tickets AS
+        SELECT COLUMNS(lambda c: c NOT IN ('message', 'model') AND NOT starts_with(c, 'prob_'))
         FROM known_tickets
-        WHERE CAST({quote_identifier(time_column)} AS DATE) BETWEEN DATE '{days.first}' AND DATE '{days.last}'
-    """  # noqa: S608 - a quoted name and dates
-    if copy:
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE copied_tickets AS {chosen}")
-        chosen = "FROM copied_tickets"
-    connection.execute(f"CREATE OR REPLACE VIEW tickets AS {chosen}")
+        WHERE {_is_within(time_column, days)}
+        """  # noqa: S608 - a quoted name and dates
+    )
+
+
+def show_days(
+    connection: duckdb.DuckDBPyConnection,
+    time_column: str,
+    days: Days,
+    source: str = "copied_tickets",
+) -> None:
+    """Let the view `tickets` show the tickets of some days, of those copied or with their messages of `known_tickets`."""
+    connection.execute(
+        f"CREATE OR REPLACE VIEW tickets AS FROM {source} WHERE {_is_within(time_column, days)}"
+    )
+
+
+def _is_within(time_column: str, days: Days) -> str:
+    return (
+        f"CAST({quote_identifier(time_column)} AS DATE) "
+        f"BETWEEN DATE '{days.first}' AND DATE '{days.last}'"
+    )
 
 
 def _parse_day(option: str, text: str) -> date:

@@ -72,7 +72,11 @@ def gather_facts(store: RunStore, manifest: Manifest, summary: Summary, prices: 
     connection.close()
     previous = find_previous_run(store, manifest)
     earlier = None if previous is None else read_summary(store, previous.run_id, VOLUMES)
-    groups = _groups_of_changes(manifest, found, _newest_day(per_day))
+    groups = _groups_of_changes(manifest, found)
+    newest, time_column = _newest_day(per_day), manifest.columns.kept_time
+    if newest is not None and time_column is not None:
+        since = of_days(time_column, newest - timedelta(DAYS_OF_PHRASES - 1), newest)
+        groups |= {text: f"{since} AND {words}" for text, words in _groups_of_words(found).items()}
     if groups or TOPICS in tables:
         connection = open_history(store, manifest, weeks=WEEKS_OF_FINDINGS)
         found["examples"] |= find_examples(connection, groups)
@@ -128,7 +132,11 @@ def gather_period_facts(
     show_days(connection, time_column, days.before)
     earlier = connection.sql(read_sql(VOLUMES)).pl()
     show_days(connection, time_column, days.reaching_back(WEEKS_OF_FINDINGS))
-    found["examples"] |= find_examples(connection, _groups_of_changes(manifest, found, days.last))
+    found["examples"] |= find_examples(connection, _groups_of_changes(manifest, found))
+    if words := _groups_of_words(found):
+        newest = Days(days.last - timedelta(summary.days_of_phrases - 1), days.last)
+        show_days(connection, time_column, newest, "known_tickets")
+        found["examples"] |= find_examples(connection, words)
     per_day = summary.tables[VOLUMES_PER_DAY]
     return Facts(
         **found,
@@ -177,10 +185,8 @@ def _read(connection: duckdb.DuckDBPyConnection, summary: Summary) -> dict[str, 
     }
 
 
-def _groups_of_changes(
-    manifest: Manifest, found: Mapping[str, Any], newest: date | None
-) -> dict[str, str]:
-    """Return the tickets of each sentence about findings, unusual days and words, as a condition."""
+def _groups_of_changes(manifest: Manifest, found: Mapping[str, Any]) -> dict[str, str]:
+    """Return the tickets of each sentence about findings and unusual days, as a condition."""
     time_column, changes = manifest.columns.kept_time, found["changes"]
     if time_column is None or changes is None:
         return {}
@@ -189,11 +195,15 @@ def _groups_of_changes(
         groups[text] = (
             f"{of_days(time_column, row['day'], row['day'])} AND {of_intent(row['intent'])}"
         )
-    if changes.words and newest is not None:
-        first = newest - timedelta(DAYS_OF_PHRASES - 1)
-        phrase = found["phrases"]["phrase"][0]
-        groups[changes.words[0]] = f"{of_days(time_column, first, newest)} AND {with_words(phrase)}"
     return groups
+
+
+def _groups_of_words(found: Mapping[str, Any]) -> dict[str, str]:
+    """Return the tickets of the sentence about words that came up, as a condition on their messages."""
+    changes = found["changes"]
+    if changes is None or not changes.words:
+        return {}
+    return {changes.words[0]: with_words(found["phrases"]["phrase"][0])}
 
 
 def _days_to_show(store: RunStore, manifest: Manifest, summary: Summary) -> pl.DataFrame | None:

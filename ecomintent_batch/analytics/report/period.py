@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from ecomintent_batch.analytics.history import (
@@ -14,6 +15,7 @@ from ecomintent_batch.analytics.history import (
 from ecomintent_batch.analytics.period import (
     AskedDays,
     Days,
+    copy_days,
     find_known_days,
     open_period,
     show_days,
@@ -57,7 +59,7 @@ def report_period(store: RunStore, manifest: Manifest, asked: AskedDays, prices:
             f"report: expected tickets with a time, found run {manifest.run_id} without one; "
             "leave --last, --from and --to out"
         )
-    connection = open_period(store, manifest, time_column)
+    connection = open_period(store, manifest)
     known = find_known_days(connection, time_column)
     days = asked.resolve(known)
     summary = _summarise(connection, manifest, days)
@@ -84,13 +86,16 @@ def _summarise(connection: duckdb.DuckDBPyConnection, manifest: Manifest, days: 
     }.items():
         connection.execute(f"SET VARIABLE {name} = ?", [value])
     phrase_days = min(days.count, DAYS_OF_PHRASES)
+    copy_days(connection, time_column, days.reaching_back(WEEKS_OF_FINDINGS))
     show_days(connection, time_column, days.reaching_back(WEEKS_OF_FINDINGS))
     later = {FINDINGS: connection.sql(read_sql(FINDINGS)).pl()}
     if manifest.settings.keep_text:
+        newest = Days(days.last - timedelta(3 * phrase_days - 1), days.last)
+        show_days(connection, time_column, newest, "known_tickets")
         later[PHRASES] = count_phrases(connection, phrase_days)
     show_days(connection, time_column, days.reaching_back(WEEKS_COMPARED))
     later[UNUSUAL_DAYS] = connection.sql(read_sql(UNUSUAL_DAYS)).pl()
-    show_days(connection, time_column, days, copy=True)
+    show_days(connection, time_column, days)
     tables = count_volumes(connection, manifest) | later
     return Summary(
         tables=tables,
