@@ -40,14 +40,19 @@ def run(source: str | Path, progress: Progress | None = None, **settings: Any) -
     Raises:
         EcomIntentError: One of its kinds; then no prediction of this run is visible in `out`.
     """
-    return run_job(load_settings(source=str(source), **settings), progress)
+    loaded = load_settings(source=str(source), **settings)
+    if loaded.labels is not None:
+        from ecomintent_batch.training.label_cache import with_labels
+
+        loaded = with_labels(loaded, (progress or Progress()).note)
+    return run_job(loaded, progress)
 
 
 def classify(
     texts: Iterable[str | None] | pl.Series,
     *,
     model: str | Path | None = None,
-    threshold: float = THRESHOLD,
+    threshold: float | None = None,
     engine: EngineName = "auto",
     device: str = "auto",
     any_language: bool = False,
@@ -62,7 +67,7 @@ def classify(
     Args:
         texts: A list, or a Polars, pandas or NumPy column of strings; None is an empty text.
         model: Model folder or Hugging Face id; None for the embedded model.
-        threshold: Texts with a lower confidence get the intent OTHER.
+        threshold: Texts with a lower confidence get the intent OTHER; None for what the model was made with, else 0.70.
         engine: auto, torch or onnx.
         device: auto, cpu, cuda or cuda:N.
         any_language: Also label texts in languages that the model was not trained on.
@@ -83,14 +88,19 @@ def classify(
     from ecomintent_batch.inference.classify import ClassifyOptions, classify_texts
     from ecomintent_batch.inference.model_cache import EngineOptions
 
-    if not 0 <= threshold <= 1:
+    if threshold is not None and not 0 <= threshold <= 1:
         raise UsageError(f"threshold: expected a number from 0 to 1, found {threshold}")
     column = _to_series(texts)
     engine_options = EngineOptions(
         model=None if model is None else str(model), engine=engine, device=device
     )
-    options = ClassifyOptions(threshold=threshold, any_language=any_language, raw_text=raw_text)
     loaded = _models.load(engine_options, "classify")
+    usual = float(loaded.folder.calibration.get("threshold", THRESHOLD))
+    options = ClassifyOptions(
+        threshold=usual if threshold is None else threshold,
+        any_language=any_language,
+        raw_text=raw_text,
+    )
     with _models.scoring:
         tables = [
             classify_texts(part.to_arrow(), loaded, options)

@@ -130,6 +130,15 @@ RUN_OPTIONS: Mapping[str, Option] = MappingProxyType(
         "model": Option(
             help="Model folder or Hugging Face id.", default_text=EMBEDDED_MODEL, group=_MODEL
         ),
+        "labels": Option(
+            help="Labels of your own (TOML, or a table of labelled texts): a model of them is made on first use, and kept.",
+            kind=Path,
+            group=_MODEL,
+        ),
+        "unlabelled": Option(
+            help="With --labels: an export of yours, to learn from it what is none of the labels.",
+            group=_MODEL,
+        ),
         "engine": Option(
             help="Engine that computes the probabilities: torch on a GPU, onnx on a CPU.",
             kind=EngineName,
@@ -159,6 +168,7 @@ RUN_OPTIONS: Mapping[str, Option] = MappingProxyType(
             help="Tickets with a lower confidence get the intent OTHER.",
             kind=float,
             default=THRESHOLD,
+            default_text=f"{THRESHOLD:.2f}, or what a model of your own labels was made with",
             minimum=0,
             maximum=1,
             group=_MODEL,

@@ -18,7 +18,14 @@ from ecomintent_batch.ingest.sources import open_source
 from ecomintent_batch.progress import Progress
 from ecomintent_batch.runs.layout import RunFolder
 from ecomintent_batch.runs.lifecycle import resume_or_start
-from ecomintent_batch.runs.records import Columns, Manifest, Plan, Reading, RecordedSettings
+from ecomintent_batch.runs.records import (
+    Columns,
+    Manifest,
+    Plan,
+    Reading,
+    RecordedSettings,
+    Taxonomy,
+)
 from ecomintent_batch.runs.store import RunStore
 from ecomintent_batch.schema import output_names
 from ecomintent_batch.settings import RunSettings
@@ -68,6 +75,7 @@ class Job:
                 time=picked.time,
                 kept=self.plan.names,
             ),
+            taxonomy=Taxonomy.model_validate(known) if (known := self.model.taxonomy) else None,
             settings=RecordedSettings.model_validate(self.settings.model_dump(mode="json")),
         )
 
@@ -85,6 +93,7 @@ def plan_job(settings: RunSettings, store: RunStore, progress: Progress) -> Job:
     """
     limit_malloc_arenas()
     model = open_model(settings.model)
+    settings = settings.with_threshold_of(model.calibration)
     check_intents([parse_alert(text) for text in settings.alert], model.labels)
     source = _open_source(settings)
     plan = _plan_reading(settings, source, model)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
@@ -85,6 +86,8 @@ class RunSettings(BaseModel):
     keep: Columns = _field("keep")
     by: Columns = _field("by")
     model: str | None = _field("model")
+    labels: Path | None = _field("labels")
+    unlabelled: str | None = _field("unlabelled")
     engine: Literal[EngineName, "stub"] = _field("engine")
     device: str = _field("device")
     compile: bool = _field("compile")
@@ -191,6 +194,14 @@ class RunSettings(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _labels_or_model(self) -> Self:
+        if self.labels and self.model:
+            raise ValueError("--labels and --model: give one of the two")
+        if self.unlabelled and not self.labels:
+            raise ValueError("--unlabelled: give --labels too")
+        return self
+
+    @model_validator(mode="after")
     def _backfill_is_incremental(self) -> Self:
         if self.backfill and not self.incremental:
             raise ValueError("--backfill: give --incremental too")
@@ -221,6 +232,12 @@ class RunSettings(BaseModel):
             keep_text=self.keep_text,
             any_language=self.any_language,
         )
+
+    def with_threshold_of(self, calibration: Mapping[str, Any]) -> Self:
+        """Return the settings with the threshold that a model was made with, where nobody has set one."""
+        if "threshold" in self.model_fields_set or "threshold" not in calibration:
+            return self
+        return self.model_copy(update={"threshold": float(calibration["threshold"])})
 
     def kept_columns(self) -> list[str]:
         """Return the columns of `keep` and `by`, each once, in that order."""

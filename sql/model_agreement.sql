@@ -3,6 +3,7 @@
 --   older one. run_id has to be NULL: two models are two runs.
 -- Grain: one row per pair of likeliest intents, disagreements first, the most frequent first; compared are tickets with the
 --   same id and the same message
+--   A label that one of the two models has instead of another one (renamed, or a part of it) counts as that other one.
 -- Columns: intent_a, intent_b, tickets, share, agreement (of all compared, the same in each row), kappa (Cohen's: agreement
 --   beyond chance, the same in each row)
 WITH labelled AS (
@@ -17,8 +18,20 @@ pair AS (
         coalesce(getvariable('model_a')::VARCHAR, arg_max(model, last) FILTER (model <> model_b)) AS model_a
     FROM labelled CROSS JOIN newest
 ),
+renamed AS (
+    SELECT any_value(model) AS model, label, any_value(was) AS was
+    FROM (SELECT DISTINCT model, unnest(map_keys(was)) AS label, unnest(map_values(was)) AS was FROM taxonomies)
+    WHERE model IN (SELECT unnest([model_a, model_b]) FROM pair)
+    GROUP BY label
+    HAVING count(*) = 1
+),
+labelled_alike AS (
+    SELECT ticket_id, message_hash, predictions.model, coalesce(renamed.was, top_intent) AS top_intent
+    FROM predictions LEFT JOIN renamed ON renamed.model = predictions.model AND label = top_intent
+    WHERE top_intent IS NOT NULL
+),
 intents AS (
-    SELECT list(DISTINCT top_intent ORDER BY top_intent) AS names FROM predictions
+    SELECT list(DISTINCT top_intent ORDER BY top_intent) AS names FROM labelled_alike
 ),
 -- One number for id and message, and one for the intent: groups of numbers need a third of the time and memory of texts.
 compared AS (
@@ -26,8 +39,7 @@ compared AS (
         hash(ticket_id, message_hash) AS ticket,
         max(list_position((SELECT names FROM intents), top_intent)) FILTER (model = (SELECT model_a FROM pair)) AS a,
         max(list_position((SELECT names FROM intents), top_intent)) FILTER (model = (SELECT model_b FROM pair)) AS b
-    FROM predictions
-    WHERE top_intent IS NOT NULL
+    FROM labelled_alike
     GROUP BY ticket
 ),
 counted AS (

@@ -15,7 +15,7 @@ WITH parts AS (
         top_intent,
         count(*) AS tickets
     FROM tickets
-    WHERE intent = 'OTHER'
+    WHERE intent = 'OTHER' OR below_threshold OR status <> 'ok'
     GROUP BY ALL
 )
 SELECT

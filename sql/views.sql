@@ -7,12 +7,14 @@
 --   out: lists of the files to read.
 -- Grain: predictions one row per ticket and run; latest_predictions one per ticket; tickets what the queries count: the
 --   one or the other, by latest; rejects one per source row that could not be read; runs one per run; reviewed one per
---   ticket and message that a person labelled; topics one per run and topic; topic_tickets one per ticket in a topic
+--   ticket and message that a person labelled; topics one per run and topic; topic_tickets one per ticket in a topic; taxonomies
+--   one per run of a model of somebody's own labels
 -- Columns: predictions and latest_predictions as in the README, with `run_id` from the folder's name, latest_predictions
 --   (and tickets) also with `reviewed_intent`: the label that a person gave to this message, else null; rejects run_id, file,
 --   line, row_number, column, error; runs run_id, started_at, finished_at, source, model, engine, counts, settings,
 --   performance; reviewed ticket_id, run_id, row_number, message_hash, reviewed_intent; topics and topic_tickets as the
---   queries of these names, topic_tickets with of_run, the run whose topics they are
+--   queries of these names, topic_tickets with of_run, the run whose topics they are; taxonomies run_id, model, taxonomy (name of the
+--   labels file), extends, was (label → the intent that it renames or was a part of)
 
 -- The runs whose manifests are there as this file is read: a run committed while a query reads OUT twice would be in one half
 -- of it only. Read this file again to see later runs. The folder of one run appears whole, so that alone it needs no list. On
@@ -185,3 +187,22 @@ FROM read_json(
     ),
     format = 'unstructured', union_by_name = true, maximum_object_size = 67108864
 );
+
+-- The labels of somebody's own that models were made of; no row for a model of the nine intents. Columns that a manifest of
+-- an earlier version lacks are NULL, because they are named here.
+CREATE OR REPLACE VIEW taxonomies AS
+SELECT
+    run_id,
+    model,
+    taxonomy ->> 'name' AS taxonomy,
+    taxonomy ->> 'extends' AS extends,
+    CAST(taxonomy -> 'was' AS MAP(VARCHAR, VARCHAR)) AS was
+FROM read_json(
+    coalesce(
+        getvariable('manifest_files')::VARCHAR[],
+        [getvariable('out') || '/runs/' || coalesce(getvariable('run_id')::VARCHAR, '*') || '.json']
+    ),
+    format = 'unstructured', columns = {'run_id': 'VARCHAR', 'model': 'VARCHAR', 'taxonomy': 'JSON'},
+    maximum_object_size = 67108864
+)
+WHERE json_type(taxonomy) = 'OBJECT';

@@ -20,8 +20,9 @@ from ecomintent_batch.storage.s3 import let_read
 _VIEW = re.compile(r"VIEW (\w+) AS")
 _COLUMNS_OF_RUNS = {
     *("run_id", "started_at", "finished_at", "source", "model", "engine"),
-    *("counts", "settings", "performance"),
+    *("counts", "settings", "performance", "taxonomy"),
 }
+_OF_MANIFESTS = ("runs", "taxonomies")
 # The views that a view reads.
 _BELOW = {
     "latest_predictions": ("predictions", "reviewed"),
@@ -76,24 +77,25 @@ def open_views(
         view = _VIEW.search(statement.query)
         if view is None or view[1] not in needed:
             continue
-        if view[1] == "runs":
-            _create_runs(connection, manifests, statement)
+        if view[1] in _OF_MANIFESTS:
+            _create_of_manifests(connection, manifests, statement, view[1])
         else:
             connection.execute(statement)
     return connection
 
 
-def _create_runs(
+def _create_of_manifests(
     connection: duckdb.DuckDBPyConnection,
     manifests: Sequence[Manifest],
     statement: duckdb.Statement,
+    view: str,
 ) -> None:
-    """Create the view `runs` over manifests that are in memory."""
+    """Create a view over manifests that are in memory."""
     with TemporaryDirectory(prefix="ecomintent-runs-") as folder:
         file = Path(folder) / "runs.json"
         lines = (manifest.model_dump_json(include=_COLUMNS_OF_RUNS) for manifest in manifests)
         file.write_text("\n".join(lines), encoding="utf-8")
         connection.execute("SET VARIABLE manifest_files = ?", [[str(file)]])
         connection.execute(statement)
-        connection.execute("CREATE TABLE runs_read AS FROM runs")
-    connection.execute("CREATE OR REPLACE VIEW runs AS FROM runs_read")
+        connection.execute(f"CREATE TABLE {view}_read AS FROM {view}")
+    connection.execute(f"CREATE OR REPLACE VIEW {view} AS FROM {view}_read")

@@ -12,6 +12,7 @@ from rich.text import Text
 from ecomintent_batch.analytics.score import Score
 from ecomintent_batch.cli.printing import open_console
 from ecomintent_batch.training.evaluation_records import Evaluation, Kind, SetResult, Summary
+from ecomintent_batch.training.weak_spots import describe_weak_spots
 
 _TITLES: dict[Kind, str] = {
     "messages": "Messages",
@@ -31,6 +32,11 @@ def print_evaluation(evaluation: Evaluation) -> None:
     for line in _explain(evaluation):
         console.print(line, style="dim", soft_wrap=True)
     console.print()
+    if evaluation.weak_spots:
+        console.print("What is weak in these labels, by cross-validation on their examples:")
+        for line in describe_weak_spots(evaluation.weak_spots):
+            console.print(f"  {line}", soft_wrap=True)
+        console.print()
     _print_speed(console, evaluation)
     if len(evaluation.sets) == 1:
         _print_published(console, evaluation)

@@ -12,8 +12,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ecomintent_batch.schema import OTHER
-
 if TYPE_CHECKING:
     import polars as pl
 
@@ -47,7 +45,7 @@ def print_result(result: RunResult) -> None:
     counts, performance = result.manifest.counts, result.manifest.performance
     volumes = result.volumes.rows(named=True)
     console.print()
-    console.print(_make_volume_table(volumes))
+    console.print(_make_volume_table(volumes, result.manifest.other))
     console.print()
     console.print(_explain_other(volumes, result.manifest), style="dim", soft_wrap=True)
     others = [f"{count:,} {status}" for status, count in counts.by_status.items() if status != "ok"]
@@ -79,29 +77,30 @@ def print_result(result: RunResult) -> None:
     console.print(f"Query        {result.store.example_query()}", soft_wrap=True)
 
 
-def _make_volume_table(volumes: Sequence[Mapping[str, Any]]) -> Table:
+def _make_volume_table(volumes: Sequence[Mapping[str, Any]], other: str) -> Table:
     """Return the volumes with what was moved: tickets, not something to subtract it from."""
     table = Table("intent", box=None, pad_edge=False, header_style="bold")
-    for heading in ("tickets", "share", "moved to OTHER"):
+    for heading in ("tickets", "share", f"moved to {other}"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in volumes:
-        moved = "" if row["intent"] == OTHER else f"{row['first_choice'] - row['tickets']:,}"
+        moved = "" if row["intent"] == other else f"{row['first_choice'] - row['tickets']:,}"
         name = Text(row["intent"], no_wrap=True, overflow="ellipsis")
         table.add_row(name, f"{row['tickets']:,}", f"{row['share']:.1%}", moved)
     return table
 
 
 def _explain_other(volumes: Sequence[Mapping[str, Any]], manifest: Manifest) -> str:
-    """Say what the tickets under OTHER are; the numbers add up to its line in the table."""
-    of_other = {row["intent"]: row for row in volumes}.get(OTHER)
+    """Say what the tickets below the threshold are; the numbers add up to its line in the table."""
+    other = manifest.other
+    of_other = {row["intent"]: row for row in volumes}.get(other)
     own = of_other["first_choice"] if of_other else 0
-    moved = sum(row["first_choice"] - row["tickets"] for row in volumes if row["intent"] != OTHER)
+    moved = sum(row["first_choice"] - row["tickets"] for row in volumes if row["intent"] != other)
     unread = (of_other["tickets"] if of_other else 0) - own - moved
-    parts = [f"{own:,} labelled OTHER", f"{moved:,} moved"]
+    parts = [f"{own:,} labelled {other}", f"{moved:,} moved"]
     parts += [f"{unread:,} without words"] if unread else []
     return (
         f"Moved: confidence under {manifest.settings.threshold:.2f}, or a language unknown to the model.\n"
-        f"OTHER: {' + '.join(parts)}."
+        f"{other}: {' + '.join(parts)}."
     )
 
 
@@ -283,6 +282,9 @@ def print_dataset(report: dict[str, Any], out: Path) -> None:
         [intent, *(counts[name] for name in splits)] for intent, counts in report["intents"].items()
     ]
     _print_table(console, ["intent", *splits], [*rows, ["all", *report["splits"].values()]])
+    if report["not_split"]:
+        few = ", ".join(f"{intent} ({count})" for intent, count in report["not_split"].items())
+        console.print(f"Too few to split, for training only: {few}", soft_wrap=True)
     console.print()
     tokens = report["tokens"]
     console.print(

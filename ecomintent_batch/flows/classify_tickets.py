@@ -249,6 +249,10 @@ def classify_tickets(
         settings = settings.model_copy(update={"on_stale": "discard"})
     if runner == "ray":
         check_ray_answers(ray_address)
+    if settings.labels is not None:
+        from ecomintent_batch.training.label_cache import with_labels
+
+        settings = _one_line_errors(with_labels)(settings, _Log().note)
     store = open_store(settings.out)
     with store.hold(source_of(settings), settings.lock_timeout, _Log().note):
         job = plan(settings, store)

@@ -31,7 +31,6 @@ from ecomintent_batch.runs.describe import PartStats
 from ecomintent_batch.runs.layout import part_name
 from ecomintent_batch.schema import (
     IDENTITY,
-    OTHER,
     STATUSES,
     TEXT_PREFIX,
     prediction_schema,
@@ -218,7 +217,9 @@ def label_shard(
     first, second = ranked[:, 0], ranked[:, 1]
     confidence, second_confidence = probabilities[rows, first], probabilities[rows, second]
     unsure = confidence < options.threshold
-    intent = pc.if_else(pa.array(unsure | (status != OK)), OTHER, labels.take(pa.array(first)))
+    intent = pc.if_else(
+        pa.array(unsure | (status != OK)), model.other, labels.take(pa.array(first))
+    )
     plain = _PLAIN_MULTI_INTENT[model.probabilities]
     multi = is_multi_intent(probabilities, n_tokens, model.calibration, plain) & ~failed
 

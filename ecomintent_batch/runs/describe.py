@@ -94,6 +94,7 @@ def describe_run(
         before=extraction.before,
         late_rows=extraction.late_rows,
         probabilities=probabilities,
+        taxonomy=reading.taxonomy,
     )
 
 

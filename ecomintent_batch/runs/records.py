@@ -25,6 +25,7 @@ from pydantic import (
 from ecomintent_batch.errors import RunStateError
 from ecomintent_batch.options import HOURLY_PRICE
 from ecomintent_batch.runs.layout import EXTRACTION, STAGED_REJECTS
+from ecomintent_batch.schema import OTHER
 from ecomintent_batch.storage.atomic import sha256_of, write_json
 
 R = TypeVar("R", bound="Record")
@@ -231,12 +232,31 @@ class PartRecord(Record):
     engine: str | None = None
 
 
+class Taxonomy(Record):
+    """The labels of a model of somebody's own; the nine intents have no such record.
+
+    Attributes:
+        name: Of the labels file, without its ending.
+        sha256: Of that file.
+        extends: `nine_intents` where these are kept.
+        was: Label → the intent of the nine that it renames, or was a part of.
+        other: What is said below the threshold.
+    """
+
+    name: str
+    sha256: str
+    extends: str | None = None
+    was: dict[str, str] = Field(default_factory=dict)
+    other: str = OTHER
+
+
 class Reading(Record):
     """What a run reads, and how: runs that read the same way share a watermark."""
 
     source: str
     columns: Columns
     settings: RecordedSettings
+    taxonomy: Taxonomy | None = None
 
     def is_same_as(self, other: Reading | Manifest) -> bool:
         """Return whether two runs read the same rows in the same way."""
@@ -277,6 +297,12 @@ class Manifest(Record):
     before: RowsBefore | None = None
     late_rows: int | None = None
     probabilities: str = "softmax"
+    taxonomy: Taxonomy | None = None
+
+    @property
+    def other(self) -> str:
+        """What is said of tickets below the threshold."""
+        return self.taxonomy.other if self.taxonomy else OTHER
 
 
 def parse_record(kind: type[R], text: str | bytes, where: str) -> R:

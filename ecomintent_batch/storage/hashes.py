@@ -36,9 +36,13 @@ def remembered_sha256(path: Path) -> str:
     return sha256
 
 
+def cache_folder() -> Path:
+    """Return where this package keeps what can be made again: under XDG_CACHE_HOME, or `.cache` of the user."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ecomintent-batch"
+
+
 def _cache_file() -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "ecomintent-batch" / "hashes.json"
+    return cache_folder() / "hashes.json"
 
 
 def _read_known() -> dict[str, object]:

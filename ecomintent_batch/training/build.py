@@ -131,6 +131,7 @@ def build_dataset(options: DatasetOptions, out: Path) -> dict[str, Any]:
             intent: {name: frame.filter(intent=intent).height for name, frame in splits.items()}
             for intent in taxonomy.intents
         },
+        "not_split": _list_not_split(rows),
         "tokens": _measure_tokens(model, pl.concat(unique.values())["text"].to_list()),
         "leakage": {"near_from": options.near, "between": audit_splits(unique, options.near)},
     }
@@ -285,9 +286,9 @@ def _filter_by_length(
 
 
 def _cap_intents(rows: pl.DataFrame, ratio: float, seed: int) -> pl.DataFrame:
-    """Draw rows of the large intents, so that none has more than `ratio` times the rows of the smallest."""
+    """Draw rows of the large intents, so that none has more than `ratio` times the rows of the smallest that is split."""
     sizes = dict(rows["intent"].value_counts().iter_rows())
-    most = int(ratio * min(sizes.values()))
+    most = int(ratio * max(_LEAST_ROWS, min(sizes.values())))  # what cannot be split sets no limit
     rng = np.random.default_rng(seed)
     kept = np.ones(rows.height, bool)
     intents, free = rows["intent"].to_numpy(), rows["split"].is_null().to_numpy()
@@ -299,16 +300,22 @@ def _cap_intents(rows: pl.DataFrame, ratio: float, seed: int) -> pl.DataFrame:
 
 
 def _split(rows: pl.DataFrame, seed: int) -> dict[str, pl.DataFrame]:
-    """Split the rows that have no split yet 80/10/10 within each intent, and add those that have one."""
-    free = rows.filter(pl.col("split").is_null())
-    parts = {"train": free.clear(), "validation": free.clear(), "test": free.clear()}
+    """Split the rows that have no split yet 80/10/10 within each intent, and add those that have one.
+
+    An intent with fewer than ten such rows is for training only.
+    """
+    size = pl.len().over("intent")
+    is_free = pl.col("split").is_null()
+    free = rows.filter(is_free).filter(size >= _LEAST_ROWS)
+    small = rows.filter(is_free).filter(size < _LEAST_ROWS)
+    parts = {"train": small, "validation": free.clear(), "test": free.clear()}
+    if small.height and not free.height and rows.filter(~is_free).is_empty():
+        counts = small["intent"].value_counts().sort("count", "intent")
+        raise SourceError(
+            f"dataset: expected at least {_LEAST_ROWS} rows of an intent to split, "
+            f"found {counts['count'][-1]} of {counts['intent'][-1]}; train takes the file as it is"
+        )
     if free.height:
-        counts = free["intent"].value_counts().sort("count", "intent")
-        if counts["count"][0] < _LEAST_ROWS:
-            raise SourceError(
-                f"dataset: expected at least {_LEAST_ROWS} rows of each intent to split, "
-                f"found {counts['count'][0]} of {counts['intent'][0]}; add rows, or leave it out of the map"
-            )
         places, intents = np.arange(free.height), free["intent"].to_numpy()
         train, rest = train_test_split(places, test_size=0.2, stratify=intents, random_state=seed)
         validation, test = train_test_split(
@@ -318,9 +325,16 @@ def _split(rows: pl.DataFrame, seed: int) -> dict[str, pl.DataFrame]:
             name: free[np.sort(part)]
             for name, part in zip(SPLITS, (train, validation, test), strict=True)
         }
+        parts["train"] = pl.concat([parts["train"], small])
     return {
         name: pl.concat([rows.filter(split=name), parts[name]]).drop("split") for name in SPLITS
     }
+
+
+def _list_not_split(rows: pl.DataFrame) -> dict[str, int]:
+    """Return the intents that are for training only, with their rows."""
+    counts = rows.filter(pl.col("split").is_null())["intent"].value_counts().sort("intent")
+    return dict(counts.filter(pl.col("count") < _LEAST_ROWS).iter_rows())
 
 
 def _weigh(train: pl.DataFrame, weights: dict[str, float], seed: int) -> pl.DataFrame:

@@ -6,6 +6,7 @@ the curve over thresholds says how many tickets keep their intent, and how many 
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -37,6 +38,7 @@ from ecomintent_batch.training.evaluation_records import (
     SetResult,
     Summary,
     Throughput,
+    WeakSpots,
 )
 from ecomintent_batch.training.evaluation_set import EvaluationSet, match_labels
 
@@ -65,7 +67,7 @@ def evaluate_model(
     model: str | None = None,
     engine: str = "auto",
     device: str = "auto",
-    threshold: float = THRESHOLD,
+    threshold: float | None = None,
     hourly_price: float = HOURLY_PRICE,
 ) -> Evaluation:
     """Judge a model by one or more sets of labelled tickets; real messages come first in the result.
@@ -75,7 +77,7 @@ def evaluate_model(
         model: Folder or Hugging Face id; None for the embedded model.
         engine: auto, torch, onnx or stub.
         device: auto, cpu, cuda or cuda:N.
-        threshold: Confidence below which the job says OTHER.
+        threshold: Confidence below which the job says OTHER; None for what the model was made with, else 0.70.
         hourly_price: Price of the machine, in USD an hour.
 
     Raises:
@@ -83,11 +85,14 @@ def evaluate_model(
         ColumnError: An intent that the model does not know.
         ModelError: No such model, or tickets that it cannot score.
     """
-    if not 0 <= threshold <= 1:
+    if threshold is not None and not 0 <= threshold <= 1:
         raise UsageError(f"--threshold: expected a number from 0 to 1, found {threshold}")
     if not 0 <= hourly_price < float("inf"):
         raise UsageError(f"--hourly-price: expected USD an hour, 0 or more, found {hourly_price}")
     folder = open_model(model)
+    threshold = (
+        float(folder.calibration.get("threshold", THRESHOLD)) if threshold is None else threshold
+    )
     matched = [match_labels(tickets, folder.labels) for tickets in sets]
     loaded = load_engine(folder, engine=engine, device=device)
     latency = measure_latency(folder, loaded, [row for tickets in matched for row in tickets.rows])
@@ -112,9 +117,19 @@ def evaluate_model(
             hourly_price_usd=hourly_price,
             usd_per_1000_tickets=hourly_price / 3600 / tickets_per_s * 1000,
         ),
+        weak_spots=read_weak_spots(folder),
         published_source=SOURCE,
         published=[Published(**asdict(row)) for row in PUBLISHED],
     )
+
+
+def read_weak_spots(model: ModelFolder) -> WeakSpots | None:
+    """Return what cross-validation found when a model of somebody's own labels was made; None for any other model."""
+    file = model.path / "training.json"
+    if model.taxonomy is None or not file.exists():
+        return None
+    found = json.loads(file.read_text(encoding="utf-8")).get("weak_spots")
+    return WeakSpots.model_validate(found) if found else None
 
 
 def score_labelled(model: ModelFolder, engine: Engine, rows: Sequence[tuple[str, str]]) -> Scored:

@@ -23,6 +23,7 @@ from ecomintent_batch.training.evaluation_records import (
     ReliabilityBin,
     SetResult,
 )
+from ecomintent_batch.training.weak_spots import describe_weak_spots
 
 _TEMPLATE = Path(__file__).with_name("evaluation.html")
 _DPI = 180
@@ -63,6 +64,7 @@ def render_page(evaluation: Evaluation) -> str:
         _TEMPLATE,
         evaluation=evaluation,
         lead=evaluation.sets[0],
+        weak=describe_weak_spots(evaluation.weak_spots) if evaluation.weak_spots else [],
         has_also=any(result.score_or_also for result in evaluation.sets),
         details=[_detail(result, evaluation.threshold) for result in evaluation.sets],
     )

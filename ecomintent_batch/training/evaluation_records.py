@@ -148,6 +148,42 @@ class Published(Record):
     note: str
 
 
+class Confused(Record):
+    """Two labels that are taken for each other, and some of the messages."""
+
+    labels: tuple[str, str]
+    tickets: int
+    examples: list[str]
+
+
+class NeedsExamples(Record):
+    """A label with few examples, or that is read badly; the recall is None where too few could be held out."""
+
+    label: str
+    examples: int
+    recall: float | None
+    more: int
+
+
+class WeakSpots(Record):
+    """What cross-validation on the examples of a model's labels found.
+
+    Attributes:
+        score: The first choice, among the examples that are not of `other`.
+        other: What is said below the threshold.
+        kept_apart: Messages of none of the labels, and how many were sent to `other`.
+        contradictions: Messages that stood under two labels, with both; the last one counted.
+    """
+
+    score: Score
+    other: str
+    kept_apart: Score
+    confused: list[Confused]
+    needs_examples: list[NeedsExamples]
+    duplicates: int
+    contradictions: list[tuple[str, str, str]]
+
+
 class Evaluation(Record):
     """Everything that was measured of one model."""
 
@@ -159,5 +195,6 @@ class Evaluation(Record):
     latency_ms: Latency
     throughput: Throughput
     cost: Cost
+    weak_spots: WeakSpots | None = None
     published_source: str
     published: list[Published]

@@ -8,14 +8,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import pyarrow as pa
+
 from ecomintent_batch.errors import ColumnError, SourceError, UsageError
 from ecomintent_batch.ingest.columns import list_names
 from ecomintent_batch.ingest.sources import open_source
 from ecomintent_batch.schema import probability_column
+from ecomintent_batch.storage.atomic import write_parquet
 from ecomintent_batch.text.message import clean_message, has_words
 from ecomintent_batch.training.corpus_files import CORPUS, read_jsonl, read_tickets
 from ecomintent_batch.training.evaluation_records import Kind
 from ecomintent_batch.training.labelled_sources import read_file
+
+HELD_OUT = "held_out.parquet"
+"""In a model's folder: the labelled tickets that its training kept out, to choose the best epoch by."""
 
 _CORPUS_PREFIX = "corpus:"
 _MULTI_INTENT = {"two-asks-dev": "two_intents", "two-asks-test": "two_intents_test"}
@@ -59,6 +65,24 @@ class EvaluationSet:
             return "synthetic"
         templates = sum(_PLACEHOLDER.search(text) is not None for text, _ in self.rows)
         return "template" if templates > _TEMPLATE_SHARE * len(self.rows) else "messages"
+
+
+def find_held_out(model: str | Path) -> str | None:
+    """Return the tickets that the training of a model kept out; None where its folder has none."""
+    file = Path(model) / HELD_OUT
+    return str(file) if file.exists() else None
+
+
+def write_held_out(tickets: EvaluationSet, folder: Path) -> None:
+    """Write tickets into a model's folder, unless they are of the corpus, which is there anyway."""
+    if not tickets.name.startswith(_CORPUS_PREFIX):
+        table = pa.table(
+            {
+                "text": [text for text, _ in tickets.rows],
+                "intent": [label for _, label in tickets.rows],
+            }
+        )
+        write_parquet(table, folder / HELD_OUT)
 
 
 def read_evaluation_sets(

@@ -35,7 +35,9 @@ from ecomintent_batch.training.evaluate import (
 )
 from ecomintent_batch.training.evaluation_records import SetResult
 from ecomintent_batch.training.evaluation_set import (
+    HELD_OUT,
     EvaluationSet,
+    find_held_out,
     match_labels,
     read_evaluation_set,
 )
@@ -53,7 +55,7 @@ class ExportOptions:
 
     checkpoint: str
     out: Path
-    calibrate_on: str = "corpus:dev"
+    calibrate_on: str | None = None
     parity_on: str | None = None
     min_agreement: float = MIN_AGREEMENT
     tests: tuple[str, ...] = ()
@@ -76,14 +78,16 @@ def export_model(options: ExportOptions, note: Callable[[str], None] = print) ->
     if options.temperature is not None and not options.temperature > 0:
         raise UsageError(f"--temperature: expected a number over 0, found {options.temperature:g}")
     checkpoint = open_model(options.checkpoint)
-    parity_on = options.parity_on or options.calibrate_on
+    held_out = find_held_out(checkpoint.path)
+    calibrate_on = options.calibrate_on or held_out or "corpus:dev"
+    parity_on = options.parity_on or calibrate_on
     sets = {
         name: _read_set(name, checkpoint)
-        for name in dict.fromkeys([options.calibrate_on, parity_on, *options.tests])
+        for name in dict.fromkeys([calibrate_on, parity_on, *options.tests])
     }
     with whole_folder(options.out) as folder:
         note("quantising")
-        messages = [clean_message([text]) for text, _ in sets[options.calibrate_on].rows]
+        messages = [clean_message([text]) for text, _ in sets[calibrate_on].rows]
         network = _load_average(checkpoint, options.average_with)
         write_weights(network, checkpoint, messages, folder)
         model = open_model(str(folder))
@@ -96,7 +100,7 @@ def export_model(options: ExportOptions, note: Callable[[str], None] = print) ->
             )
         measured = calibrate(
             folder,
-            sets[options.calibrate_on],
+            sets[calibrate_on],
             options.languages,
             options.temperature,
             options.temperature_per_surprisal,
@@ -106,9 +110,9 @@ def export_model(options: ExportOptions, note: Callable[[str], None] = print) ->
             "agreement": agreement,
             "sets": _measure_sets(folder, sets),
         }
-        write_text(
-            render_card(checkpoint.path, options.calibrate_on, measured), folder / "README.md"
-        )
+        if held_out:
+            shutil.copy(held_out, folder / HELD_OUT)
+        write_text(render_card(checkpoint.path, calibrate_on, measured), folder / "README.md")
     return measured
 
 

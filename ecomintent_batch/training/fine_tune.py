@@ -63,7 +63,9 @@ class Tuner:
         )
         encodings, dtype = self._encode(messages), autocast_dtype(self._device)
         steps = max(1, round(self._epochs * -(-len(messages) // self._batch_size)))
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step / steps))
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: learning_rate_at(step / steps)
+        )
         for _, batch in zip(range(steps), self._batches(encodings.lengths), strict=False):
             with torch.autocast(
                 self._device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None
@@ -108,7 +110,7 @@ def interpolate(old: Any, new: Any, share_of_new: float) -> Any:
     return new.eval()
 
 
-def _rate(progress: float) -> float:
+def learning_rate_at(progress: float) -> float:
     """Return the learning rate as a share of its peak: a linear warm-up, then a cosine."""
     if progress < _WARM_UP_SHARE:
         return (progress + 0.01) / (_WARM_UP_SHARE + 0.01)

@@ -13,6 +13,7 @@ from types import MappingProxyType
 import polars as pl
 
 from ecomintent_batch.errors import ColumnError, SourceError
+from ecomintent_batch.inference.hub import fetch_from_hub
 from ecomintent_batch.ingest.columns import list_names
 from ecomintent_batch.ingest.sources import open_source
 from ecomintent_batch.training.corpus_files import (
@@ -28,7 +29,7 @@ BITEXT_ON_THE_HUB = (
     "bitext/Bitext-retail-ecommerce-llm-chatbot-training-dataset",
     "bitext/Bitext-customer-support-llm-chatbot-training-dataset",
 )
-_TEXTS = ("utterance", "instruction", "text")
+_TEXTS = ("utterance", "instruction", "text", "sentence")
 _LABELS = ("intent", "label")
 _MAPS = Path(__file__).parent / "maps"
 _PER_INTENT = 250  # of a public set, so that card questions do not become what BILLING_DISPUTE means; twice that of OTHER
@@ -95,12 +96,8 @@ def read_hub(dataset: str) -> Labelled:
     Raises:
         SourceError: no such dataset, the hub cannot be reached, or there is no such file in it.
     """
-    from huggingface_hub import snapshot_download
-
     try:
-        folder = Path(
-            snapshot_download(dataset, repo_type="dataset", allow_patterns=["*.csv", "*.parquet"])
-        )
+        folder = fetch_from_hub(dataset, ["*.csv", "*.parquet"], repo_type="dataset")
     except Exception as error:  # the hub client raises its own, the HTTP client's and OS errors
         raise SourceError(
             f"{dataset}: expected a dataset on the Hugging Face hub, found: {type(error).__name__}; name downloaded files"

@@ -34,15 +34,19 @@ from ecomintent_batch import __version__
 from ecomintent_batch.errors import ModelError, OutputError, UsageError
 from ecomintent_batch.inference.batches import tokenise
 from ecomintent_batch.inference.engines import open_model
+from ecomintent_batch.inference.engines.model_folder import EMBEDDED
 from ecomintent_batch.inference.engines.torch_any import pick_device
+from ecomintent_batch.inference.hub import fetch_from_hub
 from ecomintent_batch.inference.surprisal import SURPRISAL_FILE, count_surprisal
 from ecomintent_batch.storage.atomic import write_json
 from ecomintent_batch.text.message import clean_message
+from ecomintent_batch.training.evaluation_set import write_held_out
+from ecomintent_batch.training.plain_encoder import load_plain_encoder, with_new_head
 from ecomintent_batch.training.precision import autocast_dtype
 from ecomintent_batch.training.teacher import label_softly
 from ecomintent_batch.training.training_set import Targets, TrainingSet, read_training_set
 
-BASE_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+_FILES = ("*.json", "*.safetensors", "vocab.txt", "merges.txt", "*.model")
 _PATIENCE = 3
 _LOGGED_STEPS = 50
 _LONGEST = 512
@@ -54,7 +58,7 @@ class TrainOptions:
 
     data: str
     out: Path
-    base_model: str = BASE_MODEL
+    base_model: str | None = None
     init_from: str | None = None
     dev: str | None = None
     teacher: str | None = None
@@ -121,6 +125,7 @@ def train_model(options: TrainOptions, note: Callable[[str], None] = print) -> d
     trainer.save_model(str(options.out))
     tokenizer.save_pretrained(options.out)
     _save_surprisal(options.out, texts)
+    write_held_out(data.dev, options.out)
     report = _describe(options, data, len(texts), max_length, trainer.state)
     write_json(report, options.out / "training.json")
     return report
@@ -289,23 +294,28 @@ def _load_network(
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     name = init_from or options.base_model
+    if name is None:
+        network = with_new_head(load_plain_encoder(), labels)
+        return AutoTokenizer.from_pretrained(EMBEDDED), network
     try:
+        folder = Path(name) if Path(name).is_dir() else fetch_from_hub(name, _FILES)
         model = AutoModelForSequenceClassification.from_pretrained(
-            name,
+            folder,
             num_labels=len(labels),
             id2label=dict(enumerate(labels)),
             label2id={label: i for i, label in enumerate(labels)},
             use_safetensors=True,
             trust_remote_code=False,
             dtype=torch.float32,
+            ignore_mismatched_sizes=True,  # of a classifier of other labels the head is new, too
         )
-        return AutoTokenizer.from_pretrained(name), model
+        return AutoTokenizer.from_pretrained(folder), model
     except (
         Exception
     ) as error:  # transformers raises OSError, ValueError, SafetensorError and the hub's own
         raise ModelError(
             f"{name}: expected an encoder with safetensors weights and a tokenizer, found: {type(error).__name__}; "
-            "give its folder, or an id where the Hugging Face hub can be reached"
+            "give its folder, an id where the Hugging Face hub can be reached, or leave it out for the one of the package"
         ) from None
 
 

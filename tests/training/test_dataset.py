@@ -226,9 +226,9 @@ def call(
 
 
 @pytest.mark.parametrize(("content", "flags", "code", "expected"), [
-    ("text,intent\nsecret words of mine,track_order\n", [], 1, "at least 10 rows of each intent to split, found 1 of WISMO"),
+    ("text,intent\nsecret words of mine,track_order\n", [], 1, "at least 10 rows of an intent to split, found 1 of WISMO"),
     ("text,intent\nsecret words of mine,nonsense\n", [], 1, "found none that is mapped of 1"),
-    ("message,intent\nsecret,track_order\n", [], 1, "expected a column utterance or instruction or text with the text, found"),
+    ("message,intent\nsecret,track_order\n", [], 1, "or text or sentence with the text, found"),
     ("text,topic\nsecret,track_order\n", [], 1, "expected a column intent or label with the intent"),
     ("", [], 1, "found an empty file"),
     ("text,intent\nsecret,track_order\n", ["--map", "none.toml"], 1, "none.toml: expected a TOML file"),

@@ -11,7 +11,8 @@ import typer
 from ecomintent_batch.cli.choices import LengthUnit, Precision
 from ecomintent_batch.cli.errors import needs_extra
 from ecomintent_batch.cli.parameters import Json, Quiet, describe, option
-from ecomintent_batch.options import HOURLY_PRICE, THRESHOLD, EngineName
+from ecomintent_batch.errors import UsageError
+from ecomintent_batch.options import HOURLY_PRICE, EngineName
 
 
 def dataset(
@@ -126,7 +127,7 @@ def train(
     data: Annotated[
         str,
         typer.Argument(
-            help="Folder that `dataset` made or `review import` wrote, or labelled tickets of your own.",
+            help="Folder that `dataset` made or `review import` wrote, labelled tickets of your own, or a TOML file of labels.",
             show_default=False,
         ),
     ],
@@ -134,7 +135,7 @@ def train(
     base_model: Annotated[
         str | None,
         typer.Option(
-            help=describe("Encoder: folder or Hugging Face id.", "all-MiniLM-L6-v2"),
+            help=describe("Encoder: folder or Hugging Face id.", "one of the package"),
             show_default=False,
         ),
     ] = None,
@@ -143,6 +144,13 @@ def train(
         typer.Option(
             help="Classifier to start from, with its labels ('embedded': the model of this package). On tickets of your own: "
             "cross-validates, keeps what the model knew, and quantises.",
+            show_default=False,
+        ),
+    ] = None,
+    unlabelled: Annotated[
+        str | None,
+        typer.Option(
+            help="An export of yours, to learn from it what is none of your labels.",
             show_default=False,
         ),
     ] = None,
@@ -167,7 +175,10 @@ def train(
     epochs: Annotated[
         float | None,
         typer.Option(
-            help=describe("Maximum epochs.", "4, or 3 with --init-from on tickets of your own"),
+            help=describe(
+                "Maximum epochs.",
+                "4; 3 with --init-from on tickets of your own; 8 for labels of your own",
+            ),
             show_default=False,
         ),
     ] = None,
@@ -208,9 +219,16 @@ def train(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Fine-tune an encoder on labelled tickets and keep the best epoch, or adapt a classifier to your own tickets."""
+    """Make a model of your own labels, adapt one to your own tickets, or fine-tune an encoder and keep the best epoch."""
     with needs_extra("train"):
         from ecomintent_batch.training.own_tickets import is_own_tickets
+    if not (base_model or init_from or dev or teacher or resume) and is_own_tickets(data):
+        _train_labels(data, out, unlabelled, epochs, device, seed, quiet=quiet, as_json=as_json)
+        return
+    if unlabelled:
+        raise UsageError(
+            "--unlabelled: expected labels of your own, without --init-from or --base-model; leave it out"
+        )
     if init_from and not (dev or teacher or resume) and is_own_tickets(data):
         with needs_extra("train"):
             from ecomintent_batch.cli.adapted import print_adapted
@@ -228,9 +246,9 @@ def train(
             print_adapted(adapted, out)
         return
     with needs_extra("train"):
-        from ecomintent_batch.training.train import BASE_MODEL, TrainOptions, train_model
+        from ecomintent_batch.training.train import TrainOptions, train_model
     options = TrainOptions(
-        data=data, out=out, base_model=base_model or BASE_MODEL, init_from=init_from, dev=dev, teacher=teacher,
+        data=data, out=out, base_model=base_model, init_from=init_from, dev=dev, teacher=teacher,
         teacher_share=teacher_share, epochs=epochs or 4, batch_size=batch_size, learning_rate=learning_rate,
         max_length=max_length, joined_share=joined_share, typo_share=typo_share, altered_share=altered_share,
         smoothing=smoothing, precision=precision, device=device, resume=resume, seed=seed,
@@ -245,15 +263,41 @@ def train(
         typer.echo(f"Model  {out}  (weighted F1 {best:.4f} on {report['chosen_by']})")
 
 
+def _train_labels(
+    data: str,
+    out: Path,
+    unlabelled: str | None,
+    epochs: float | None,
+    device: str,
+    seed: int,
+    *,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    with needs_extra("train"):
+        from ecomintent_batch.cli.labels import print_label_model
+        from ecomintent_batch.training.label_model import LabelModelOptions, make_label_model
+        from ecomintent_batch.training.labels_file import read_labels
+    options = LabelModelOptions(unlabelled=unlabelled, epochs=epochs, device=device, seed=seed)
+    report = make_label_model(read_labels(data), out, options, _note(quiet or as_json))
+    if as_json:
+        typer.echo(report.model_dump_json(indent=2))
+    elif not quiet:
+        print_label_model(report, out)
+
+
 def evaluate(
     sets: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
-            help="Labelled tickets: CSV, Parquet or JSON lines files, folders of them, corpus:dev, corpus:test.",
+            help=describe(
+                "Labelled tickets: CSV, Parquet or JSON lines files, folders of them, corpus:dev, corpus:test.",
+                "what the training of the model kept out",
+            ),
             show_default=False,
-            metavar="SET...",
+            metavar="[SET...]",
         ),
-    ],
+    ] = None,
     text_column: Annotated[
         str | None, typer.Option(help=describe("Column with the text.", "text"), show_default=False)
     ] = None,
@@ -268,7 +312,7 @@ def evaluate(
     model: Annotated[str | None, option("model")] = None,
     engine: Annotated[EngineName, option("engine")] = "auto",
     device: Annotated[str, option("device")] = "auto",
-    threshold: Annotated[float, option("threshold")] = THRESHOLD,
+    threshold: Annotated[float | None, option("threshold")] = None,
     hourly_price: Annotated[float, option("hourly_price")] = HOURLY_PRICE,
     out: Annotated[
         Path | None,
@@ -284,9 +328,14 @@ def evaluate(
     with needs_extra("train"):
         from ecomintent_batch.training.evaluate import evaluate_model
         from ecomintent_batch.training.evaluation_page import write_evaluation
-        from ecomintent_batch.training.evaluation_set import read_evaluation_sets
+        from ecomintent_batch.training.evaluation_set import find_held_out, read_evaluation_sets
+    held_out = find_held_out(model) if model else None
+    if not (sets or held_out):
+        raise UsageError(
+            "SET: expected labelled tickets, found none, and none that the training of --model kept out"
+        )
     read = read_evaluation_sets(
-        sets, text_column=text_column, intent_column=intent_column, by=by,
+        sets or [str(held_out)], text_column=text_column, intent_column=intent_column, by=by,
         note=lambda line: typer.echo(line, err=True),
     )  # fmt: skip
     evaluation = evaluate_model(
@@ -312,9 +361,15 @@ def export(
         Path, typer.Option(help="New folder for the model to ship.", show_default=False)
     ],
     calibrate_on: Annotated[
-        str,
-        typer.Option(help="Labelled tickets to fit the temperature on; must not be training data."),
-    ] = "corpus:dev",
+        str | None,
+        typer.Option(
+            help=describe(
+                "Labelled tickets to fit the temperature on; must not be training data.",
+                "what the training kept out, else corpus:dev",
+            ),
+            show_default=False,
+        ),
+    ] = None,
     parity_on: Annotated[
         str | None,
         typer.Option(

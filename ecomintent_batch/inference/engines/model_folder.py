@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from ecomintent_batch.errors import ModelError
 from ecomintent_batch.inference.batches import Encodings
+from ecomintent_batch.inference.hub import fetch_from_hub
 from ecomintent_batch.inference.surprisal import SURPRISAL_FILE, measure_strangeness
-from ecomintent_batch.schema import probability_column
+from ecomintent_batch.schema import OTHER, probability_column
 from ecomintent_batch.storage.hashes import remembered_sha256
 from ecomintent_batch.storage.packaged import packaged_path
 
@@ -92,6 +93,17 @@ class ModelFolder:
     def languages(self) -> list[str]:
         """ISO 639-1 codes of the languages it was trained on; empty where `calibration.json` does not say."""
         return list(self.calibration.get("languages", []))
+
+    @property
+    def other(self) -> str:
+        """What is said below the threshold, and of tickets that cannot be read."""
+        return str(self.calibration.get("other", OTHER))
+
+    @property
+    def taxonomy(self) -> dict[str, Any] | None:
+        """Which labels of somebody's own it was made of; None for any other model."""
+        known = self.calibration.get("taxonomy")
+        return {**known, "other": self.other} if isinstance(known, dict) else None
 
     @property
     def onnx_file(self) -> Path:
@@ -240,8 +252,6 @@ def open_model(model: str | None) -> ModelFolder:
 
 
 def _download(hub_id: str) -> Path:
-    from huggingface_hub import snapshot_download
-
     patterns = [
         "*.json",
         "*.safetensors",
@@ -251,7 +261,7 @@ def _download(hub_id: str) -> Path:
         "merges.txt",
     ]
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=patterns))
+        return fetch_from_hub(hub_id, patterns)
     except Exception as error:  # the hub client raises its own, requests' and OS errors
         raise ModelError(
             f"{hub_id}: expected a model on the Hugging Face hub, found: {type(error).__name__}; download it and give its folder",
