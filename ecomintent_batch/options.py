@@ -18,6 +18,7 @@ OUT = Path("ecomintent-out")
 THRESHOLD = 0.70
 HOURLY_PRICE = 0.10  # USD
 LEAST_SHARD_ROWS, SHARD_ROWS = 4_096, 65_536
+COMPACT_DAYS = 1.0  # younger runs are not merged
 USUAL_Z = 3.5  # robust z-score from which a day is unusual; sql/unusual_days.sql has the same
 WEEKS_COMPARED = 8  # so many weeks say what is usual; sql/unusual_days.sql has the same
 
@@ -211,6 +212,10 @@ RUN_OPTIONS: Mapping[str, Option] = MappingProxyType(
             help="Folder or s3:// URL that holds the outputs of all runs.",
             kind=Path,
             default=OUT,
+            group=_RUN,
+        ),
+        "out_table": Option(
+            help="Delta table, a folder or s3:// URL, to which each run is appended in one transaction.",
             group=_RUN,
         ),
         "shard_rows": Option(

@@ -46,6 +46,7 @@ from ecomintent_batch.planning import Job, plan_job, reopen_source, source_of
 from ecomintent_batch.prefetch import prefetch
 from ecomintent_batch.progress import Progress
 from ecomintent_batch.runs.describe import PartStats, describe_run
+from ecomintent_batch.runs.lake import append_runs
 from ecomintent_batch.runs.layout import VOLUMES, RunFolder
 from ecomintent_batch.runs.lifecycle import (
     check_parts,
@@ -89,8 +90,11 @@ class RunResult:
         """One row per labelled ticket; without columns where no ticket was new."""
         import polars as pl
 
-        parts = self.store.part_locations(self.manifest)
-        return pl.scan_parquet(parts) if parts else pl.LazyFrame()
+        parts = self.store.parts([self.manifest])
+        if parts.merged:
+            rows = pl.scan_parquet(parts.merged, hive_partitioning=False)
+            return rows.filter(pl.col("run_id") == self.run_id).drop("run_id")
+        return pl.scan_parquet(parts.own) if parts.own else pl.LazyFrame()
 
     @property
     def report(self) -> Path:
@@ -200,9 +204,9 @@ def _find_previous(
         and job.source.filters_by_time
     ):
         window = _find_window(job, manifests, progress)
-    files = [part for manifest in manifests for part in job.store.part_locations(manifest)]
     progress.note(f"skipping what {len(manifests):,} committed runs have classified")
-    return PreviousPredictions(files, model, settings.raw_text), window
+    parts = job.store.parts(manifests)
+    return PreviousPredictions(parts, model, settings.raw_text), window
 
 
 def _find_window(job: Job, manifests: Sequence[Manifest], progress: Progress) -> Window:
@@ -245,6 +249,7 @@ def finish_job(job: Job, stats: Sequence[PartStats], progress: Progress) -> RunR
     summary = summarise(job, manifest, progress)
     settle(job)
     publish(job, progress)
+    append(job, progress)
     return RunResult(manifest=manifest, summary=summary, folder=job.folder, store=job.store)
 
 
@@ -298,6 +303,18 @@ def publish(job: Job, progress: Progress) -> None:
                 transient=error.transient,
             ) from None
         progress.note(f"published {rows['tickets']:,} tickets to {hide_password(target)}")
+
+
+def append(job: Job, progress: Progress) -> None:
+    """Append committed runs to the table of --out-table; those of before that are not in it first.
+
+    Raises:
+        OutputError: it cannot be written; the run is committed all the same.
+    """
+    table = job.settings.out_table
+    if table is not None:
+        for run_id in append_runs(job.store, table):
+            progress.note(f"run {run_id} is in {table}")
 
 
 def settle(job: Job) -> None:

@@ -16,6 +16,7 @@ from ecomintent_batch.ingest.columns import pick_columns
 from ecomintent_batch.ingest.extract import ReadPlan, plan_reading
 from ecomintent_batch.ingest.sources import open_source
 from ecomintent_batch.progress import Progress
+from ecomintent_batch.runs.lake import check_lake
 from ecomintent_batch.runs.layout import RunFolder
 from ecomintent_batch.runs.lifecycle import resume_or_start
 from ecomintent_batch.runs.records import (
@@ -48,6 +49,7 @@ _NOT_IN_PARTS = (
     "cost_per_ticket",
     "topics",
     "publish",
+    "out_table",
 )
 
 
@@ -92,6 +94,8 @@ def plan_job(settings: RunSettings, store: RunStore, progress: Progress) -> Job:
         RunStateError: an interrupted run of this source has parts already, and was planned differently.
     """
     limit_malloc_arenas()
+    if settings.out_table is not None:
+        check_lake()
     model = open_model(settings.model)
     settings = settings.with_threshold_of(model.calibration)
     check_intents([parse_alert(text) for text in settings.alert], model.labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 
@@ -23,6 +24,12 @@ REJECTS = pa.schema(
         ("error", pa.string()),
     ]
 )
+
+
+def schema_id(schema: pa.Schema) -> str:
+    """Return a short digest of the names and types of columns: files that share it can be read as one."""
+    columns = "\n".join(f"{field.name} {field.type}" for field in schema)
+    return hashlib.sha256(columns.encode()).hexdigest()[:16]
 
 
 def probability_column(label: str) -> str:

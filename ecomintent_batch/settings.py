@@ -31,7 +31,7 @@ from ecomintent_batch.analytics.alerts import parse_alert
 from ecomintent_batch.analytics.targets import check_target
 from ecomintent_batch.errors import UsageError, hide_password
 from ecomintent_batch.options import RUN_OPTIONS, EngineName, FileFormat
-from ecomintent_batch.storage.location import Location, parse_location
+from ecomintent_batch.storage.location import Location, absolute_location, parse_location
 
 if TYPE_CHECKING:
     from ecomintent_batch.inference.classify import ClassifyOptions
@@ -99,6 +99,7 @@ class RunSettings(BaseModel):
     any_language: bool = _field("any_language")
     raw_text: bool = _field("raw_text")
     out: Annotated[Location, _AS_PATH, BeforeValidator(parse_location)] = _field("out")
+    out_table: str | None = _field("out_table")
     shard_rows: int | None = _field("shard_rows")
     keep_text: bool = _field("keep_text")
     topics: bool = _field("topics")
@@ -178,6 +179,14 @@ class RunSettings(BaseModel):
     @field_serializer("publish", when_used="json")
     def _hide_passwords(self, value: Columns) -> list[str]:
         return [hide_password(target) for target in value]
+
+    @field_validator("out_table")
+    @classmethod
+    def _one_spelling(cls, value: str | None) -> str | None:
+        """Return a path that means the same in every working folder: by it the table's runs are known."""
+        if value is None:
+            return None
+        return value.rstrip("/") if "://" in value else str(absolute_location(Path(value)))
 
     @model_validator(mode="after")
     def _table_or_query(self) -> Self:

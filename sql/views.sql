@@ -3,8 +3,8 @@
 --   latest = true to let the queries count each ticket once, as its newest run has it
 --   D SET VARIABLE out = 'ecomintent-out';
 --   D .read sql/views.sql
---   The command line sets parts, reject_files, label_files, topics_files, topic_tickets_files and manifest_files instead of
---   out: lists of the files to read.
+--   The command line sets reject_files, label_files, topics_files, topic_tickets_files and manifest_files instead of out: lists
+--   of the files to read; the view predictions is its own, over the same files.
 -- Grain: predictions one row per ticket and run; latest_predictions one per ticket; tickets what the queries count: the
 --   one or the other, by latest; rejects one per source row that could not be read; runs one per run; reviewed one per
 --   ticket and message that a person labelled; topics one per run and topic; topic_tickets one per ticket in a topic; taxonomies
@@ -27,13 +27,56 @@ SET VARIABLE listed_runs = (
     )
     WHERE getvariable('run_id') IS NULL OR starts_with(getvariable('out'), 's3://')
 );
-SET VARIABLE listed_parts = flatten(
-    list_transform(
-        getvariable('listed_runs'),
-        lambda run: list_transform(
-            run.files, lambda file: getvariable('out') || '/predictions/run_id=' || run.run_id || '/' || file
+SET VARIABLE listed_for = {'out': getvariable('out'), 'run_id': getvariable('run_id')::VARCHAR};
+
+-- The file in which `ecomintent-batch compact` has merged the parts of each run. A record counts once its files are there, and a
+-- file until a record replaces it.
+SET VARIABLE compactions = (SELECT list(file) FROM glob(getvariable('out') || '/compactions/*.json'));
+SET VARIABLE merged_of = (
+    WITH records AS (
+        FROM query(
+            CASE
+                WHEN len(getvariable('compactions')::VARCHAR[]) > 0 THEN
+                    'FROM read_json(
+                         getvariable(''compactions'')::VARCHAR[],
+                         columns = {
+                             ''files'': ''STRUCT(file VARCHAR, runs MAP(VARCHAR, BIGINT))[]'', ''replaces'': ''VARCHAR[]''
+                         },
+                         maximum_object_size = 67108864
+                     )'
+                ELSE
+                    'SELECT NULL::STRUCT(file VARCHAR, runs MAP(VARCHAR, BIGINT))[] AS files, NULL::VARCHAR[] AS replaces
+                     WHERE false'
+            END
         )
+    ),
+    there AS (
+        SELECT list(regexp_extract(file, 'predictions/run_id=merged-[^/]*/[^/]*$')) AS keys
+        FROM glob(getvariable('out') || '/predictions/run_id=merged-*/*.parquet')
+    ),
+    valid AS (
+        SELECT records.*
+        FROM records CROSS JOIN there
+        WHERE len(files) = 0 OR list_has_any(list_transform(files, lambda one: one.file), keys)
+    ),
+    in_force AS (
+        SELECT getvariable('out') || '/' || one.file AS file, unnest(map_keys(one.runs)) AS run_id
+        FROM (SELECT unnest(files) AS one FROM valid) CROSS JOIN there
+        WHERE list_contains(keys, one.file) AND one.file NOT IN (SELECT unnest(replaces) FROM valid)
     )
+    SELECT coalesce(map(list(run_id), list(file)), MAP {}::MAP(VARCHAR, VARCHAR)) FROM in_force
+);
+SET VARIABLE parts_of = (
+    WITH listed AS (
+        SELECT
+            run.run_id,
+            list_transform(
+                run.files, lambda file: getvariable('out') || '/predictions/run_id=' || run.run_id || '/' || file
+            ) AS files
+        FROM (SELECT unnest(getvariable('listed_runs')) AS run)
+        WHERE run.run_id NOT IN (SELECT unnest(map_keys(getvariable('merged_of'))))
+    )
+    SELECT coalesce(map(list(run_id ORDER BY run_id), list(files ORDER BY run_id)), MAP {}::MAP(VARCHAR, VARCHAR[])) FROM listed
 );
 SET VARIABLE listed_rejects = list_transform(
     getvariable('listed_runs'), lambda run: getvariable('out') || '/rejects/run_id=' || run.run_id || '.parquet'
@@ -42,28 +85,47 @@ SET VARIABLE listed_rejects = list_transform(
 -- A run_id narrows the files that are read, so that a query of one run costs the same among thousands, and columns of
 -- other runs, whose types may differ, are not read. If `out` was changed since the lists were made, a folder is read as it is,
 -- and a store not at all.
+CREATE OR REPLACE MACRO are_lists_good() AS (
+    getvariable('listed_for').out = getvariable('out')
+    AND coalesce(getvariable('listed_for').run_id = coalesce(getvariable('run_id')::VARCHAR, '*'), true)
+);
+CREATE OR REPLACE MACRO merged_parts() AS CASE
+    WHEN NOT are_lists_good() THEN []::VARCHAR[]
+    WHEN getvariable('run_id') IS NULL THEN list_distinct(map_values(getvariable('merged_of')))
+    ELSE map_extract(getvariable('merged_of'), getvariable('run_id')::VARCHAR)
+END;
+CREATE OR REPLACE MACRO listed_parts() AS flatten(CASE
+    WHEN NOT are_lists_good() THEN []::VARCHAR[][]
+    WHEN getvariable('run_id') IS NULL THEN map_values(getvariable('parts_of'))
+    ELSE map_extract(getvariable('parts_of'), getvariable('run_id')::VARCHAR)
+END);
+CREATE OR REPLACE MACRO own_parts() AS CASE
+    WHEN len(listed_parts()) > 0 OR len(merged_parts()) > 0 OR starts_with(getvariable('out'), 's3://') THEN listed_parts()
+    ELSE [getvariable('out') || '/predictions/run_id=' || coalesce(getvariable('run_id')::VARCHAR, '*') || '/part-*.parquet']
+END;
 CREATE OR REPLACE VIEW predictions AS
-SELECT *
-FROM read_parquet(
-    coalesce(
-        getvariable('parts')::VARCHAR[],
-        nullif(
-            list_filter(
-                getvariable('listed_parts'),
-                lambda part: starts_with(
-                    part,
-                    getvariable('out') || '/predictions/run_id=' || coalesce(getvariable('run_id')::VARCHAR || '/', '')
-                )
-            ),
-            []
-        ),
+FROM query(
+    concat_ws(
+        ' UNION ALL BY NAME ',
         CASE
-            WHEN starts_with(getvariable('out'), 's3://') THEN []
-            ELSE
-                [getvariable('out') || '/predictions/run_id=' || coalesce(getvariable('run_id')::VARCHAR, '*') || '/part-*.parquet']
+            WHEN len(own_parts()) > 0 OR len(merged_parts()) = 0 THEN
+                'SELECT *
+                 FROM read_parquet(
+                     own_parts(), union_by_name = true, hive_partitioning = true, hive_types = {''run_id'': VARCHAR}
+                 )'
+        END,
+        -- Rows of runs that were removed stay in a merged file until the next merge.
+        CASE
+            WHEN len(merged_parts()) > 0 THEN
+                'SELECT *
+                 FROM read_parquet(merged_parts(), union_by_name = true, hive_partitioning = false)
+                 WHERE ' || CASE
+                     WHEN getvariable('run_id') IS NULL
+                         THEN 'run_id IN (SELECT unnest(list_transform(getvariable(''listed_runs''), lambda run: run.run_id)))'
+                     ELSE 'run_id = getvariable(''run_id'')::VARCHAR'
+                 END
         END
-    ),
-    union_by_name = true, hive_partitioning = true, hive_types = {'run_id': VARCHAR}
+    )
 );
 
 -- Labels that `ecomintent-batch review import` read; no rows, rather than an error, where there are none.

@@ -15,9 +15,7 @@ from ecomintent_batch.options import WEEKS_COMPARED
 from ecomintent_batch.runs.layout import UNUSUAL_DAYS, VOLUMES, VOLUMES_PER_DAY
 from ecomintent_batch.runs.records import Manifest
 from ecomintent_batch.runs.store import RunStore
-from ecomintent_batch.storage.duck import escape_glob
 from ecomintent_batch.storage.packaged import packaged_path
-from ecomintent_batch.storage.s3 import let_read
 from ecomintent_batch.text.lexicon import common_english, english_words
 
 if TYPE_CHECKING:
@@ -186,15 +184,12 @@ def _add_earlier(
     first_day: date,
 ) -> bool:
     """Let the views show the tickets of all these runs; return False where their columns do not fit together."""
-    parts = [part for run in runs for part in store.part_locations(run)]
-    let_read(connection, parts)
+    parts = store.parts(runs)
     column = manifest.columns.kept_time or ""
     recent = duckdb.ColumnExpression(column) >= duckdb.ConstantExpression(first_day)
     own = duckdb.ColumnExpression("run_id") == duckdb.ConstantExpression(manifest.run_id)
     try:
-        relation = connection.read_parquet(
-            list(map(escape_glob, parts)), union_by_name=True, hive_partitioning=True
-        )
+        relation = connection.sql(parts.select(connection))
         relation.filter(recent | own).create_view("predictions", replace=True)
         connection.execute("SET VARIABLE latest = true")
     except duckdb.Error:  # the columns of earlier runs are of other types

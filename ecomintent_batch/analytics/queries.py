@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -48,6 +49,21 @@ def run_query(
         UsageError: no such query, file or parameter, or one that is needed is missing.
         RunStateError: no such run.
     """
+    run = partial(_run_once, name, out, sets=sets, run_id=run_id, every_run=every_run)
+    try:
+        return run()
+    except (
+        duckdb.IOException
+    ):  # a file that was merged, or cleaned away, since the runs were listed
+        try:
+            return run()
+        except duckdb.IOException as error:
+            raise _explain(name, error) from None
+
+
+def _run_once(
+    name: str, out: Location, *, sets: Sequence[str], run_id: str | None, every_run: bool
+) -> duckdb.DuckDBPyRelation:
     text, given = _read_query(name), dict(_split(one) for one in sets)
     known = sorted(set(_PARAMETER.findall(text)) - set(_OF_VIEWS))
     for parameter in given:
@@ -89,6 +105,8 @@ def run_query(
         if rows is None:
             raise UsageError(f"{name}: expected a statement that returns rows, found none")
         return rows.execute()
+    except duckdb.IOException:
+        raise
     except duckdb.Error as error:
         raise _explain(name, error) from None
 

@@ -59,12 +59,17 @@ def open_views(
         OutputError: no run has predictions.
     """
     needed = {view for name in views for view in (name, *_BELOW.get(name, ()))}
-    parts = [part for manifest in manifests for part in store.part_locations(manifest)]
-    if not manifests or (not parts and "predictions" in needed):
+    parts = store.parts(manifests)
+    if not manifests or (not parts.groups and "predictions" in needed):
         raise OutputError(f"{store.location}: expected committed runs, found none")
     labels = store.label_locations()
-    rejects = [store.reject_location(manifest) for manifest in manifests]
-    lists = {"parts": parts, "reject_files": rejects, "label_files": labels}
+    # One at least, so that the view has columns; the others have no rows.
+    rejects = [
+        store.reject_location(run)
+        for run in manifests
+        if run.counts.rejects or run is manifests[-1]
+    ]
+    lists = {"reject_files": rejects, "label_files": labels}
     for name in needed.intersection((TOPICS, TOPIC_TICKETS)):
         lists[f"{name}_files"] = store.summary_locations(manifests, name)
     connection = connect()
@@ -79,6 +84,8 @@ def open_views(
             continue
         if view[1] in _OF_MANIFESTS:
             _create_of_manifests(connection, manifests, statement, view[1])
+        elif view[1] == "predictions":
+            connection.execute(f"CREATE VIEW predictions AS {parts.select(connection)}")
         else:
             connection.execute(statement)
     return connection

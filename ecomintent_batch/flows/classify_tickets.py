@@ -49,6 +49,7 @@ from ecomintent_batch.flows.runners import (
 from ecomintent_batch.flows.zombies import record_process
 from ecomintent_batch.planning import Job, plan_job, reopen_source, source_of
 from ecomintent_batch.progress import Progress
+from ecomintent_batch.runs.compaction import compact_runs
 from ecomintent_batch.runs.describe import PartStats
 from ecomintent_batch.runs.layout import RunFolder
 from ecomintent_batch.runs.records import Manifest
@@ -226,6 +227,29 @@ def publish(job: Job) -> None:
     pipeline.publish(job, _Log())
 
 
+@task(
+    task_run_name="append",
+    **_RETRIES,
+    retry_condition_fn=is_transient,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+@_one_line_errors
+def append(job: Job) -> None:
+    """Append what is committed to the table of `out_table`."""
+    pipeline.append(job, _Log())
+
+
+@task(task_run_name="compact", cache_policy=NO_CACHE, persist_result=False)
+@_one_line_errors
+def compact(store: RunStore, days: float) -> None:
+    """Merge the parts of older runs; the run of this flow is whole, whatever becomes of that."""
+    try:
+        compact_runs(store, _Log().note, older_than_days=days)
+    except EcomIntentError as error:
+        _Log().warn(f"parts are not merged: {error}; the next run tries again")
+
+
 @flow(
     name="classify-tickets",
     persist_result=False,
@@ -234,7 +258,10 @@ def publish(job: Job) -> None:
     on_cancellation=[log_how_to_resume],
 )
 def classify_tickets(
-    settings: RunSettings, runner: Runner = "inline", ray_address: str | None = None
+    settings: RunSettings,
+    runner: Runner = "inline",
+    ray_address: str | None = None,
+    compact_days: float | None = None,
 ) -> RunFolder:
     """Label every ticket of a source, publish the labels all at once, and summarise the volumes by intent.
 
@@ -242,6 +269,7 @@ def classify_tickets(
         settings: What to read, with which model, where to.
         runner: Where the shards are classified: in this process, in one process a core, or on a Ray cluster.
         ray_address: Of the cluster, host:6379 or ray://host:10001; RAY_ADDRESS, or the one on this machine, when unset.
+        compact_days: Merge the parts of small runs that are so many days old into few files; not at all when unset.
     """
     record_process()
     reject_password(settings)
@@ -261,6 +289,10 @@ def classify_tickets(
         summarise(job, manifest)
         if settings.publish:
             publish(job)
+        if settings.out_table is not None:
+            append(job)
+        if compact_days is not None:
+            compact(store, compact_days)
     return job.folder
 
 

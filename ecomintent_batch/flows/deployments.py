@@ -282,6 +282,7 @@ def _to_deployment(
         for name, value in declared["parameters"]["settings"].items()
         if "{{" not in str(value)
     }
+    parameters = {**declared["parameters"], "settings": {**settings, **given}, **where}
     return RunnerDeployment.from_flow(
         classify_tickets,
         name=_pair_name(request.name, declared),
@@ -289,7 +290,7 @@ def _to_deployment(
         tags=declared["tags"],
         schedules=[_to_schedule(schedule, request) for schedule in declared.get("schedules", [])],
         concurrency_limit=ConcurrencyLimitConfig(**declared["concurrency_limit"]),
-        parameters={"settings": {**settings, **given}, **where},
+        parameters=parameters,
         entrypoint_type=EntrypointType.MODULE_PATH,  # an installed package has no file that a worker elsewhere would find
     )
 

@@ -22,10 +22,10 @@ import pyarrow.parquet as pq
 
 from ecomintent_batch.errors import RunStateError
 from ecomintent_batch.ingest.base import Source
+from ecomintent_batch.runs.parts import Parts
 from ecomintent_batch.runs.records import Manifest, Reading
 from ecomintent_batch.schema import TEXT_PREFIX
 from ecomintent_batch.storage.duck import connect, escape_glob, first_line
-from ecomintent_batch.storage.s3 import let_read
 from ecomintent_batch.text.message import clean_messages, hash_message
 
 _SLICE_ROWS = 8192
@@ -42,7 +42,7 @@ _TO_CLASSIFY = f"""
 WITH newest AS MATERIALIZED ({_NEWEST}),
 previous AS (
     SELECT ticket_id, arg_max({{'hash': message_hash, 'model': model, 'status': status::VARCHAR}}, (run_id, row_number)) AS latest
-    FROM read_parquet($files, hive_partitioning = true, hive_types = {{'run_id': VARCHAR}})
+    FROM predictions
     WHERE ticket_id IN (SELECT ticket_id FROM newest)
     GROUP BY ticket_id
 )
@@ -58,12 +58,12 @@ class PreviousPredictions:
     """The predictions of committed runs.
 
     Attributes:
-        files: their parts.
+        parts: where they are.
         model: if given, predictions of other models do not count.
         raw: how the messages of the source are cleaned.
     """
 
-    files: Sequence[str]
+    parts: Parts
     model: str | None = None
     raw: bool = False
 
@@ -144,18 +144,15 @@ def _write_candidates(
 def _rows_to_classify(previous: PreviousPredictions, candidates: Path) -> Any:
     """Return the row numbers of the rows to classify, sorted."""
     values: dict[str, Any] = {"candidates": escape_glob(str(candidates))}
-    if previous.files:
-        values |= {"files": list(map(escape_glob, previous.files)), "model": previous.model}
     spill = str(candidates.with_suffix(".spill"))
     with connect(config={"memory_limit": _MEMORY_LIMIT, "temp_directory": spill}) as connection:
         connection.execute("SET preserve_insertion_order = false")
-        let_read(connection, previous.files)
-        query = (
-            _TO_CLASSIFY
-            if previous.files
-            else f"SELECT row_number FROM ({_NEWEST}) ORDER BY row_number"  # noqa: S608
-        )
+        query = f"SELECT row_number FROM ({_NEWEST}) ORDER BY row_number"  # noqa: S608
         try:
+            if previous.parts.groups:
+                rows = previous.parts.select(connection, unify=False)
+                connection.execute(f"CREATE TEMP VIEW predictions AS {rows}")
+                query, values["model"] = _TO_CLASSIFY, previous.model
             return connection.execute(query, values).fetchnumpy()["row_number"]
         except duckdb.IOException as error:
             raise RunStateError(

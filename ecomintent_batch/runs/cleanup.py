@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ecomintent_batch.errors import RunStateError
 from ecomintent_batch.runs.layout import (
+    MERGED,
     PREDICTIONS,
     REJECTS,
     RUNS,
@@ -26,6 +27,7 @@ from ecomintent_batch.runs.layout import (
     list_manifest_files,
     run_id_of,
 )
+from ecomintent_batch.runs.merged import find_merge_leftovers, is_of_merge, remove_merge_leftover
 from ecomintent_batch.runs.records import Manifest, read_manifest
 from ecomintent_batch.storage.atomic import flush_to_disk
 from ecomintent_batch.storage.s3 import Store, StoredObject
@@ -61,7 +63,11 @@ def list_leftovers(
         older_than_days: Also list committed runs older than so many days.
         keep_summaries: Keep summaries of runs whose manifest is not there.
     """
-    paths = [*_find_abandoned(out), *_find_strays(out, keep_summaries=keep_summaries)]
+    paths = [
+        *_find_abandoned(out),
+        *_find_strays(out, keep_summaries=keep_summaries),
+        *find_merge_leftovers(out),
+    ]
     if older_than_days is not None:
         paths += _find_old_runs(out, datetime.now(UTC) - timedelta(days=older_than_days))
     return [
@@ -73,7 +79,9 @@ def list_leftovers(
 def remove_leftover(out: Path, leftover: Leftover) -> None:
     """Remove a leftover of a local folder; a committed run with everything that belongs to it."""
     path = leftover.path
-    if path.parent == out / RUNS and path.suffix == ".json":
+    if is_of_merge(out, path):
+        remove_merge_leftover(out, path)
+    elif path.parent == out / RUNS and path.suffix == ".json":
         _remove_run(RunFolder(out, path.stem))
     elif path.parent == out / STAGING:
         folder = RunFolder(out, path.name)
@@ -102,6 +110,8 @@ def list_stored_leftovers(
     for run_id, objects in sorted(_group_by_run(store).items()):
         names = tuple(entry.name for entry in objects)
         n_bytes = sum(entry.n_bytes for entry in objects)
+        if run_id.startswith(MERGED):
+            continue
         manifest = committed.get(run_id)
         if manifest is None and RunKeys(run_id=run_id).manifest not in names:
             if max(entry.modified for entry in objects) < now - _UPLOADING:
@@ -138,6 +148,8 @@ def _group_by_run(store: Store) -> dict[str, list[StoredObject]]:
 def _find_abandoned(out: Path) -> Iterator[tuple[Path, str]]:
     for staging in sorted((out / STAGING).iterdir()):
         folder = RunFolder(out, staging.name)
+        if staging.name.startswith(MERGED):
+            continue
         if folder.manifest.exists():
             yield staging, "leftovers of a committed run"
         elif not folder.predictions.exists():  # a published one is finished by the next run
@@ -154,6 +166,8 @@ def _find_strays(out: Path, *, keep_summaries: bool) -> Iterator[tuple[Path, str
         for path in sorted(out.glob(f"{folder}/run_id=*")):
             run_id = run_id_of(path.relative_to(out).as_posix())
             run = RunFolder(out, run_id or path.name)
+            if run.run_id.startswith(MERGED):
+                continue
             if path.suffix != ".tmp" and not run.manifest.exists() and not run.staging.exists():
                 yield path, f"{folder} of a run without a manifest"
 

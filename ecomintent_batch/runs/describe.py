@@ -20,6 +20,7 @@ from ecomintent_batch.runs.records import (
     Performance,
     Reading,
 )
+from ecomintent_batch.schema import schema_id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +96,7 @@ def describe_run(
         late_rows=extraction.late_rows,
         probabilities=probabilities,
         taxonomy=reading.taxonomy,
+        schema_id=schema_id(pq.read_schema(files[0])) if files else None,
     )
 
 

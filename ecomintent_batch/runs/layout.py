@@ -4,6 +4,8 @@ predictions/run_id=<id>/part-00000.parquet …    committed predictions
 rejects/run_id=<id>.parquet                     source rows that could not be read
 summaries/run_id=<id>/                          volume tables, summary.md, report.html
 runs/<id>.json                                  the manifest: with it the run is committed
+predictions/run_id=merged-<id>/part-00000.parquet …    parts of many small runs, merged by `compact`
+compactions/merged-<id>.json                    which runs they hold
 reviewed/labels.parquet                         labels that people gave
 reports/<first day>_<last day>/                 the tables and the page of a period
 staging/<id>/{plan.json, shards/, parts/, receipts/, manifest.json}    a run that is not committed yet
@@ -23,6 +25,7 @@ PREDICTIONS, REJECTS, SUMMARIES, RUNS, STAGING = (
     "staging",
 )
 FOLDERS = (STAGING, PREDICTIONS, RUNS, REJECTS, SUMMARIES)
+COMPACTIONS, MERGED = "compactions", "merged-"
 REVIEWED_LABELS = "reviewed/labels.parquet"
 REPORTS = "reports"
 LOCK = ".lock"
@@ -172,6 +175,16 @@ class RunFolder:
 def shard_name(index: int) -> str:
     """Return the file name of a shard."""
     return f"shard-{index:05d}.parquet"
+
+
+def merged_folder(compaction_id: str) -> str:
+    """Return the key of the folder of merged files; as the folder of a run, so that one glob finds both."""
+    return f"{PREDICTIONS}/run_id={compaction_id}"
+
+
+def compaction_key(compaction_id: str) -> str:
+    """Return the key of the record of merged files."""
+    return f"{COMPACTIONS}/{compaction_id}.json"
 
 
 def part_name(shard: Path) -> str:

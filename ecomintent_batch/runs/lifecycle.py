@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from ecomintent_batch.errors import RunStateError, describe_write_error
 from ecomintent_batch.runs.catalog import find_interrupted
 from ecomintent_batch.runs.layout import STAGING, RunFolder
+from ecomintent_batch.runs.merged import sweep_merges
 from ecomintent_batch.runs.records import (
     Extraction,
     Manifest,
@@ -204,6 +205,7 @@ def finish_published(store: RunStore, but: RunFolder | None = None) -> list[Mani
     One whose staged manifest cannot be read is left to its own command, which can write it again.
     """
     finished = []
+    sweep_merges(store.folder)
     for staging in sorted((store.folder / STAGING).iterdir()):
         folder = RunFolder(store.folder, staging.name)
         if folder.manifest.exists():

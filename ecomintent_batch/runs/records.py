@@ -5,7 +5,6 @@ Fields are written in the order in which they are declared. Fields that this ver
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self, TypeVar
@@ -177,6 +176,7 @@ class RecordedSettings(Record):
     model: str | None = None
     topics: bool = False
     alert: tuple[str, ...] = ()
+    out_table: str | None = None
 
     _written: dict[str, Any] = PrivateAttr(default_factory=dict)
 
@@ -275,6 +275,7 @@ class Manifest(Record):
 
     Attributes:
         probabilities: "softmax", or "sigmoid" where the model is multi-label: each intent by itself, no sum of 1.
+        schema_id: Names and types of the columns of the parts; runs that share it are read without a look at each file.
     """
 
     run_id: str
@@ -298,11 +299,43 @@ class Manifest(Record):
     late_rows: int | None = None
     probabilities: str = "softmax"
     taxonomy: Taxonomy | None = None
+    schema_id: str | None = None
 
     @property
     def other(self) -> str:
         """What is said of tickets below the threshold."""
         return self.taxonomy.other if self.taxonomy else OTHER
+
+
+class MergedFile(Record):
+    """A file that holds the parts of many runs.
+
+    Attributes:
+        file: Its key.
+        schema_id: Names and types of the columns of these parts; the file has the column `run_id`, too.
+        runs: The rows of each run.
+    """
+
+    file: str
+    rows: int
+    sha256: str
+    schema_id: str
+    runs: dict[str, int]
+
+
+class Compaction(Record):
+    """The record of one merge.
+
+    Attributes:
+        files: The files that it made.
+        replaces: The keys of earlier merged files whose rows are in these now.
+    """
+
+    compaction_id: str
+    version: str
+    made_at: Moment
+    files: tuple[MergedFile, ...]
+    replaces: tuple[str, ...] = ()
 
 
 def parse_record(kind: type[R], text: str | bytes, where: str) -> R:
@@ -364,21 +397,3 @@ def read_manifest(file: Path) -> Manifest:
         RunStateError: it is not there, cannot be read, or a field is missing or of another type.
     """
     return read_record(Manifest, file)
-
-
-class ManifestCache:
-    """Manifests of a local folder that this process has read; a file that has changed since is read again."""
-
-    def __init__(self) -> None:
-        self._read: dict[Path, tuple[tuple[int, int], Manifest]] = {}
-
-    def read(self, files: Sequence[Path]) -> list[Manifest]:
-        """Return the manifests of some files, in their order."""
-        return [self._read_one(file) for file in files]
-
-    def _read_one(self, file: Path) -> Manifest:
-        status = file.stat()
-        version = (status.st_mtime_ns, status.st_size)
-        if file not in self._read or self._read[file][0] != version:
-            self._read[file] = version, read_manifest(file)
-        return self._read[file][1]

@@ -5,13 +5,15 @@ Runs are made in a local folder in both cases. `open_store` is the only place th
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
-from ecomintent_batch.errors import EcomIntentError, OutputError
+from ecomintent_batch.errors import EcomIntentError, OutputError, RunStateError
 from ecomintent_batch.runs.catalog import (
     list_names,
     list_runs,
@@ -29,21 +31,36 @@ from ecomintent_batch.runs.cleanup import (
 from ecomintent_batch.runs.layout import (
     PREDICTIONS,
     REVIEWED_LABELS,
-    RUNS,
     SUMMARIES,
     RunFolder,
     RunKeys,
-    list_manifest_files,
+    compaction_key,
+    run_id_of,
 )
 from ecomintent_batch.runs.lock import lock_out
-from ecomintent_batch.runs.manifest_index import ManifestIndex, list_manifest_objects
+from ecomintent_batch.runs.manifest_index import FolderShelf, ManifestIndex, StoreShelf
+from ecomintent_batch.runs.merged import list_merged, publish_merge, sweep_merges
+from ecomintent_batch.runs.merged_objects import (
+    MERGE_CLAIM,
+    list_stored_merge_leftovers,
+    list_stored_merged,
+    sweep_stored_merges,
+    upload_merge,
+)
+from ecomintent_batch.runs.parts import Parts, find_parts
 from ecomintent_batch.runs.publishing import (
     move_into_place,
     remove_local_copy,
     upload_folder,
     upload_run,
 )
-from ecomintent_batch.runs.records import Manifest, ManifestCache, parse_record, read_manifest
+from ecomintent_batch.runs.records import (
+    Compaction,
+    Manifest,
+    MergedFile,
+    parse_record,
+    read_manifest,
+)
 from ecomintent_batch.storage.atomic import whole_file
 from ecomintent_batch.storage.location import Location, parse_location, work_folder
 from ecomintent_batch.storage.s3 import Store
@@ -76,6 +93,9 @@ class RunStore(Protocol):
     def new_run_id(self) -> str:
         """Return an id that sorts after those of all runs, even if the clock was set back."""
 
+    def run_ids(self) -> list[str]:
+        """Return the ids of the committed runs, oldest first, without reading a manifest."""
+
     def manifests(self) -> list[Manifest]:
         """Return the manifests of the committed runs, oldest first."""
 
@@ -102,8 +122,33 @@ class RunStore(Protocol):
     def unsettled(self) -> list[Manifest]:
         """Return the manifests of committed runs whose summaries are not written: they crashed after the commit."""
 
-    def part_locations(self, manifest: Manifest) -> list[str]:
-        """Return the files or URLs of the parts of a run."""
+    def parts(self, manifests: Sequence[Manifest]) -> Parts:
+        """Return the files or URLs that hold the predictions of some runs."""
+
+    def merged_files(self) -> tuple[MergedFile, ...]:
+        """Return the merged files that are in force."""
+
+    def hold_merge(self, note: Note) -> AbstractContextManager[None]:
+        """Hold what two merges must not do at once; the local folder is held already."""
+
+    def sweep_merges(self) -> None:
+        """Remove what earlier merges have replaced, and what crashes have left of them."""
+
+    def publish_merge(self, built: Path, compaction: Compaction, *, at_once: bool) -> None:
+        """Put merged files, which are in a staging folder, in place of what they hold.
+
+        Args:
+            built: Their folder.
+            compaction: Their record.
+            at_once: Remove what they replace now, and not when no reader can be at it any more.
+        """
+
+    def read_bytes(self, key: str) -> bytes:
+        """Return the bytes of a file or object.
+
+        Raises:
+            RunStateError: it is not there, or cannot be read.
+        """
 
     def reject_location(self, manifest: Manifest) -> str:
         """Return the file or URL of the rejects of a run."""
@@ -163,7 +208,7 @@ class LocalRuns:
 
     def __init__(self, out: Path) -> None:
         self.folder = out
-        self._cache = ManifestCache()
+        self._index = ManifestIndex(FolderShelf(out))
 
     @property
     def location(self) -> str:
@@ -175,12 +220,14 @@ class LocalRuns:
     def new_run_id(self) -> str:
         return new_run_id(list_names(self.folder))
 
+    def run_ids(self) -> list[str]:
+        return self._index.list_ids()
+
     def manifests(self) -> list[Manifest]:
-        return self._cache.read(list_manifest_files(self.folder))
+        return self._index.read()
 
     def pick(self, run_id: str | None = None) -> str:
-        committed = [file.stem for file in list_manifest_files(self.folder)]
-        return pick_run(self.location, committed, run_id)
+        return pick_run(self.location, self.run_ids(), run_id)
 
     def find(self, run_id: str | None = None) -> Manifest:
         return read_manifest(RunFolder(self.folder, self.pick(run_id)).manifest)
@@ -194,9 +241,32 @@ class LocalRuns:
     def unsettled(self) -> list[Manifest]:
         return list_unsummarised(self.folder)
 
-    def part_locations(self, manifest: Manifest) -> list[str]:
+    def parts(self, manifests: Sequence[Manifest]) -> Parts:
+        return find_parts(manifests, self.merged_files(), self._own_parts, self.locate)
+
+    def _own_parts(self, manifest: Manifest) -> list[str]:
         predictions = RunFolder(self.folder, manifest.run_id).predictions
         return [str(predictions / part.file) for part in manifest.parts]
+
+    def merged_files(self) -> tuple[MergedFile, ...]:
+        return list_merged(self.folder)
+
+    def hold_merge(self, note: Note) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def sweep_merges(self) -> None:
+        sweep_merges(self.folder)
+
+    def publish_merge(self, built: Path, compaction: Compaction, *, at_once: bool) -> None:
+        publish_merge(self.folder, built, compaction)
+
+    def read_bytes(self, key: str) -> bytes:
+        try:
+            return (self.folder / key).read_bytes()
+        except OSError as error:
+            raise RunStateError(
+                f"{self.folder / key}: expected a file, found: {error.strerror}"
+            ) from None
 
     def reject_location(self, manifest: Manifest) -> str:
         return str(RunFolder(self.folder, manifest.run_id).rejects)
@@ -266,7 +336,7 @@ class S3Runs:
         self.folder = work_folder(url)
         self._store = Store(url)
         self._local = LocalRuns(self.folder)
-        self._index = ManifestIndex(self._store)
+        self._index = ManifestIndex(StoreShelf(self._store))
         self._claim: Claim | None = None
 
     @contextmanager
@@ -280,17 +350,16 @@ class S3Runs:
             yield
 
     def new_run_id(self) -> str:
-        names = [
-            entry.name.removeprefix(f"{RUNS}/") for entry in list_manifest_objects(self._store)
-        ]
-        return new_run_id([*names, *list_names(self.folder)])
+        return new_run_id([*self.run_ids(), *list_names(self.folder)])
+
+    def run_ids(self) -> list[str]:
+        return self._index.list_ids()
 
     def manifests(self) -> list[Manifest]:
         return self._index.read()
 
     def pick(self, run_id: str | None = None) -> str:
-        committed = [Path(entry.name).stem for entry in list_manifest_objects(self._store)]
-        return pick_run(self.location, committed, run_id)
+        return pick_run(self.location, self.run_ids(), run_id)
 
     def find(self, run_id: str | None = None) -> Manifest:
         key = RunKeys(run_id=self.pick(run_id)).manifest
@@ -311,11 +380,35 @@ class S3Runs:
     def unsettled(self) -> list[Manifest]:
         return list_runs(self.folder)
 
-    def part_locations(self, manifest: Manifest) -> list[str]:
-        if RunFolder(self.folder, manifest.run_id).predictions.exists():
-            return self._local.part_locations(manifest)
+    def parts(self, manifests: Sequence[Manifest]) -> Parts:
+        return find_parts(manifests, self.merged_files(), self._own_parts, self.locate)
+
+    def _own_parts(self, manifest: Manifest) -> list[str]:
+        if RunFolder(self.folder, manifest.run_id).predictions.exists():  # just made
+            return self._local._own_parts(manifest)
         keys = RunKeys(run_id=manifest.run_id)
         return [self.locate(keys.part(part.file)) for part in manifest.parts]
+
+    def merged_files(self) -> tuple[MergedFile, ...]:
+        return list_stored_merged(self._store)
+
+    @contextmanager
+    def hold_merge(self, note: Note) -> Iterator[None]:
+        with hold_claim(self._store, MERGE_CLAIM, self.folder, 0, note):
+            yield
+
+    def sweep_merges(self) -> None:
+        sweep_merges(self.folder)
+        sweep_stored_merges(self._store)
+
+    def publish_merge(self, built: Path, compaction: Compaction, *, at_once: bool) -> None:
+        upload_merge(self._store, built, compaction)
+        shutil.rmtree(built.parent)
+        if at_once:
+            sweep_stored_merges(self._store, timedelta(0))
+
+    def read_bytes(self, key: str) -> bytes:
+        return self._store.read(key)
 
     def reject_location(self, manifest: Manifest) -> str:
         return self.locate(RunKeys(run_id=manifest.run_id).rejects)
@@ -351,7 +444,11 @@ class S3Runs:
     @contextmanager
     def open_run(self, run_id: str) -> Iterator[RunFolder]:
         keys = RunKeys(run_id=run_id)
-        parts = self._store.list_names(f"{keys.predictions}/")
+        merged = next((file for file in self.merged_files() if run_id in file.runs), None)
+        if merged is None:
+            parts = self._store.list_names(f"{keys.predictions}/")
+        else:
+            parts = [merged.file, compaction_key(run_id_of(merged.file) or "")]
         with TemporaryDirectory(prefix="ecomintent-run-") as fetched:
             for key in (keys.manifest, keys.rejects, *parts):
                 self._store.download(key, Path(fetched) / key)
@@ -363,14 +460,18 @@ class S3Runs:
     def leftovers(self, older_than_days: float | None) -> list[Leftover]:
         # The summaries of published runs stay in the local folder.
         local = list_leftovers(self.folder, keep_summaries=True)
-        return [*local, *list_stored_leftovers(self._store, self.manifests(), older_than_days)]
+        return [
+            *local,
+            *list_stored_leftovers(self._store, self.manifests(), older_than_days),
+            *list_stored_merge_leftovers(self._store),
+        ]
 
     def remove(self, leftover: Leftover) -> None:
         if not leftover.keys:
             self._local.remove(leftover)
             return
-        for key in leftover.keys:
-            self._store.delete(key)
+        self._store.delete(leftover.keys[0])  # the manifest: nobody sees the run from now on
+        self._store.delete(*leftover.keys[1:])
 
     def hold_for_cleaning(self, timeout_s: float, note: Note) -> AbstractContextManager[None]:
         return lock_out(self.folder, timeout_s, note)

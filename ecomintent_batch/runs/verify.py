@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 
 from ecomintent_batch.errors import RunStateError
 from ecomintent_batch.runs.layout import RunFolder
-from ecomintent_batch.runs.records import Manifest, read_manifest
+from ecomintent_batch.runs.merged import list_merged
+from ecomintent_batch.runs.records import Manifest, MergedFile, read_manifest
 from ecomintent_batch.runs.store import RunStore
 from ecomintent_batch.schema import REJECTS, prediction_schema
 from ecomintent_batch.storage.atomic import sha256_of
@@ -50,11 +51,33 @@ def verify_run(folder: RunFolder) -> list[str]:
 def _find_anomalies(folder: RunFolder, manifest: Manifest) -> Iterator[str]:
     if manifest.run_id != folder.run_id:
         yield f"{folder.manifest}: expected run_id {folder.run_id}, found {manifest.run_id}"
+    row_numbers: list[Any] = []
+    merged = next((file for file in list_merged(folder.out) if folder.run_id in file.runs), None)
+    if merged is None:
+        yield from _check_parts(folder, manifest, row_numbers)
+    else:
+        yield from _check_merged(folder, manifest, merged, row_numbers)
+    readable = len(manifest.parts) if merged is None else 1
+    findings = list(_check_file(folder.rejects, manifest.counts.rejects, manifest.rejects_sha256))
+    yield from findings
+    if not findings:
+        if pq.read_schema(folder.rejects).names != REJECTS.names:
+            yield f"{folder.rejects}: expected the columns {', '.join(REJECTS.names)}, found others"
+        else:
+            row_numbers.append(_read_row_numbers(folder.rejects))
+    yield from _check_counts(folder, manifest)
+    if len(row_numbers) == readable + 1:
+        yield from _check_row_numbers(
+            folder, manifest.counts.source_rows, np.concatenate(row_numbers)
+        )
+
+
+def _check_parts(folder: RunFolder, manifest: Manifest, row_numbers: list[Any]) -> Iterator[str]:
+    """Yield what is wrong with the parts of a run; the row numbers of those that are right are added to the list."""
     listed = [part.file for part in manifest.parts]
     present = {path.name for path in folder.predictions.glob("*")}
     for name in sorted(present - set(listed)):
         yield f"{folder.predictions / name}: expected nothing that the manifest does not list, found a file"
-    row_numbers: list[Any] = []
     schemas: list[pa.Schema] = []
     for part in manifest.parts:
         path = folder.predictions / part.file
@@ -65,18 +88,27 @@ def _find_anomalies(folder: RunFolder, manifest: Manifest) -> Iterator[str]:
             row_numbers.append(_read_row_numbers(path))
     if schemas:
         yield from _check_columns(folder, manifest, schemas)
-    findings = list(_check_file(folder.rejects, manifest.counts.rejects, manifest.rejects_sha256))
+
+
+def _check_merged(
+    folder: RunFolder, manifest: Manifest, merged: MergedFile, row_numbers: list[Any]
+) -> Iterator[str]:
+    """Do the same for a run in a merged file: the SHA-256 of its parts was checked as they were merged."""
+    path = folder.out / merged.file
+    findings = list(_check_file(path, merged.rows, merged.sha256))
     yield from findings
-    if not findings:
-        if pq.read_schema(folder.rejects).names != REJECTS.names:
-            yield f"{folder.rejects}: expected the columns {', '.join(REJECTS.names)}, found others"
-        else:
-            row_numbers.append(_read_row_numbers(folder.rejects))
-    yield from _check_counts(folder, manifest)
-    if len(row_numbers) == len(listed) + 1:
-        yield from _check_row_numbers(
-            folder, manifest.counts.source_rows, np.concatenate(row_numbers)
-        )
+    if findings:
+        return
+    table = pq.read_table(
+        path,
+        columns=["row_number"],
+        filters=[("run_id", "==", manifest.run_id)],
+        partitioning=None,
+    )
+    if len(table) != manifest.counts.predictions:
+        yield f"{path}: expected {manifest.counts.predictions} rows of run {manifest.run_id}, found {len(table)}"
+    yield from _check_names(path, manifest, pq.read_schema(path))
+    row_numbers.append(table["row_number"].to_numpy())
 
 
 def _read_row_numbers(path: Path) -> Any:
@@ -103,13 +135,17 @@ def _check_file(path: Path, rows: int, sha256: str) -> Iterator[str]:
 def _check_columns(
     folder: RunFolder, manifest: Manifest, schemas: Sequence[pa.Schema]
 ) -> Iterator[str]:
-    kept = manifest.columns.kept.values()
-    contract = prediction_schema([], [], manifest.settings.keep_text).names
     for part, schema in zip(manifest.parts, schemas, strict=False):
-        if missing := [name for name in (*contract, *kept) if name not in schema.names]:
-            yield f"{folder.predictions / part.file}: expected the column {missing[0]}, found none"
+        yield from _check_names(folder.predictions / part.file, manifest, schema)
         if not schema.equals(schemas[0]):
             yield f"{folder.predictions / part.file}: expected the columns of the first part, found others"
+
+
+def _check_names(path: Path, manifest: Manifest, schema: pa.Schema) -> Iterator[str]:
+    contract = prediction_schema([], [], manifest.settings.keep_text).names
+    expected = (*contract, *manifest.columns.kept.values())
+    if missing := [name for name in expected if name not in schema.names]:
+        yield f"{path}: expected the column {missing[0]}, found none"
 
 
 def _check_counts(folder: RunFolder, manifest: Manifest) -> Iterator[str]:

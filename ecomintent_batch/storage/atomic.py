@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import os
@@ -16,6 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ecomintent_batch.errors import OutputError
+
+_HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 
 
 @contextmanager
@@ -71,6 +74,28 @@ def whole_folder(out: Path) -> Iterator[Path]:
         raise OutputError(
             f"{out}: expected a folder that can be written, found: {error.strerror}"
         ) from None
+
+
+def link_tree(source: Path, target: Path) -> None:
+    """Make a folder with the same files, by hard links.
+
+    Raises:
+        OSError: the file system has no hard links.
+    """
+    shutil.copytree(source, target, copy_function=os.link)
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Let two folders change names in one step; return False where the system or the file system cannot.
+
+    Linux can, on its own file systems. There is no such call in Python.
+    """
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):
+        return False
+    done: int = rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE)
+    return done == 0
 
 
 def flush_to_disk(path: Path) -> None:

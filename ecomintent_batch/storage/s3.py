@@ -16,6 +16,7 @@ from ecomintent_batch.errors import OutputError, RunStateError, SourceError
 from ecomintent_batch.storage.location import SCHEME
 
 REQUESTS_AT_ONCE = 16
+_DELETED_AT_ONCE = 1000  # of S3
 _CONDITION_FAILED = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey")
 _EXTRA = "pip install 'ecomintent-batch[s3]'"
 
@@ -135,15 +136,24 @@ class Store:
         """Return the names under a folder, relative to the URL, in their order."""
         return [entry.name for entry in self.list_objects(folder)]
 
-    def delete(self, name: str) -> None:
-        """Remove one object, if it is there."""
-        try:
-            self._client.delete_object(Bucket=self.bucket, Key=self._key(name))
-        except Exception as error:
-            raise OutputError(
-                f"{self.url}/{name}: expected an object that may be removed, found: {_reason(error)}",
-                transient=_is_transient(error),
-            ) from None
+    def delete(self, *names: str) -> None:
+        """Remove objects in this order, a thousand in a request; one that is not there is no error."""
+        for start in range(0, len(names), _DELETED_AT_ONCE):
+            keys = [{"Key": self._key(name)} for name in names[start : start + _DELETED_AT_ONCE]]
+            try:
+                answer = self._client.delete_objects(
+                    Bucket=self.bucket, Delete={"Objects": keys, "Quiet": True}
+                )
+                found = answer["Errors"][0]["Code"] if answer.get("Errors") else None
+            except Exception as error:
+                raise OutputError(
+                    f"{self.url}/{names[start]}: expected an object that may be removed, found: {_reason(error)}",
+                    transient=_is_transient(error),
+                ) from None
+            if found is not None:
+                raise OutputError(
+                    f"{self.url}: expected objects that may be removed, found: {found}"
+                )
 
     def read(self, name: str) -> bytes:
         """Return the bytes of one object.

@@ -48,8 +48,10 @@ def ask_polars():
 def ask_view():
     connection = connect()
     connection.execute("SET VARIABLE out = ?", [out])
-    for statement in connection.extract_statements(views)[:7]:  # the lists, and the views up to the latest
+    for statement in connection.extract_statements(views):
         connection.execute(statement)
+        if "VIEW latest_predictions" in statement.query:  # the lists, and the views up to this one
+            break
     return connection.execute(
         "SELECT run_id, count(*), count(DISTINCT row_number) FROM predictions GROUP BY ALL UNION ALL "
         "SELECT 'latest', count(*), count(DISTINCT ticket_id) FROM latest_predictions").fetchall()

@@ -21,19 +21,24 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.make_predictions import make_run
 from support.servers import moto_server
 from support.tickets import ROOT, RecordingProgress
 from typer.testing import CliRunner
 
 from ecomintent_batch import pipeline, planning
+from ecomintent_batch.analytics.queries import run_query
 from ecomintent_batch.analytics.views import open_views
 from ecomintent_batch.cli.app import app
 from ecomintent_batch.errors import OutputError, SourceError, UsageError
 from ecomintent_batch.inference.engines.stub import StubEngine
 from ecomintent_batch.ingest.sources import open_source
 from ecomintent_batch.pipeline import run_job
-from ecomintent_batch.runs import claims, manifest_index
+from ecomintent_batch.runs import claims, lake, manifest_index, merged_objects
 from ecomintent_batch.runs import cleanup as retention
+from ecomintent_batch.runs import store as store_module
+from ecomintent_batch.runs.compaction import compact_runs
+from ecomintent_batch.runs.lake import append_runs
 from ecomintent_batch.runs.layout import RunFolder
 from ecomintent_batch.runs.publishing import upload_run
 from ecomintent_batch.runs.records import Manifest
@@ -469,6 +474,94 @@ def test_a_thousand_runs_cost_a_handful_of_requests(client, job, monkeypatch):
     requests.clear()
     job(put_csv(client, "in/b.csv", [("2", "y")]), incremental=False)
     assert len(requests) <= 30, requests
+
+
+def upload_half(upload: Any) -> Any:
+    """Die between the files and their record."""
+
+    def stop(store: Store, built: Path, compaction: Any) -> None:
+        def fail(*args: Any) -> None:
+            raise ZeroDivisionError
+
+        object.__setattr__(store, "put_if_absent", fail)
+        upload(store, built, compaction)
+
+    return stop
+
+
+def put_runs(client: Any, tmp_path: Path, first: int, last: int) -> None:
+    """Put runs of three tickets each, made in a folder."""
+    folder = tmp_path / f"runs-{first}"
+    for run in range(first, last):
+        make_run(folder, run, 3, apart=True)
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        client.upload_file(str(file), BUCKET, f"out/{file.relative_to(folder).as_posix()}")
+
+
+def test_merged_runs_read_the_same(client, tmp_path, monkeypatch):
+    """Before and after, here and in DuckDB's shell; what was merged goes when nobody can read it any more."""
+
+    def ask() -> list[Any]:
+        rows = "SELECT run_id, ticket_id, intent FROM predictions ORDER BY ALL"
+        of_one = open_store(OUT).run_ids()[3]
+        return [
+            run_query("volume_by_intent_per_day", OUT).fetchall(),
+            run_query("volume_by_intent", OUT, run_id=of_one).fetchall(),
+            views().sql(rows).fetchall(),
+            views(of_one).sql(rows).fetchall(),
+        ]
+
+    def call(*arguments: str) -> str:
+        done = CliRunner().invoke(app, [*arguments, "--out", OUT])
+        assert done.exit_code == 0, (done.output, done.exception)
+        return str(done.output)
+
+    def count(prefix: str) -> int:
+        return len([name for name in names(client) if name.startswith(f"out/{prefix}")])
+
+    put_runs(client, tmp_path, 0, 20)
+    before = ask()
+    with monkeypatch.context() as patched:
+        patched.setattr(store_module, "upload_merge", upload_half(store_module.upload_merge))
+        store = open_store(OUT)
+        with store.hold_for_cleaning(0, print), pytest.raises(ZeroDivisionError):
+            compact_runs(store, print)
+    assert ask() == before  # uploaded, and without a record nobody's
+    assert "of 20 runs are in 1 file now" in call("compact", "--older-than", "0")
+    assert count("predictions/") == 20 + 2
+    assert ask() == before
+    requests = count_requests(monkeypatch)
+    call("runs")
+    assert len(requests) <= 3
+    assert "is whole" in call("verify", "latest")
+    put_runs(client, tmp_path, 20, 36)
+    before = ask()
+    assert "of 36 runs are in 1 file now" in call("compact", "--older-than", "0")
+    assert ask() == before
+    assert call("clean") == f"Nothing to remove in {OUT}.\n"
+    monkeypatch.setattr(
+        merged_objects, "STILL_READ", timedelta(seconds=-60)
+    )  # as if a day had passed
+    assert "36 parts that were merged" in call("clean", "--yes")
+    assert (count("predictions/"), count("compactions/")) == (1, 1)
+    assert ask() == before
+    assert "Nothing to merge" in call("compact", "--older-than", "0")
+    call("clean", "--older-than", "0", "--yes")
+    assert (count("predictions/"), count("compactions/"), count("runs/")) == (0, 0, 0)
+
+
+def test_a_delta_table_on_the_store(client, job):
+    """Beside OUT; each run once."""
+    from deltalake import DeltaTable
+
+    table = f"s3://{BUCKET}/table"
+    runs = [
+        job(put_csv(client, f"in/{name}.csv", [(name, "x")]), out_table=table).run_id
+        for name in "ab"
+    ]
+    assert append_runs(open_store(OUT), table) == []
+    found = DeltaTable(table, storage_options=lake._options()).to_pyarrow_dataset().to_table()
+    assert sorted(found["run_id"].to_pylist()) == runs
 
 
 def test_summaries_that_fail_do_not_block_the_next_run(client, job, monkeypatch):

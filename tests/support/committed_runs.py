@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from ecomintent_batch.runs.records import (
     RecordedSettings,
 )
 from ecomintent_batch.runs.store import LocalRuns
-from ecomintent_batch.schema import REJECTS, prediction_schema
+from ecomintent_batch.schema import REJECTS, prediction_schema, schema_id
 from ecomintent_batch.storage.atomic import sha256_of
 from support.tickets import NINE
 
@@ -87,13 +87,21 @@ def write_run(
     return folder, make_manifest(folder, columns, len(rows), by=tuple(by))
 
 
-def make_manifest(folder: RunFolder, columns: Columns, rows: int, **settings: Any) -> Manifest:
-    """Return the manifest of a run of one part that labelled every row."""
+def make_manifest(
+    folder: RunFolder,
+    columns: Columns,
+    rows: int,
+    *,
+    started_at: datetime = datetime(2026, 11, 2, 4, tzinfo=UTC),
+    model: str = "m",
+    **settings: Any,
+) -> Manifest:
+    """Return the manifest of a run that labelled every row, from the parts in its folder."""
     return Manifest(
         run_id=folder.run_id,
         version="0",
-        started_at=datetime(2026, 11, 2, 4, tzinfo=UTC),
-        finished_at=datetime(2026, 11, 2, 4, 0, 10, tzinfo=UTC),
+        started_at=started_at,
+        finished_at=started_at + timedelta(seconds=10),
         source="shop.csv",
         columns=columns,
         settings=RecordedSettings.model_validate(
@@ -101,7 +109,7 @@ def make_manifest(folder: RunFolder, columns: Columns, rows: int, **settings: An
         ),
         read_from=None,
         newest=None,
-        model="m",
+        model=model,
         engine="e",
         resumed=False,
         counts=Counts(
@@ -124,10 +132,16 @@ def make_manifest(folder: RunFolder, columns: Columns, rows: int, **settings: An
             stages_s={},
         ),
         parts=tuple(
-            PartRecord(file=path.name, rows=rows, sha256=sha256_of(path), engine="e")
+            PartRecord(
+                file=path.name,
+                rows=pq.read_metadata(path).num_rows,
+                sha256=sha256_of(path),
+                engine="e",
+            )
             for path in sorted(folder.predictions.iterdir())
         ),
         rejects_sha256=sha256_of(folder.rejects),
+        schema_id=schema_id(pq.read_schema(min(folder.predictions.iterdir()))),
     )
 
 

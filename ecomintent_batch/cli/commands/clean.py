@@ -26,6 +26,7 @@ def clean(
     as_json: Json = False,
 ) -> None:
     """List or remove interrupted runs and what crashes have left in --out; never anything of a running job."""
+    from ecomintent_batch.runs.compaction import compact_runs
     from ecomintent_batch.runs.store import open_store
 
     store, silent = open_store(out), quiet or as_json
@@ -34,8 +35,10 @@ def clean(
         for leftover in leftovers:
             if not silent:
                 typer.echo(f"{leftover.location}  {leftover.what}, {leftover.n_bytes:,} bytes")
-        for leftover in leftovers if yes else ():
-            store.remove(leftover)
+        if yes:
+            for leftover in leftovers:
+                store.remove(leftover)
+            compact_runs(store, lambda text: None, only_removed=True)
     if as_json:
         from ecomintent_batch.cli.printing import print_json
 
