@@ -414,6 +414,12 @@ def plain_name(column: str) -> str:
     return plain.strip("_") or plain
 
 
+def is_usual_name(name: str) -> bool:
+    """Decide whether a text is a usual name of an id, a subject, a message or a time."""
+    plain = plain_name(name)
+    return any(plain in rank for ranks in (_IDS, _SUBJECTS, _BODIES, _TIMES) for rank in ranks)
+
+
 def list_names(columns: Sequence[str]) -> str:
     """Return the names for a message: few, and none so long that it could be the text of a ticket, not a name."""
     if not columns:

@@ -19,6 +19,7 @@ from typing import IO, Any
 
 from ecomintent_batch.errors import SourceError
 from ecomintent_batch.ingest.base import Reject, Row
+from ecomintent_batch.ingest.columns import is_usual_name
 from ecomintent_batch.ingest.encoding import detect_encoding, find_undecodable, open_text
 from ecomintent_batch.ingest.paths import nested_paths, value_at
 
@@ -122,7 +123,10 @@ def _count_preamble(sample: str, dialect: Dialect) -> int:
         return 0
     for index, (start, record) in enumerate(records[:MOST_LINES_AROUND]):
         filled = sum(bool(value.strip()) for value in record)
-        if abs(len(record) - width) <= 1 and 2 * filled > width:
+        is_full = abs(len(record) - width) <= 1
+        if is_full and sum(map(is_usual_name, record)) > 1:  # the other columns may have no name
+            return start if index else 0
+        if is_full and 2 * filled > width:
             return start if index and _are_names(record) else 0
         if filled > max(1, width // 2):
             return 0

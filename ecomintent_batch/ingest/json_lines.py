@@ -78,9 +78,10 @@ class JsonLinesFile:
             if isinstance(value, _Unreadable):
                 problem = f"none ({value})"
                 continue
-            if not value.keys() <= keys.keys():
+            has_new_key = not value.keys() <= keys.keys()
+            if has_new_key:
                 keys.update(dict.fromkeys(value))
-            if len(sample) < _SAMPLE_OBJECTS:
+            if has_new_key or len(sample) < _SAMPLE_OBJECTS:
                 sample.append(value)
         if not keys:
             raise SourceError(f"expected a JSON object on each line, found {problem}")

@@ -207,13 +207,26 @@ def test_a_ticket_with_comments_is_no_answer_of_an_api(tmp_path: Path) -> None:
     assert [row["ticket_id"] for row in rows_of(tmp_path / "t.json", tmp_path)[0]] == ["7"]
 
 
-def test_keys_that_come_late(tmp_path: Path) -> None:
+BOTH = {"id": 9, "subject": "cancel", "body": "y"}
+LATE_KEYS: dict[str, tuple[str, int, str, dict[str, Any], str]] = {
+    "a subject": ("jsonl", 1100, "body", BOTH, "cancel | y"),
+    "in an array": ("json", 1100, "body", BOTH, "cancel | y"),
+    "far behind": ("jsonl", 9000, "body", {"id": 9, "body": "y", "title": "cancel"}, "cancel | y"),
+    "the body itself": ("jsonl", 1100, "subject", BOTH, "cancel | y"),
+    "an object": ("jsonl", 1100, "title", {"id": 9, "title": "cancel", "source": {"body": "y"}}, "cancel | y"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "key", "late", "text"), LATE_KEYS.values(), ids=LATE_KEYS
+)
+def test_keys_that_come_late(
+    tmp_path: Path, kind: str, count: int, key: str, late: dict[str, Any], text: str
+) -> None:
     """A column that the first thousand objects lack is read."""
-    lines = [json.dumps({"id": i, "body": "x"}) for i in range(1100)]
-    (tmp_path / "t.jsonl").write_text(
-        "\n".join([*lines, '{"id": 9, "subject": "cancel", "body": "y"}'])
-    )
-    assert rows_of(tmp_path / "t.jsonl", tmp_path)[0][-1]["text"] == "cancel | y"
+    path, rows = tmp_path / f"t.{kind}", [*({"id": i, key: "x"} for i in range(count)), late]
+    path.write_text(json.dumps(rows) if kind == "json" else "\n".join(map(json.dumps, rows)))
+    assert rows_of(path, tmp_path)[0][-1]["text"] == text
 
 
 def test_an_array_that_breaks_off_is_refused(tmp_path: Path) -> None:
@@ -234,6 +247,25 @@ def test_binary_text_is_decoded(tmp_path: Path) -> None:
     rows, _ = rows_of(tmp_path / "t.parquet", tmp_path)
     assert [row["text"] for row in rows] == ["It’s late – sorry", "größer", ""]
     assert [row["ticket_id"] for row in rows] == ["fafbfcfdfeff", "A-1", None]
+
+
+@pytest.mark.parametrize("kind", [
+    pa.binary(), pa.large_binary(), pa.dictionary(pa.int32(), pa.binary()), pa.binary_view(), "BLOB",
+], ids=str)  # fmt: skip
+def test_binary_text_of_any_type_is_decoded(tmp_path: Path, kind: Any) -> None:
+    """Case 16: however a file or a database spells bytes."""
+    body = "It’s broken – I’d like it back"[:25].encode()
+    body += b"." * (29 - len(body))
+    if kind == "BLOB":
+        path, options = tmp_path / "t.duckdb", {"table": "t"}
+        with duckdb.connect(str(path)) as connection:
+            connection.execute("CREATE TABLE t AS SELECT 1 AS id, $1::BLOB AS body", [body])
+    else:
+        path, options = tmp_path / "t.parquet", {}
+        pq.write_table(
+            pa.table({"id": [1], "body": pa.array([body], pa.binary()).cast(kind)}), path
+        )
+    assert rows_of(path, tmp_path, **options)[0][0]["text"] == body.decode()
 
 
 @pytest.mark.parametrize(
@@ -487,6 +519,33 @@ def test_a_format_for_names_that_do_not_say_it(
 
 
 COMMENTS = "id,ticket_id,created,body,author_type\n1,77,2026-03-01,charged twice,end-user\n2,77,2026-03-02,Sorry,agent\n"
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet", "duckdb"])
+def test_agents_rows_are_left_out_of_every_kind_of_source(tmp_path: Path, kind: str) -> None:
+    """Case 25: one row a message, and one label for the ticket."""
+    path, options = tmp_path / f"t.{kind}", {"table": "t"} if kind == "duckdb" else {}
+    table = pa.Table.from_pylist([
+        {"id": "77", "body": "I was charged twice", "author": "end-user"},
+        {"id": "77", "body": "Sorry! We have refunded you", "author": "agent"},
+        {"id": "78", "body": "Thanks", "author": None},
+    ])  # fmt: skip
+    rows = table.to_pylist()
+    if kind == "jsonl":
+        path.write_text("\n".join(map(json.dumps, rows)))
+    elif kind == "parquet":
+        pq.write_table(table, path)
+    elif kind == "duckdb":
+        with duckdb.connect(str(path)) as connection:
+            connection.register("messages", table)
+            connection.execute("CREATE TABLE t AS SELECT * FROM messages")
+    else:
+        sign = "\t" if kind == "tsv" else ","
+        lines = [sign.join(value or "" for value in row.values()) for row in rows]
+        path.write_text("\n".join([sign.join(rows[0]), *lines]))
+    found, done = rows_of(path, tmp_path, where="author = 'end-user'", **options)
+    assert [(row["ticket_id"], row["text"]) for row in found] == [("77", "I was charged twice")]
+    assert (done.source_rows, done.skipped_by_where) == (3, 2)
 
 
 def test_where_leaves_rows_out(tmp_path: Path) -> None:

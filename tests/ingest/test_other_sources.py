@@ -17,6 +17,7 @@ import pytest
 from ecomintent_batch.ingest.columns import pick_columns, plain_name
 from ecomintent_batch.ingest.extract import extract_shards, plan_reading
 from ecomintent_batch.ingest.sources import open_source
+from ecomintent_batch.pipeline import run_job
 from ecomintent_batch.schema import output_names
 
 
@@ -103,3 +104,45 @@ def test_the_ticket_of_other_systems_is_read(
 def test_names_lose_accents_and_nothing_else(column: str, plain: str) -> None:
     """Latin letters without their marks; other scripts as they are."""
     assert plain_name(column) == plain
+
+
+REPEATED = {
+    "Jira": "Summary,Issue key,Sprint,Sprint,Description,Comment,Comment\nLamp,SD-1,1,2,it flickers,a,b\n",
+    "labels": "id;body;Label;Label;Label\nSD-1;it flickers;a;b;c\n",
+    "empty names": "id,body,,,\nSD-1,it flickers,x,y,z\n",
+    "unnamed": "id,body,Unnamed: 3,Unnamed: 3\nSD-1,it flickers,x,y\n",
+    "tabs": "id\tbody\tWatchers\tWatchers\nSD-1\tit flickers\tx\ty\n",
+}
+
+
+@pytest.mark.parametrize("text", REPEATED.values(), ids=REPEATED)
+def test_repeated_columns_that_nobody_needs_do_not_matter(tmp_path: Path, text: str) -> None:
+    """Case 22: only a column that is asked for has to be there once."""
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    source = open_source(str(path))
+    picked = pick_columns(source.name, source.columns, nested=source.nested)
+    plan = plan_reading(source, picked, output_names(picked.kept, ["A", "B"]), None)
+    shards = extract_shards(source, plan, tmp_path / "s", shard_rows=500, max_reject_ratio=0)
+    row = pq.read_table(next(iter(shards))[0]).to_pylist()[0]
+    assert row["ticket_id"] == "SD-1"
+    assert "it flickers" in row.values()
+
+
+TIMELESS = {
+    "one intent has none": "1,where is it,2026-03-02\n2,refund,NULL\n3,hello,\n",
+    "all but one": "1,where is it,\n2,refund,2026-03-02\n3,hello,0000-00-00\n",
+    "infinite": "1,where is it,2026-03-02\n2,refund,infinity\n3,hello,-infinity\n",
+    "far years": "1,where is it,2026-03-02\n2,refund,99999-01-01\n3,hello,0044-03-15 (BC)\n",
+    "none at all": "1,where is it,\n2,refund,\n3,hello,\n",
+}
+
+
+@pytest.mark.parametrize("rows", TIMELESS.values(), ids=TIMELESS)
+def test_tickets_without_times_have_a_report(tmp_path: Path, stub_settings: Any, rows: str) -> None:
+    """Case 31: whichever intent has no time, every run writes its report."""
+    path = tmp_path / "t.csv"
+    path.write_text(f"id,body,created_at\n{rows}")
+    result = run_job(stub_settings(path, tmp_path / "out"))
+    assert result.manifest.counts.predictions == 3
+    assert result.report.exists()
