@@ -119,7 +119,9 @@ def _read_compactions(store: Store) -> list[Compaction]:
 
     def read(name: str) -> Compaction | None:
         found = store.find(name)
-        return found and parse_record(Compaction, found.body, f"{store.url}/{name}")
+        if found is None:
+            return None  # removed since it was listed
+        return parse_record(Compaction, found.body, f"{store.url}/{name}")
 
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
         return [record for record in pool.map(read, names) if record is not None]
