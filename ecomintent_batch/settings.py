@@ -50,6 +50,9 @@ _NO_PASSWORD: dict[str, JsonValue] = {
 }
 
 
+Targets = tuple[Annotated[str, Field(json_schema_extra=_NO_PASSWORD)], ...]
+
+
 def _field(name: str, **more: Any) -> Any:
     """Return the field of an option: default, description and bounds are those of the table."""
     option = RUN_OPTIONS[name]
@@ -111,7 +114,7 @@ class RunSettings(BaseModel):
     minutes_per_ticket: float | None = _field("minutes_per_ticket")
     cost_per_ticket: float | None = _field("cost_per_ticket")
     alert: Columns = _field("alert")
-    publish: Columns = _field("publish")
+    publish: Targets = _field("publish")
     resume: bool = _field("resume")
     on_stale: Literal["refuse", "discard"] = _field("on_stale")
     lock_timeout: float = _field("lock_timeout")

@@ -1,1 +1,1 @@
-"""Committed runs → numbers: summaries, queries, alerts, the report, the review sheet."""
+"""Committed runs → numbers: summaries, queries, alerts, the report, topics, the review sheet, tables for dashboards."""

@@ -395,7 +395,7 @@ def test_the_planted_year_in_the_first_screen_and_on_six_sheets(browser, tmp_pat
         "“scam” in 76 tickets, usually 4",
         "RETURN_REQUEST rose slowly",
     ):
-        box = page.get_by_text(text).bounding_box()
+        box = page.get_by_text(text).first.bounding_box()
         assert box is not None
         assert box["y"] + box["height"] < 900
     page.emulate_media(media="print")

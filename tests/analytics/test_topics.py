@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from support.committed_runs import describe, write_run
+from support.committed_runs import describe, summarise, write_run
 from support.tickets import write_tickets
 from typer.testing import CliRunner
 
@@ -140,6 +140,32 @@ def test_from_a_topic_to_a_label(out, tmp_path):
     assert "have no label" not in command(
         out, "review", "import", str(sheet), "--into", str(tmp_path / "reviewed")
     )
+
+
+def test_a_topic_over_several_runs_is_one_sheet(tmp_path):
+    """A daily run finds its topics with the tickets of the run before, and a sheet of both is imported."""
+    texts = [text + " please" * (i % 4) for i in range(16) for text in GIFT]
+    for number in (0, 1):
+        rows = [
+            ("OTHER", 0.9, "ok", "chat", LAST + timedelta(days=number, minutes=i))
+            for i in range(len(texts))
+        ]
+        run, manifest = write_run(
+            tmp_path, f"r{number}", rows, first_id=100 * number, n_tokens=[9] * len(rows),
+            message=[f"{text} {'thanks ' * number}" for text in texts],
+            message_hash=[f"{number} {text}" for text in texts],
+        )  # fmt: skip
+        summarise(run, describe(run, manifest, len(rows), keep_text=True))
+    command(tmp_path, "topics")
+    sheet = tmp_path / "topic.csv"
+    command(tmp_path, "review", "export", str(sheet), "--topic", "1")
+    chosen = pl.read_csv(sheet)
+    assert set(chosen["run_id"]) == {"r0", "r1"}
+    chosen.with_columns(label=pl.lit("BILLING_DISPUTE")).write_csv(sheet)
+    command(tmp_path, "review", "import", str(sheet), "--into", str(tmp_path / "reviewed"))
+    labelled = pl.read_parquet(tmp_path / "reviewed" / "labelled.parquet")
+    assert len(labelled) == len(chosen)
+    assert set(labelled["run_id"]) == {"r0", "r1"}
 
 
 def test_any_intent_can_be_grouped_on_request(out):

@@ -283,6 +283,8 @@ def test_the_form_has_every_setting() -> None:
         ({"source": "postgresql://shop@db.example:5432/tickets", "table": "tickets"}, True),
         ({"source": "postgresql://shop:hunter2@db.example/tickets"}, False),
         ({"source": "postgresql://db.example/tickets?user=shop&password=hunter2"}, False),
+        ({"source": "tickets.csv", "publish": ["bi.duckdb", "postgresql://bi@db/shop"]}, True),
+        ({"source": "tickets.csv", "publish": ["postgresql://bi:hunter2@db/shop"]}, False),
         ({"source": "tickets.csv", "threshold": 7}, False),
         ({"source": "tickets.csv", "treshold": 0.7}, False),
         ({}, False),
