@@ -69,20 +69,25 @@ def gather_facts(store: RunStore, manifest: Manifest, summary: Summary, prices: 
         per_day, odd = split_odd_days(per_day, manifest.started_at.date())
         odd_days = describe_odd_days(odd)
     found = _read(connection, summary)
-    connection.close()
     previous = find_previous_run(store, manifest)
     earlier = None if previous is None else read_summary(store, previous.run_id, VOLUMES)
-    groups = _groups_of_changes(manifest, found)
+    groups, of_history = _groups_of_volumes(found), _groups_of_changes(manifest, found)
     newest, time_column = _newest_day(per_day), manifest.columns.kept_time
     if newest is not None and time_column is not None:
         since = of_days(time_column, newest - timedelta(DAYS_OF_PHRASES - 1), newest)
-        groups |= {text: f"{since} AND {words}" for text, words in _groups_of_words(found).items()}
-    if groups or TOPICS in tables:
+        of_history |= {
+            text: f"{since} AND {words}" for text, words in _groups_of_words(found).items()
+        }
+    if previous is None:  # its own tickets are all that there is
+        groups, of_history = groups | of_history, {}
+    examples = find_examples(connection, groups)
+    connection.close()
+    if of_history or TOPICS in tables:
         connection = open_history(store, manifest, weeks=WEEKS_OF_FINDINGS)
-        found["examples"] |= find_examples(connection, groups)
+        examples |= find_examples(connection, of_history)
         if TOPICS in tables:
             shown = tables[TOPIC_TICKETS].filter(tables[TOPIC_TICKETS]["topic"] <= MOST_TOPICS)
-            found["examples"] |= find_examples_of_topics(connection, shown)
+            examples |= find_examples_of_topics(connection, shown)
         connection.close()
     return Facts(
         **found,
@@ -99,6 +104,7 @@ def gather_facts(store: RunStore, manifest: Manifest, summary: Summary, prices: 
         if previous
         else None,
         by_status=manifest.counts.by_status,
+        examples=examples,
     )
 
 
@@ -129,14 +135,15 @@ def gather_period_facts(
     run_ids = {
         run_id for (run_id,) in connection.sql("SELECT DISTINCT run_id FROM tickets").fetchall()
     }
+    examples = find_examples(connection, _groups_of_volumes(found))
     show_days(connection, time_column, days.before)
     earlier = connection.sql(read_sql(VOLUMES)).pl()
     show_days(connection, time_column, days.reaching_back(WEEKS_OF_FINDINGS))
-    found["examples"] |= find_examples(connection, _groups_of_changes(manifest, found))
+    examples |= find_examples(connection, _groups_of_changes(manifest, found))
     if words := _groups_of_words(found):
         newest = Days(days.last - timedelta(summary.days_of_phrases - 1), days.last)
         show_days(connection, time_column, newest, "known_tickets")
-        found["examples"] |= find_examples(connection, words)
+        examples |= find_examples(connection, words)
     per_day = summary.tables[VOLUMES_PER_DAY]
     return Facts(
         **found,
@@ -151,6 +158,7 @@ def gather_period_facts(
         moves=add_change(summary.tables[VOLUMES], earlier).to_dicts() if len(earlier) else [],
         before=f"the {days.count} days before, {days.before}" if len(earlier) else None,
         by_status=dict(by_status),
+        examples=examples,
     )
 
 
@@ -159,8 +167,6 @@ def _read(connection: duckdb.DuckDBPyConnection, summary: Summary) -> dict[str, 
     tables = summary.tables
     parts_of_other = connection.sql(read_sql("parts_of_other")).pl()
     unusual = tables.get(UNUSUAL_DAYS)
-    groups = {f"intent {intent}": of_intent(intent) for intent in tables[VOLUMES]["intent"]}
-    groups |= {f"part {part}": of_part(part) for part in parts_of_other["part"]}
     return {
         "volumes": tables[VOLUMES],
         "mixes": {
@@ -181,7 +187,14 @@ def _read(connection: duckdb.DuckDBPyConnection, summary: Summary) -> dict[str, 
         else None,
         "phrases": tables.get(PHRASES),
         "alerts": [alert.message for alert in summary.alerts],
-        "examples": find_examples(connection, groups),
+    }
+
+
+def _groups_of_volumes(found: Mapping[str, Any]) -> dict[str, str]:
+    """Return the tickets of each intent, and of each part of OTHER, as a condition."""
+    intents, parts = found["volumes"]["intent"], found["parts_of_other"]["part"]
+    return {f"intent {intent}": of_intent(intent) for intent in intents} | {
+        f"part {part}": of_part(part) for part in parts
     }
 
 
