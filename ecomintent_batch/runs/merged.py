@@ -24,7 +24,7 @@ from ecomintent_batch.runs.layout import (
     compaction_key,
     merged_folder,
 )
-from ecomintent_batch.runs.parts import list_in_force
+from ecomintent_batch.runs.parts import list_in_force, list_replaced
 from ecomintent_batch.runs.records import Compaction, MergedFile, read_record
 from ecomintent_batch.storage.atomic import exchange, flush_to_disk, link_tree
 
@@ -75,7 +75,8 @@ def find_merge_leftovers(out: Path) -> Iterator[tuple[Path, str]]:
     compactions, keys = read_compactions(out), _list_keys(out)
     in_force = list_in_force(compactions, keys)
     kept = {file.file for file in in_force}
-    for key in sorted(keys - kept):
+    # One that no record names is left alone: it may be the only copy of what it holds.
+    for key in sorted(keys & list_replaced(compactions, keys)):
         yield out / key, "a merged file that was replaced"
     for key in _own_folders(in_force):
         if (out / key).exists():

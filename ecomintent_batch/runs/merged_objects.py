@@ -20,12 +20,13 @@ from ecomintent_batch.runs.layout import (
     merged_folder,
     run_id_of,
 )
-from ecomintent_batch.runs.parts import list_in_force
+from ecomintent_batch.runs.parts import list_in_force, list_replaced
 from ecomintent_batch.runs.records import Compaction, MergedFile, parse_record
 from ecomintent_batch.storage.s3 import REQUESTS_AT_ONCE, Store, StoredObject
 
 MERGE_CLAIM = "claims/merge.json"
 STILL_READ = timedelta(days=1)
+_WITHOUT_RECORD = "merged files without a record"
 
 
 def list_stored_merged(store: Store) -> tuple[MergedFile, ...]:
@@ -51,9 +52,10 @@ def upload_merge(store: Store, built: Path, compaction: Compaction) -> None:
 
 
 def sweep_stored_merges(store: Store, still_read: timedelta | None = None) -> None:
-    """Remove what merges have replaced, once nobody can read it any more."""
+    """Remove what merges have replaced, once nobody can read it any more; what no record names is for `clean`."""
     for leftover in list_stored_merge_leftovers(store, still_read):
-        store.delete(*leftover.keys)
+        if leftover.what != _WITHOUT_RECORD:
+            store.delete(*leftover.keys)
 
 
 def list_stored_merge_leftovers(
@@ -67,17 +69,14 @@ def list_stored_merge_leftovers(
     until = datetime.now(UTC) - (STILL_READ if still_read is None else still_read)
     settled = [record for record in compactions if record.made_at <= until]
     kept = {file.file for file in in_force}
-    replaced = {key for record in settled for key in record.replaces}
+    replaced = list_replaced(settled, [entry.name for entry in merged])
     recorded = {file.file for record in compactions for file in record.files}
     done = {
         run_id for r in settled for file in r.files if file.file in kept for run_id in file.runs
     }
     own = [entry for entry in objects if run_id_of(entry.name) in done]
-    old = [
-        entry
-        for entry in merged
-        if entry.name in replaced - kept or (entry.name not in recorded and entry.modified < until)
-    ]
+    old = [entry for entry in merged if entry.name in replaced]
+    unknown = [entry for entry in merged if entry.name not in recorded and entry.modified < until]
     left = {entry.name for entry in merged} - {entry.name for entry in old}
     records = [
         compaction_key(record.compaction_id)
@@ -87,6 +86,7 @@ def list_stored_merge_leftovers(
     return [
         *_to_leftover(store, PREDICTIONS, f"{len(own):,} parts that were merged", own),
         *_to_leftover(store, PREDICTIONS, f"{len(old):,} merged files that were replaced", old),
+        *_to_leftover(store, PREDICTIONS, _WITHOUT_RECORD, unknown),
         *(
             Leftover(
                 location=f"{store.url}/{key}",

@@ -131,19 +131,25 @@ def list_in_force(
     """Return the merged files that count: they are there, and no later merge has replaced them.
 
     Args:
-        compactions: The records; one whose files are not there yet replaces nothing.
+        compactions: The records.
         existing: The keys of the merged files that are there.
     """
     there = set(existing)
-    valid = [
-        record
-        for record in compactions
-        if not record.files or any(file.file in there for file in record.files)
-    ]
-    replaced = {key for record in valid for key in record.replaces}
+    replaced = list_replaced(compactions, there)
     return tuple(
         file
-        for record in valid
+        for record in compactions
         for file in record.files
         if file.file in there and file.file not in replaced
     )
+
+
+def list_replaced(compactions: Sequence[Compaction], existing: Iterable[str]) -> set[str]:
+    """Return the keys of the merged files that a later merge has replaced: one whose own files are there."""
+    there = set(existing)
+    return {
+        key
+        for record in compactions
+        if not record.files or any(file.file in there for file in record.files)
+        for key in record.replaces
+    }

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from ecomintent_batch.analytics.queries import run_query
 from ecomintent_batch.cli.app import app
+from ecomintent_batch.errors import UsageError
 from ecomintent_batch.pipeline import run_job
 from ecomintent_batch.runs import compaction, merged
 from ecomintent_batch.runs.compaction import AT_LEAST, compact_runs
@@ -109,6 +110,20 @@ def test_a_merged_file_that_was_altered_is_found(out: Path) -> None:
     file.write_bytes(file.read_bytes()[:-1] + b"x")
     findings = verify_committed(open_store(out))[1]
     assert findings == [f"{file}: expected the bytes that were written, found others (SHA-256)"]
+
+
+def test_a_merged_file_whose_record_is_lost_stays(out: Path) -> None:
+    """It may be the only copy: nothing removes it, and a query fails instead of counting less."""
+    compact(out)
+    [record] = (out / "compactions").iterdir()
+    hidden = record.rename(out.parent / record.name)
+    assert call("clean", "--out", str(out), "--yes") == f"Nothing to remove in {out}.\n"
+    with pytest.raises(UsageError, match="No files found"):
+        run_query("volume_by_intent", out)
+    hidden.rename(record)
+    assert count_by_glob(out) == sum(
+        row[1] for row in run_query("volume_by_intent", out).fetchall()
+    )
 
 
 def test_the_next_merge_takes_up_the_last(out: Path) -> None:
