@@ -274,7 +274,8 @@ class Manifest(Record):
     """The record of a committed run.
 
     Attributes:
-        probabilities: "softmax", or "sigmoid" where the model is multi-label: each intent by itself, no sum of 1.
+        probabilities: "softmax", or "sigmoid" where the model is multi-label: each intent by itself, no sum of 1. None before
+            there were sigmoids.
         schema_id: Names and types of the columns of the parts; runs that share it are read without a look at each file.
     """
 
@@ -297,7 +298,7 @@ class Manifest(Record):
     rejects_sha256: str
     before: RowsBefore | None = None
     late_rows: int | None = None
-    probabilities: str = "softmax"
+    probabilities: str | None = None
     taxonomy: Taxonomy | None = None
     schema_id: str | None = None
 

@@ -273,11 +273,14 @@ _MAY_NOTIFY = re.compile(
     re.I,
 )
 _BUTTON = re.compile(
-    r"^(?:reply|respond|answer|view|go to|open|antworten|auf .{1,20} antworten|beantworte\w*|répondre"
-    r"|voir|responder|ver"
-    r"|rispondi|visualizza|beantwoord\w*|bekijk|odpowiedz|zobacz|svara"
-    r"|svar)\b(?: [^\s@.!?,]+){0,6}(?: e-mail)?\.?$",
-    re.I,
+    r"^(?:Reply|Respond|Answer|View|Open|Go to|Antworten|Auf \S{1,20} antworten|Beantworten?|Répondre"
+    r"|Voir|Responder|Ver|Rispondi"
+    r"|Visualizza|Beantwoord(?:en)?|Bekijk|Odpowiedz|Zobacz|Svara?|Vis)"
+    r"(?: (?:to|on|in|via|à|a|på|na|sur|auf)(?: [^\s@.!?,]+){1,5}| (?:this|the|your|all|diese|le|la|el|il"
+    r"|het|de|ce|cette|deze)?"
+    r" ?(?i:message|order|conversation|details|listing|item|thread|inbox|enquiry|question|nachricht"
+    r"|commande|mensaje|pedido|messaggio"
+    r"|ordine|bericht|bestelling|wiadomość|responses?|contact)(?: einfach per E-Mail)?| [A-Z][\w-]{1,30})?\.?$"
 )
 _STOPS = re.compile(
     r"^\W*(?:jetzt .{0,40}\bantworten\W*$|duration\s?:|beantwoord (?:deze|dit|het|de)\b.{0,60}$"

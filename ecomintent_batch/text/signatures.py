@@ -12,6 +12,7 @@ __all__ = ["without_banner", "without_footer", "without_signature"]
 
 _MAX_LINE = 300  # a longer line is prose: no banner or signature line
 _MAX_BLOCK = 14
+_MAX_TITLE = 100
 _WORD = re.compile(r"\w")
 _RULE = re.compile(r"^[-_=*#~|.\s━─═＝—–・]*$")
 
@@ -175,12 +176,9 @@ _COMPANY = re.compile(
     r"|inkoper|inkoop|directeur|kierownik|dyrektor|specjalista|indkøber|inköpare|chef)\b",
     re.I,
 )
-_TITLE_AT = re.compile(  # "Senior Buyer, Kestrel Outdoor": a role and a company, capitals and nothing else
-    r"^(?:[A-ZÀ-ÞŁŚŻ&][\w.’'&-]*|of|and|der|für|de|des|du|di|van|und|&) ?"
-    r"(?:(?:[A-ZÀ-ÞŁŚŻ&][\w.’'&-]*|of|and|der|für|de|des|du|di|van|und|&) ?){0,5}(?:,|[|@/·•–—-]|at|bei"
-    r"|chez|en|bij) "
-    r"?(?:[A-ZÀ-ÞŁŚŻ\d][\w.’'&-]*\W{0,3}){1,5}$"
-)
+# "Senior Buyer @ Kestrel Outdoor": what is between the two, and what is written small in either.
+_JOINS_TITLE = re.compile(r"[|@/·•–—-]|at|bei|chez|en|bij")
+_SMALL_OF_TITLES = re.compile(r"of|and|the|der|für|und|de|des|du|di|la|et|y|e|van|en|&|sp|z")
 _CLOSING = re.compile(
     r"^\W*(?:(?!(?:hi|hello|hey|dear|hallo|bonjour|hola|which|what|is|who)\b)\w+\W+){0,3}(?:regards|wishes"
     r"|thanks|thank you|cheers|best|sincerely|faithfully|yours|greetings|grüßen?|gru[sß]s?"
@@ -432,7 +430,17 @@ def _unclosed_start(lines: list[str], top: int) -> int:
 
 
 def _names_title(line: str) -> bool:
-    return _TITLE_AT.match(line) is not None and _COMPANY.search(line) is not None
+    """Decide whether a line is a role and a company, all in capitals but for small words, with something between the two."""
+    if len(line) > _MAX_TITLE or not _COMPANY.search(line):
+        return False
+    words = line.split()
+    joins = [word for word in words[1:-1] if _JOINS_TITLE.fullmatch(word) or word.endswith(",")]
+    return bool(joins) and all(
+        _JOINS_TITLE.fullmatch(word)
+        or _SMALL_OF_TITLES.fullmatch(word)
+        or not word.strip("(&\"'")[:1].islower()
+        for word in words
+    )
 
 
 def _may_sign(line: str) -> bool:

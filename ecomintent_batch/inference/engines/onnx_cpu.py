@@ -46,7 +46,7 @@ class OnnxEngine:
         )  # more falls out of the cache: up to a fifth slower
         self.description = f"onnx int8{f' ({kernels})' if kernels else ''} on cpu, {threads} thread{'s' if threads > 1 else ''}"
         self.weights_file = str(model.onnx_file.relative_to(model.path))
-        self.most_tokens = None
+        self.most_tokens: int | None = None
 
     def score(self, encodings: Encodings, batches: Sequence[Int64], advance: Any) -> Any:
         """See `Engine.score`."""

@@ -19,7 +19,7 @@ class StubEngine:
         self.max_batch_tokens = 65_536
         self.description = "stub (no model)"
         self.weights_file = "config.json"
-        self.most_tokens = None
+        self.most_tokens: int | None = None
 
     def score(self, encodings: Encodings, batches: Sequence[Int64], advance: Any) -> Any:
         """See `Engine.score`."""

@@ -324,12 +324,12 @@ def count_positions(network: torch.nn.Module) -> int | None:
     RoBERTa, Longformer and their like number the text from behind the padding's own position on, and show that to torch.
     """
     most = getattr(network.config, "max_position_embeddings", None)
-    tables = [
-        table
+    rooms = [
+        table.num_embeddings - table.padding_idx - 1
         for name, table in network.named_modules()
         if isinstance(table, torch.nn.Embedding)
         and table.padding_idx is not None
         and table.num_embeddings == most
         and "position" in name
     ]
-    return min((table.num_embeddings - table.padding_idx - 1 for table in tables), default=None)
+    return min(rooms, default=None)
