@@ -16,6 +16,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable
 from prefect.artifacts import Artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
@@ -30,6 +31,7 @@ from support.flow_runs import (
     settings_for,
     when_there,
 )
+from support.make_predictions import make_run
 from support.prefect_server import Server
 
 from ecomintent_batch import pipeline
@@ -41,6 +43,7 @@ from ecomintent_batch.flows.runners import keep_one_gpu
 from ecomintent_batch.pipeline import run_job
 from ecomintent_batch.planning import plan_job
 from ecomintent_batch.progress import Progress
+from ecomintent_batch.runs.compaction import AT_LEAST
 from ecomintent_batch.runs.layout import RunFolder
 from ecomintent_batch.runs.lock import lock_out
 from ecomintent_batch.runs.records import read_manifest
@@ -61,6 +64,28 @@ def done(
     """One flow run that went well."""
     state = classify_tickets(settings_for(tmp_path_factory.mktemp("flow")), return_state=True)
     return state, state.result()
+
+
+def test_older_small_runs_are_merged_and_their_rows_in_the_lake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the daily deployment asks for it; a merge that fails is a warning, and the run is whole."""
+    settings = settings_for(tmp_path).model_copy(update={"out_table": str(tmp_path / "table")})
+    out = Path(str(settings.out))
+    for number in range(AT_LEAST):
+        make_run(out, number, 3, apart=True)
+
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise OutputError("no room")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "compact_runs", fail)
+        classify_tickets(settings, compact_days=1)
+    assert len(list((out / "predictions").iterdir())) == AT_LEAST + 1
+    classify_tickets(settings, compact_days=1)
+    names = sorted(path.name for path in (out / "predictions").iterdir())
+    assert [name.startswith("run_id=merged-") for name in names] == [False, False, True]
+    assert DeltaTable(tmp_path / "table").version() == 1
 
 
 def test_outputs_are_those_of_the_command_line(

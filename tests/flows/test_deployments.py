@@ -54,6 +54,7 @@ def test_paths_hold_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert of_daily["source"] == f"{tmp_path}/exports/*.csv"
     assert of_daily["out"] == of_file["out"] == f"{tmp_path}/out"
     assert of_daily["model"] == f"{tmp_path}/model"
+    assert (daily.parameters["compact_days"], "compact_days" in on_demand.parameters) == (1, False)
     url = build_deployments(
         DeploymentRequest(
             settings=RunSettings(source="postgresql://reader@db.example/shop", table="tickets")
