@@ -298,6 +298,33 @@ def test_model_agreement(tmp_path):
     assert turned[0][:3] == ("WISMO", "OTHER", 1)
 
 
+def test_renamed_labels_count_as_what_they_were(tmp_path):
+    """Two parts of WISMO and its whole are the same; the list says which taxonomy each label is of, and what it was."""
+    for run_id, labels in (("r1", ["WISMO", "WISMO", "OTHER"]), ("r2", ["LATE", "WHERE", "OTHER"])):
+        rows = [(label, 0.9, "ok", None, None) for label in labels]
+        put(
+            tmp_path, run_id, rows, message_hash=list("abc"), model=[f"model of {run_id}"] * 3,
+            classified_at=[datetime(2026, 11, int(run_id[1]))] * 3,
+        )  # fmt: skip
+    file = tmp_path / "runs" / "r2.json"
+    was = {"LATE": "WISMO", "WHERE": "WISMO"}
+    taxonomy = {
+        "name": "mine",
+        "sha256": "0",
+        "extends": "nine_intents",
+        "was": was,
+        "other": "OTHER",
+    }
+    manifest = json.loads(file.read_text()) | {"model": "model of r2", "taxonomy": taxonomy}
+    file.write_text(json.dumps(manifest))
+    assert ask(tmp_path, "model_agreement") == [
+        ("WISMO", "WISMO", 2, 0.6667, 1.0, 1.0),
+        ("OTHER", "OTHER", 1, 0.3333, 1.0, 1.0),
+    ]
+    listed = {row[:4] for row in ask(tmp_path, "labels_by_taxonomy")}
+    assert {("mine", "LATE", "WISMO", 1), ("model of r1", "WISMO", "WISMO", 2)} <= listed
+
+
 def test_cost_per_run(tmp_path):
     """36 seconds at 0.10 USD an hour are 0.001 USD, over 4 tickets 0.25 for a thousand."""
     put(tmp_path, "r1", tickets("WISMO", 4, None))
