@@ -32,8 +32,7 @@ def is_hub_reachable() -> bool:
     answered: list[bool] = []
 
     def ask() -> None:
-        from huggingface_hub import constants
-        from huggingface_hub.utils import get_session
+        from huggingface_hub import constants, get_session
 
         try:
             get_session().head(constants.ENDPOINT, timeout=_PATIENCE_S)

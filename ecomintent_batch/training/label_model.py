@@ -163,7 +163,7 @@ class _Recipe:
 
 
 _OWN = _Recipe(epochs=0, learning_rate=1e-4, head_rate=3, folds=5)
-_EXTENDED = _Recipe(epochs=3, learning_rate=5e-5, head_rate=10, folds=3)
+_EXTENDED = _Recipe(epochs=4, learning_rate=1e-4, head_rate=3, folds=3)
 
 
 class _Learner:

@@ -225,7 +225,8 @@ def _read_intent(file: Path, name: str, value: Any, examples: _Examples) -> OwnL
 
 
 def _read_table(location: str) -> LabelSet:
-    examples, names = _Examples(), {}
+    examples = _Examples()
+    names: dict[str, str] = {}
     files = list_labelled_files(location)
     for file in files:
         for text, label in read_labelled_rows(file).select("message", "label").iter_rows():

@@ -46,7 +46,9 @@ def load_plain_encoder() -> Any:
         )
     config = AutoConfig.from_pretrained(EMBEDDED, attn_implementation="eager")
     config.num_hidden_layers += 1
-    network = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+    network = AutoModelForSequenceClassification.from_config(  # type: ignore[no-untyped-call]
+        config, dtype=torch.float32
+    )
     words = {
         name: value
         for name, value in load_file(EMBEDDED / "model.safetensors").items()
