@@ -8,6 +8,7 @@ threshold and what is weak. docs/taxonomy.md has the figures behind the defaults
 
 from __future__ import annotations
 
+import random
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -30,15 +31,19 @@ from ecomintent_batch.options import THRESHOLD
 from ecomintent_batch.schema import OTHER
 from ecomintent_batch.storage.atomic import check_new_folder, whole_folder, write_json, write_text
 from ecomintent_batch.training.corpus_files import INTENTS
-from ecomintent_batch.training.evaluate import fit_temperature, score_labelled
+from ecomintent_batch.training.evaluate import score_labelled
 from ecomintent_batch.training.evaluation_records import Record, WeakSpots
 from ecomintent_batch.training.evaluation_set import EvaluationSet, read_evaluation_set
 from ecomintent_batch.training.export import load_network, measure_agreement, write_weights
 from ecomintent_batch.training.fine_tune import Logits, Targets
 from ecomintent_batch.training.labels_file import BASE, LabelSet
-from ecomintent_batch.training.own_tickets import pick_replayed, read_unlabelled
+from ecomintent_batch.training.own_tickets import (
+    pick_replayed,
+    read_package_messages,
+    read_unlabelled,
+)
 from ecomintent_batch.training.plain_encoder import load_plain_encoder, with_new_head
-from ecomintent_batch.training.threshold import choose_threshold
+from ecomintent_batch.training.threshold import choose_threshold, fit_soft_temperature
 from ecomintent_batch.training.upper_layers import (
     Features,
     Head,
@@ -51,7 +56,15 @@ from ecomintent_batch.training.weak_spots import find_weak_spots
 _CARD = Path(__file__).with_name("label_card.md.j2")
 _LEAST_AGREEMENT = 0.95
 _BACKGROUND = (150, 1.5, 1500)  # at least, for each example, at most
-_CANDIDATES = 2  # for each message of the background; the nearer half could be of a label
+_KEPT = (
+    0.5,
+    0.6,
+    0.2,
+)  # of tickets of the user, messages of foreign intents, and others: the farthest from all examples
+_LEAST_COVERED, _COVERED_SHARE = (
+    2,
+    0.02,
+)  # of the examples, for an intent of the nine to be one that a label is about
 _REPLAYED, _NEAR_SHARE = (
     600,
     0.5,
@@ -163,7 +176,7 @@ class _Recipe:
 
 
 _OWN = _Recipe(epochs=0, learning_rate=1e-4, head_rate=3, folds=5)
-_EXTENDED = _Recipe(epochs=4, learning_rate=1e-4, head_rate=3, folds=3)
+_EXTENDED = _Recipe(epochs=3, learning_rate=1e-4, head_rate=3, folds=3)
 
 
 class _Learner:
@@ -255,12 +268,7 @@ class _Learner:
             known.pop("multi_intent", None)
             threshold = THRESHOLD if self._set.threshold is None else self._set.threshold
             return {**known, "threshold": threshold, "other": self._set.other, "taxonomy": taxonomy}
-        examples = checked.rows < len(self._set.examples)
-        temperature = 1.0
-        if examples.any():
-            temperature = fit_temperature(
-                checked.logits[examples], self.true[checked.rows[examples]]
-            )
+        temperature = fit_soft_temperature(checked.logits, self._targets[checked.rows])
         chosen = choose_threshold(
             softmax(checked.logits / temperature), self.true[checked.rows], len(self.labels) - 1
         )
@@ -293,24 +301,33 @@ class _Learner:
     def _add_background(
         self, own: Sequence[tuple[str, str]], features: Features, unlabelled: str | None
     ) -> tuple[NDArray[np.int64], Targets]:
-        """Add messages that are far from all examples: half of the unlabelled tickets, then of the package.
+        """Add messages that are probably of no label: of each pool those that are farthest from all examples.
 
         Their target is no label in particular (outlier exposure, Hendrycks et al., 2019): confidence falls, the first choice
         stays. With `other` as their target it took one message in eight from its label.
         """
+        texts = [text for text, _ in own]
         least, share, most = _BACKGROUND
         count = int(np.clip(share * len(own), least, most))
-        texts = [text for text, _ in own]
-        of_user = read_unlabelled(unlabelled, _CANDIDATES * count, self._seed, texts) if unlabelled else []  # fmt: skip
-        of_package = pick_replayed(_CANDIDATES * count, self._seed, without=[*texts, *of_user])
-        is_label = np.array([label != self._set.other for _, label in own], dtype=bool)
-        found = []
-        for candidates in filter(None, (of_user, of_package)):
-            rows = self._tuner.add(candidates)
-            nearness = measure_nearness(self._tuner.encode(rows), features[is_label])
-            found.append(rows[np.argsort(nearness, kind="stable")[: len(rows) // _CANDIDATES]])
-        rows = np.concatenate([np.zeros(0, np.int64), *found])
+        of_user = read_unlabelled(unlabelled, 2 * count, self._seed, texts) if unlabelled else []
+        foreign, alike = self._pick_of_package(count, [*texts, *of_user])
+        of_labels = features[[label != self._set.other for _, label in own]]
+        found = [np.zeros(0, np.int64)]
+        for pool, kept in zip((of_user, foreign, alike), _KEPT, strict=True):
+            if pool:
+                rows = self._tuner.add(pool)
+                nearness = measure_nearness(self._tuner.encode(rows), of_labels)
+                found.append(rows[np.argsort(nearness, kind="stable")[: int(kept * len(rows))]])
+        rows = np.concatenate(found)
         return rows, np.full((len(rows), len(self.labels)), 1 / len(self.labels), np.float32)
+
+    def _pick_of_package(self, count: int, without: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Return messages of intents of the nine that no label is about, and twice as many of the others."""
+        rows = read_package_messages(without)
+        random.Random(self._seed).shuffle(rows)  # noqa: S311 - a training set, not a secret
+        met = find_covered([text for text, _ in self.own])
+        foreign = [text for text, intent in rows if intent not in met][:count]
+        return foreign, [text for text, intent in rows if intent in met][: 2 * count]
 
     def _replay(
         self, features: Features, unlabelled: str | None
@@ -363,6 +380,17 @@ def measure_nearness(features: Features, others: Features) -> NDArray[np.float32
         return np.zeros(len(features), np.float32)
     unit = [each / np.linalg.norm(each, axis=1, keepdims=True) for each in (features, others)]
     return np.asarray((unit[0] @ unit[1].T).max(axis=1), np.float32)
+
+
+def find_covered(messages: Sequence[str]) -> set[str]:
+    """Return the intents of the nine, but OTHER, that some messages are about, by the embedded model."""
+    model = open_model(None)
+    logits = score_labelled(
+        model, load_engine(model, device="cpu"), [(text, "") for text in messages]
+    ).logits
+    counts = Counter(model.labels[place] for place in logits.argmax(axis=1))
+    least = max(_LEAST_COVERED, _COVERED_SHARE * len(messages))
+    return {intent for intent, count in counts.items() if intent != OTHER and count >= least}
 
 
 def list_labels(label_set: LabelSet) -> list[str]:

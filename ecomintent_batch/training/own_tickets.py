@@ -62,18 +62,23 @@ def read_own_tickets(location: str, labels: list[str]) -> OwnTickets:
     )
 
 
-def pick_replayed(count: int, seed: int, *, without: list[str]) -> list[str]:
+def pick_replayed(count: int, seed: int, *, without: Sequence[str]) -> list[str]:
     """Return short messages that the package's model was trained on, drawn at random; none where there is no corpus."""
-    own = set(without)
-    messages = [
-        message
-        for pattern in _TRAINING_FILES
-        for file in sorted(CORPUS.glob(pattern))
-        for message in _read_training_messages(file)
-        if len(message) <= _REPLAYED_CHARS and message not in own
-    ]
+    messages = [message for message, _ in read_package_messages(without)]
     rng = random.Random(seed)  # noqa: S311 - a training set, not a secret
     return rng.sample(messages, min(count, len(messages)))
+
+
+def read_package_messages(without: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the short messages, with their intents, that the package's model was trained on."""
+    known = set(without)
+    return [
+        row
+        for pattern in _TRAINING_FILES
+        for file in sorted(CORPUS.glob(pattern))
+        for row in _read_training_messages(file)
+        if len(row[0]) <= _REPLAYED_CHARS and row[0] not in known
+    ]
 
 
 def read_unlabelled(location: str, count: int, seed: int, without: Sequence[str]) -> list[str]:
@@ -134,9 +139,11 @@ def read_labelled_rows(file: Path) -> pl.DataFrame:
     )
 
 
-def _read_training_messages(file: Path) -> list[str]:
-    """Return the messages of a corpus file that are for training; dev and test stay unseen."""
+def _read_training_messages(file: Path) -> list[tuple[str, str]]:
+    """Return the messages of a corpus file that are for training, with intents; dev and test stay unseen."""
     lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     return [
-        clean_message([line["text"]]) for line in lines if line.get("split", "train") == "train"
+        (clean_message([line["text"]]), line["intent"])
+        for line in lines
+        if line.get("split", "train") == "train"
     ]

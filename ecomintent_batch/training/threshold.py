@@ -1,4 +1,4 @@
-"""The threshold that cross-validation on a user's examples chooses."""
+"""The temperature and the threshold that cross-validation on a user's examples chooses."""
 
 from __future__ import annotations
 
@@ -35,3 +35,22 @@ def choose_threshold(
         ]
     )  # fmt: skip
     return round(float(np.median(_GRID[scores >= scores.max() - _PLATEAU])), 2)
+
+
+def fit_soft_temperature(logits: NDArray[np.float32], targets: NDArray[np.float32]) -> float:
+    """Return the temperature with the least cross entropy against probabilities, both of shape (messages, labels).
+
+    Fitted on the examples alone it was a half, and messages of no label became as sure as they: on HINT3's health shop the best
+    Matthews correlation fell from 0.65 to 0.63.
+    """
+    if not len(logits):
+        return 1.0
+
+    def loss(temperature: float) -> float:
+        scaled = logits / temperature
+        scaled = scaled - scaled.max(axis=1, keepdims=True)
+        log_probabilities = scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))
+        return -float((targets * log_probabilities).sum(axis=1).mean())
+
+    grid = np.exp(np.linspace(np.log(0.3), np.log(3), 120))
+    return float(grid[int(np.argmin([loss(temperature) for temperature in grid]))])
