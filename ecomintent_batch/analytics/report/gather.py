@@ -74,7 +74,8 @@ def gather_facts(store: RunStore, manifest: Manifest, summary: Summary, prices: 
     groups, of_history = _groups_of_volumes(found), _groups_of_changes(manifest, found)
     newest, time_column = _newest_day(per_day), manifest.columns.kept_time
     if newest is not None and time_column is not None:
-        since = of_days(time_column, newest - timedelta(DAYS_OF_PHRASES - 1), newest)
+        first = date.fromordinal(max(1, newest.toordinal() - DAYS_OF_PHRASES + 1))  # the year 1 may be all
+        since = of_days(time_column, first, newest)
         of_history |= {
             text: f"{since} AND {words}" for text, words in _groups_of_words(found).items()
         }
