@@ -10,7 +10,15 @@ if TYPE_CHECKING:
 
 _FIRST = date(1990, 1, 1)  # no helpdesk is older
 _AHEAD = timedelta(days=366)
+
 _MOST_NAMED = 5
+
+
+def shift_day(day: date, days: int) -> date:
+    """Return the day so many days later, or earlier; the first or the last that there is where the calendar ends."""
+    return date.fromordinal(
+        min(max(date.min.toordinal(), day.toordinal() + days), date.max.toordinal())
+    )
 
 
 def split_odd_days(per_day: pl.DataFrame, run_day: date) -> tuple[pl.DataFrame, pl.DataFrame]:

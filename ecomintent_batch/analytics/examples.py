@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 import duckdb
 
+from ecomintent_batch.analytics.days import shift_day
 from ecomintent_batch.storage.duck import quote_identifier, quote_text
 
 _MOST, _LOOKED_AT = 3, 12  # of those looked at, some have the same message
@@ -95,7 +96,7 @@ def of_finding(row: Mapping[str, Any], time_column: str) -> str:
     """Return the condition of the tickets that a finding counts; of a drift those of its last weeks."""
     first = row["period"]
     if row["kind"] == "drift":
-        first = max(first, row["period_end"] - timedelta(weeks=_WEEKS_OF_A_DRIFT))
+        first = max(first, shift_day(row["period_end"], -7 * _WEEKS_OF_A_DRIFT))
     conditions = [of_days(time_column, first, row["period_end"]), of_intent(row["intent"])]
     if row["value"] is not None:
         column = quote_identifier(row["by_column"])

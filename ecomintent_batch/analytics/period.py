@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 
 import duckdb
 
+from ecomintent_batch.analytics.days import shift_day
 from ecomintent_batch.analytics.history import list_history
 from ecomintent_batch.analytics.views import open_views
 from ecomintent_batch.errors import UsageError
@@ -34,11 +35,11 @@ class Days:
     @property
     def before(self) -> Days:
         """As many days before them."""
-        return Days(self.first - timedelta(self.count), self.first - timedelta(1))
+        return Days(shift_day(self.first, -self.count), shift_day(self.first, -1))
 
     def reaching_back(self, weeks: int) -> Days:
         """Return the days with some weeks before them."""
-        return Days(self.first - timedelta(weeks=weeks), self.last)
+        return Days(shift_day(self.first, -7 * weeks), self.last)
 
     def __str__(self) -> str:
         return f"{self.first} to {self.last}"
@@ -79,7 +80,7 @@ class AskedDays:
                 f"--last: expected days or weeks, such as 7d or 4w, found {self.last!r}"
             )
         count = int(found[1]) * _DAYS_OF[found[2].lower()]
-        return Days(known.last - timedelta(count - 1), known.last)
+        return Days(shift_day(known.last, 1 - count), known.last)
 
 
 def open_period(store: RunStore, manifest: Manifest) -> duckdb.DuckDBPyConnection:

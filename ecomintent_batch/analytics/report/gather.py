@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from ecomintent_batch.analytics.days import describe_odd_days, split_odd_days
+from ecomintent_batch.analytics.days import describe_odd_days, shift_day, split_odd_days
 from ecomintent_batch.analytics.examples import (
     find_examples,
     of_days,
@@ -74,8 +74,7 @@ def gather_facts(store: RunStore, manifest: Manifest, summary: Summary, prices: 
     groups, of_history = _groups_of_volumes(found), _groups_of_changes(manifest, found)
     newest, time_column = _newest_day(per_day), manifest.columns.kept_time
     if newest is not None and time_column is not None:
-        first = date.fromordinal(max(1, newest.toordinal() - DAYS_OF_PHRASES + 1))  # the year 1 may be all
-        since = of_days(time_column, first, newest)
+        since = of_days(time_column, shift_day(newest, 1 - DAYS_OF_PHRASES), newest)
         of_history |= {
             text: f"{since} AND {words}" for text, words in _groups_of_words(found).items()
         }
@@ -142,7 +141,7 @@ def gather_period_facts(
     show_days(connection, time_column, days.reaching_back(WEEKS_OF_FINDINGS))
     examples |= find_examples(connection, _groups_of_changes(manifest, found))
     if words := _groups_of_words(found):
-        newest = Days(days.last - timedelta(summary.days_of_phrases - 1), days.last)
+        newest = Days(shift_day(days.last, 1 - summary.days_of_phrases), days.last)
         show_days(connection, time_column, newest, "known_tickets")
         examples |= find_examples(connection, words)
     per_day = summary.tables[VOLUMES_PER_DAY]
