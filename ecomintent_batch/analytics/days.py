@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import polars as pl
 
 _FIRST = date(1990, 1, 1)  # no helpdesk is older
-_AHEAD = timedelta(days=366)
+_DAYS_AHEAD = 366
 
 _MOST_NAMED = 5
 
@@ -30,7 +30,7 @@ def split_odd_days(per_day: pl.DataFrame, run_day: date) -> tuple[pl.DataFrame, 
     """
     import polars as pl
 
-    odd = (pl.col("day") < _FIRST) | (pl.col("day") > run_day + _AHEAD)
+    odd = (pl.col("day") < _FIRST) | (pl.col("day") > shift_day(run_day, _DAYS_AHEAD))
     usual = per_day.filter(~odd.fill_null(value=False))
     if usual["day"].drop_nulls().is_empty():
         return per_day, per_day.head(0)

@@ -12,7 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.hostile import TYPED, check_out, hostile_rows
+from typer.testing import CliRunner
 
+from ecomintent_batch.cli.app import app
 from ecomintent_batch.errors import ColumnError
 from ecomintent_batch.pipeline import run_job
 
@@ -59,3 +61,23 @@ def test_hostile_types_as_time_and_id(tmp_path: Path, stub_settings: Any, value:
     result = run_job(settings)
     assert result.manifest.counts.predictions == 1
     assert result.folder.report.exists()
+
+
+@pytest.mark.parametrize(
+    "days", [["0001-01-01"], ["9999-12-31"], ["0001-01-01", "2026-03-02", "9999-12-31"]], ids=len
+)
+def test_reports_of_days_at_the_ends_of_the_calendar(
+    tmp_path: Path, stub_settings: Any, days: list[str]
+) -> None:
+    """Of the run, of its last days, and of all days that there are."""
+    rows = " UNION ALL ".join(
+        f"SELECT {i} AS id, 'where is it' AS body, TIMESTAMP '{day}' AS created_at"
+        for i, day in enumerate(days)
+    )
+    with duckdb.connect(str(tmp_path / "t.duckdb")) as connection:
+        connection.execute(f"CREATE TABLE t AS {rows}")
+    result = run_job(stub_settings(tmp_path / "t.duckdb", tmp_path / "out", table="t"))
+    assert result.report.exists()
+    for asked in (["--last", "7d"], ["--from", "0001-01-01", "--to", "9999-12-31"]):
+        done = CliRunner().invoke(app, ["report", *asked, "--out", str(tmp_path / "out")])
+        assert done.exit_code == 0, done.exception
