@@ -1,8 +1,8 @@
-"""A `LabelSet` → a model folder, in a minute, without a network: a head on frozen features, then all weights for a few epochs.
+"""A `LabelSet` → a model folder, in a minute, without a network.
 
-Labels of one's own start from the plain encoder; labels that extend the nine start from the embedded model, whose answers to
-messages of the package are replayed. Either way the model learns an `other`: the user's own examples of it, unlabelled
-tickets and messages of the package that are far from all examples. Cross-validation on the examples gives temperature,
+Labels of one's own get a head on the frozen features of the plain encoder, fitted against messages that are probably of none
+of them: unlabelled tickets, and messages of the package. Labels that extend the nine start from the embedded model; its upper
+layers are trained, and its answers to messages of the package replayed. Cross-validation on the examples gives temperature,
 threshold and what is weak. docs/taxonomy.md has the figures behind the defaults.
 """
 
@@ -56,19 +56,12 @@ from ecomintent_batch.training.weak_spots import find_weak_spots
 _CARD = Path(__file__).with_name("label_card.md.j2")
 _LEAST_AGREEMENT = 0.95
 _BACKGROUND = (150, 1.5, 1500)  # at least, for each example, at most
-_KEPT = (
-    0.5,
-    0.6,
-    0.2,
-)  # of tickets of the user, messages of foreign intents, and others: the farthest from all examples
-_LEAST_COVERED, _COVERED_SHARE = (
-    2,
-    0.02,
-)  # of the examples, for an intent of the nine to be one that a label is about
-_REPLAYED, _NEAR_SHARE = (
-    600,
-    0.5,
-)  # of the package, where the nine are extended; so many of them near to the new labels
+# Of the user's tickets, of messages of foreign intents, and of the others: the farthest from all examples.
+_KEPT = (0.5, 0.6, 0.2)
+# Of the examples, for an intent of the nine to be one that a label is about.
+_LEAST_COVERED, _COVERED_SHARE = 2, 0.02
+# Messages of the package, where the nine are extended; so many of them near to the new labels.
+_REPLAYED, _NEAR_SHARE = 600, 0.2
 _NEW_SHARE, _MOST_REPEATS = 0.25, 8  # of all messages, the examples that extend the nine
 _HEAD_C = 0.3  # of the logistic regression: the inverse of its penalty
 _ABSENT = -4.0  # bias of a label that has no message yet
