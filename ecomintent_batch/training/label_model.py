@@ -62,6 +62,7 @@ _KEPT = (0.5, 0.6, 0.2)
 _LEAST_COVERED, _COVERED_SHARE = 2, 0.02
 # Messages of the package, where the nine are extended; so many of them near to the new labels.
 _REPLAYED, _NEAR_SHARE = 600, 0.2
+_MAILS, _MAIL_CHARS = 200, (161, 700)  # beside them: without any, long messages are forgotten
 _NEW_SHARE, _MOST_REPEATS = 0.25, 8  # of all messages, the examples that extend the nine
 _HEAD_C = 0.3  # of the logistic regression: the inverse of its penalty
 _ABSENT = -4.0  # bias of a label that has no message yet
@@ -169,7 +170,7 @@ class _Recipe:
 
 
 _OWN = _Recipe(epochs=0, learning_rate=1e-4, head_rate=3, folds=5)
-_EXTENDED = _Recipe(epochs=3, learning_rate=1e-4, head_rate=3, folds=3)
+_EXTENDED = _Recipe(epochs=3, learning_rate=1e-4, head_rate=3, folds=2)
 
 
 class _Learner:
@@ -332,6 +333,8 @@ class _Learner:
         n_near = int(_NEAR_SHARE * _REPLAYED)
         rest = np.random.default_rng(self._seed).permutation(order[n_near:])
         rows = rows[np.concatenate([order[:n_near], rest[: _REPLAYED - n_near]])]
+        mails = pick_replayed(_MAILS, self._seed, without=(), chars=_MAIL_CHARS)
+        rows = np.concatenate([rows, self._tuner.add(mails)])
         if unlabelled:
             more = read_unlabelled(unlabelled, _REPLAYED // 2, self._seed, self._tuner.messages)
             rows = np.concatenate([rows, self._tuner.add(more)])

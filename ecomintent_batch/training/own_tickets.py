@@ -62,22 +62,33 @@ def read_own_tickets(location: str, labels: list[str]) -> OwnTickets:
     )
 
 
-def pick_replayed(count: int, seed: int, *, without: Sequence[str]) -> list[str]:
-    """Return short messages that the package's model was trained on, drawn at random; none where there is no corpus."""
-    messages = [message for message, _ in read_package_messages(without)]
+def pick_replayed(
+    count: int, seed: int, *, without: Sequence[str], chars: tuple[int, int] = (0, _REPLAYED_CHARS)
+) -> list[str]:
+    """Return messages that the package's model was trained on, drawn at random; none where there is no corpus.
+
+    Args:
+        count: How many, at most.
+        seed: Of the draw.
+        without: Messages that are not wanted.
+        chars: Their least and greatest length.
+    """
+    messages = [message for message, _ in read_package_messages(without, chars)]
     rng = random.Random(seed)  # noqa: S311 - a training set, not a secret
     return rng.sample(messages, min(count, len(messages)))
 
 
-def read_package_messages(without: Sequence[str]) -> list[tuple[str, str]]:
-    """Return the short messages, with their intents, that the package's model was trained on."""
+def read_package_messages(
+    without: Sequence[str], chars: tuple[int, int] = (0, _REPLAYED_CHARS)
+) -> list[tuple[str, str]]:
+    """Return messages of some lengths, with their intents, that the package's model was trained on."""
     known = set(without)
     return [
         row
         for pattern in _TRAINING_FILES
         for file in sorted(CORPUS.glob(pattern))
         for row in _read_training_messages(file)
-        if len(row[0]) <= _REPLAYED_CHARS and row[0] not in known
+        if chars[0] <= len(row[0]) <= chars[1] and row[0] not in known
     ]
 
 
