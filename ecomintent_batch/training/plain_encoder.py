@@ -11,18 +11,19 @@ not trained, attends to all tokens alike and puts their mean there.
 
 from __future__ import annotations
 
+import lzma
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save
 
 from ecomintent_batch.errors import ModelError
 from ecomintent_batch.inference.engines.model_folder import EMBEDDED
 from ecomintent_batch.storage.packaged import packaged_path
 
-PLAIN = packaged_path("models/plain_encoder.safetensors")
+PLAIN = packaged_path("models/plain_encoder.safetensors.xz")
 _GROUP = 64
 _HALF = 8  # codes 0 to 15 stand for -8 to 7
 _SHRUNK = (1.0, 0.9, 0.8, 0.7)  # of the widest weight of a group: what lies beyond is cut
@@ -54,7 +55,7 @@ def load_plain_encoder() -> Any:
         for name, value in load_file(EMBEDDED / "model.safetensors").items()
         if _SHARED in name
     }
-    weights = {name: value.float() for name, value in (words | _unpack(load_file(PLAIN))).items()}
+    weights = {name: value.float() for name, value in (words | unpack_encoder(PLAIN)).items()}
     network.load_state_dict(weights, strict=False)
     _average_tokens(network.bert.encoder.layer[-1], network.bert.pooler)
     return network.eval()
@@ -100,7 +101,12 @@ def pack_encoder(network: Any, path: Path) -> None:
             tensors |= _pack(name, value)
         else:
             tensors[name] = value.half().contiguous()
-    save_file(tensors, path)
+    path.write_bytes(lzma.compress(save(tensors), preset=9 | lzma.PRESET_EXTREME))
+
+
+def unpack_encoder(path: Path) -> dict[str, torch.Tensor]:
+    """Return the weights of a file that `pack_encoder` wrote."""
+    return _unpack(load(lzma.decompress(path.read_bytes())))
 
 
 def _pack(name: str, weights: torch.Tensor) -> dict[str, torch.Tensor]:
