@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -15,7 +15,7 @@ from ecomintent_batch.storage.duck import quote_identifier, quote_text
 _MOST, _LOOKED_AT = 3, 12  # of those looked at, some have the same message
 _SHOWN_TEXT = 240  # characters of a message
 _WEEKS_OF_A_DRIFT = 4
-_TICKET = "{'run_id': run_id, 'row_number': row_number, 'ticket_id': ticket_id, 'message_hash': message_hash}"
+_ROW_BITS = 40  # of a place: the rest numbers the run
 # The distance is that of sql/typical_tickets.sql.
 _QUERY = """
 WITH middles AS (
@@ -26,13 +26,14 @@ WITH middles AS (
 measured AS (
     SELECT
         tickets.*,
+        {place} AS " place",
         coalesce(abs(tickets.confidence - middles.confidence), 0)
             + coalesce(abs(ln(1 + n_tokens) - middles.length), 0) AS " distance"
     FROM
         tickets LEFT JOIN middles
         ON middles.intent = tickets.intent AND middles.below_threshold IS NOT DISTINCT FROM tickets.below_threshold
 )
-SELECT {} FROM measured
+SELECT {chosen} FROM measured
 """
 
 
@@ -57,13 +58,24 @@ def find_examples(
     """
     if not groups:
         return {}
+    query = "SELECT DISTINCT run_id FROM tickets ORDER BY run_id"
+    runs = [run for (run,) in connection.sql(query).fetchall()]
+    place = f"(list_position([{', '.join(map(quote_text, runs))}], run_id)::BIGINT << {_ROW_BITS}) + row_number"
+    # Numbers are compared and carried five times as fast as structs; the row number decides between equals.
     chosen = ", ".join(
-        f'arg_min({_TICKET}, (" distance", run_id, row_number), {_LOOKED_AT}) FILTER (WHERE {condition})'
+        f'arg_min(" place", " distance" + row_number * 1e-12, {_LOOKED_AT}) FILTER (WHERE {condition})'
         for condition in groups.values()
     )
-    (found,) = connection.sql(_QUERY.format(chosen)).fetchall()
-    named = {key: _drop_repeats(rows or ()) for key, rows in zip(groups, found, strict=True)}
-    return _add_messages(connection, named)
+    (found,) = connection.sql(_QUERY.format(place=place, chosen=chosen)).fetchall()
+    places = {
+        key: [(runs[(at >> _ROW_BITS) - 1], at & (1 << _ROW_BITS) - 1) for at in ats or ()]
+        for key, ats in zip(groups, found, strict=True)
+    }
+    rows = _look_up(connection, {row for group in places.values() for row in group})
+    return {
+        key: _drop_repeats([rows[row] for row in group if row in rows])
+        for key, group in places.items()
+    }
 
 
 def of_intent(intent: str | None) -> str:
@@ -106,40 +118,39 @@ def of_finding(row: Mapping[str, Any], time_column: str) -> str:
     return " AND ".join(conditions)
 
 
-def _drop_repeats(rows: Sequence[Mapping[str, Any]]) -> list[Example]:
-    """Return the first three of different messages."""
-    seen: set[str] = set()
-    examples = []
-    for row in rows:
-        message = row["message_hash"] or f"{row['run_id']} {row['row_number']}"
-        if message not in seen:
-            seen.add(message)
-            ticket_id = row["ticket_id"] or f"row {row['row_number']}"
-            examples.append(Example(row["run_id"], row["row_number"], ticket_id))
-    return examples[:_MOST]
-
-
 def read_messages(
     connection: duckdb.DuckDBPyConnection, rows: Collection[tuple[str, int]]
 ) -> dict[tuple[str, int], str]:
     """Return the beginnings of the messages of some rows (run_id, row_number); none where they were not kept."""
-    if not rows or "message" not in connection.sql("FROM predictions LIMIT 0").columns:
+    found = _look_up(connection, rows)
+    return {row: one.message for row, (one, _) in found.items() if one.message}
+
+
+def _look_up(
+    connection: duckdb.DuckDBPyConnection, rows: Collection[tuple[str, int]]
+) -> dict[tuple[str, int], tuple[Example, str]]:
+    """Return the ticket of each of some rows (run_id, row_number), and the hash of its message."""
+    if not rows:
         return {}
+    is_kept = "message" in connection.sql("FROM predictions LIMIT 0").columns
+    message = f"left(message, {_SHOWN_TEXT})" if is_kept else "NULL"
     found = connection.execute(
-        "SELECT run_id, row_number, left(message, ?) FROM predictions "
+        f"SELECT run_id, row_number, ticket_id, message_hash, {message} FROM predictions "  # noqa: S608 - ours
         "WHERE row_number IN (SELECT unnest(?)) AND run_id IN (SELECT unnest(?))",
-        [_SHOWN_TEXT, sorted({row for _, row in rows}), sorted({run for run, _ in rows})],
+        [sorted({row for _, row in rows}), sorted({run for run, _ in rows})],
     ).fetchall()
-    return {(run_id, row): message for run_id, row, message in found if message}
-
-
-def _add_messages(
-    connection: duckdb.DuckDBPyConnection, examples: dict[str, list[Example]]
-) -> dict[str, list[Example]]:
-    """Return the examples with the beginnings of their messages, where those were kept."""
-    rows = {(one.run_id, one.row_number) for group in examples.values() for one in group}
-    messages = read_messages(connection, rows)
     return {
-        key: [replace(one, message=messages.get((one.run_id, one.row_number), "")) for one in group]
-        for key, group in examples.items()
+        (run_id, row): (
+            Example(run_id, row, ticket_id or f"row {row}", text or ""),
+            message_hash or f"{run_id} {row}",
+        )
+        for run_id, row, ticket_id, message_hash, text in found
     }
+
+
+def _drop_repeats(tickets: Sequence[tuple[Example, str]]) -> list[Example]:
+    """Return the first three of different messages, of tickets with the hashes of their messages."""
+    first: dict[str, Example] = {}
+    for example, message_hash in tickets:
+        first.setdefault(message_hash, example)
+    return list(first.values())[:_MOST]
