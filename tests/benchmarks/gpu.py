@@ -58,8 +58,8 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=400_000)
     parser.add_argument("--hourly-price", type=float)
     given = parser.parse_args()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     folder, device = open_model(None), pick_device(given.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "no GPU"
     print(f"{name}; {name_processor()}; torch {torch.__version__}", flush=True)
@@ -218,7 +218,7 @@ def measure_idle(run: Callable[[], None], device: torch.device) -> float | None:
     spans = sorted(
         (event.time_range.start, event.time_range.end)
         for event in profiled.events()
-        if event.device_type == torch.autograd.DeviceType.CUDA
+        if event.device_type.name == "CUDA"
     )
     return 1 - _covered(spans) / elapsed_us if spans else None
 

@@ -24,6 +24,7 @@ from ecomintent_batch.runs import compaction, merged
 from ecomintent_batch.runs.compaction import AT_LEAST, compact_runs
 from ecomintent_batch.runs.store import open_store
 from ecomintent_batch.runs.verify import verify_committed
+from ecomintent_batch.settings import RunSettings
 
 RUNS, TICKETS = AT_LEAST + 4, 3
 QUERIES = ("volume_by_intent_per_day", "cost_per_run")
@@ -252,7 +253,7 @@ def test_what_does_not_fit_together_is_in_files_of_its_own(out: Path) -> None:
 
 
 def test_merged_tickets_are_not_labelled_again(
-    tmp_path: Path, stub_settings: Callable[..., object]
+    tmp_path: Path, stub_settings: Callable[..., RunSettings]
 ) -> None:
     """An incremental run finds them; its history goes on; the result of an earlier run can still be read."""
 
