@@ -10,7 +10,7 @@ from ecomintent_batch.training.weak_spots import describe_weak_spots
 
 
 def print_label_model(report: LabelReport, out: Path, *, err: bool = False) -> None:
-    """Print how well the labels are told apart, what is weak, and how to use the model."""
+    """Print how well the labels are distinguished, what is weak, and how to use the model."""
     console = open_console(stderr=err)
     console.print()
     lines = describe_weak_spots(report.weak_spots) if report.weak_spots else []

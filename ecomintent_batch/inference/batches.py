@@ -175,7 +175,7 @@ def _special_tokens(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
 
 
 def special_token_types(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
-    """Return the token types of the special tokens before and behind a message; those of its words are 0."""
+    """Return the token types of the special tokens before and after a message; those of its words are 0."""
     encoding = tokenizer.encode("a")
     opening, closing = _special_tokens(tokenizer)
     types = list(encoding.type_ids)

@@ -110,7 +110,7 @@ def _to_plain(table: pa.Table) -> pa.Table:
 
 
 def _options() -> dict[str, str] | None:
-    """Return what deltalake does not take from the usual AWS_* environment: it refuses plain http unless it is told."""
+    """Return what deltalake does not take from the usual AWS_* environment: it refuses plain http unless that is allowed."""
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
     if not endpoint:
         return None

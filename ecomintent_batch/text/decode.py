@@ -49,7 +49,7 @@ _TYPED_ENTITY = re.compile(
 
 _ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|[nrtbf\"'/\\])")
 _BREAK = r"(?:\\r)?\\n"
-_SURE_BREAK = re.compile(  # at an end, behind a mark, twice in a row, or before a capital in a text that has more of them
+_SURE_BREAK = re.compile(  # at an end, after a mark, twice in a row, or before a capital in a text that has more of them
     rf"^\s*{_BREAK}|{_BREAK}\s*$|(?<=[.!?,:;)>\]…。！？]){_BREAK}|{_BREAK}\s*{_BREAK}"
     rf"|{_BREAK}(?=[^\W\d_a-zß-ÿ]).*{_BREAK}",
     re.S,
@@ -86,7 +86,7 @@ def _decode_rtf(text: str) -> str:
 
 
 def _decode_escapes(text: str) -> str:
-    """Undo the escapes of a JSON or program's string: every backslash begins one, and there are no line breaks beside them."""
+    """Undo the escapes of a JSON or program's string: every backslash begins one, and there are no line breaks."""
     body = text.strip()
     if "\n" in body or _PATH.search(body) or "\\" in _ESCAPE.sub("", body):
         return text

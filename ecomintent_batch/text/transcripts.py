@@ -428,7 +428,7 @@ def _is_plain_chat(chat: _Chat) -> bool:
     counts = Counter(turn.speaker for turn in chat.turns)
     if not 2 <= len(counts) <= 4 or sum(map(len, chat.preamble)) > 200 or len(chat.preamble) > 2:
         return False
-    if are_headers(counts):  # with text behind the first sixty lines
+    if are_headers(counts):  # with text after the first sixty lines
         return False
     shop = {turn.speaker for turn in chat.turns if _AGENT_SAYS.search(" ".join(turn.lines))}
     told = [name for name in counts if _RETOLD.match(name) and name not in shop]

@@ -48,7 +48,7 @@ _SHORTEST_MAX_LENGTH = 32
 
 @dataclass(frozen=True)
 class DatasetOptions:
-    """Every knob of `ecomintent-batch dataset`; see its help."""
+    """Every option of `ecomintent-batch dataset`; see its help."""
 
     files: tuple[str, ...] = ()
     from_hub: tuple[str, ...] = ()

@@ -51,7 +51,7 @@ _SAMPLE_BATCH_TOKENS = 4096
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """Every knob of `ecomintent-batch export`; see its help."""
+    """Every option of `ecomintent-batch export`; see its help."""
 
     checkpoint: str
     out: Path

@@ -3,7 +3,7 @@
 Labels of one's own get a head on the frozen features of the plain encoder, fitted against messages that are probably of none
 of them: unlabelled tickets, and messages of the package. Labels that extend the nine start from the embedded model; its upper
 layers are trained, and its answers to messages of the package replayed. Cross-validation on the examples gives temperature,
-threshold and what is weak. docs/taxonomy.md has the figures behind the defaults.
+threshold and what is weak. docs/taxonomy.md has the measurements from which the defaults were chosen.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _KEPT = (0.5, 0.6, 0.2)
 _LEAST_COVERED, _COVERED_SHARE = 2, 0.02
 # Messages of the package, where the nine are extended; so many of them near to the new labels.
 _REPLAYED, _NEAR_SHARE = 600, 0.2
-_MAILS, _MAIL_CHARS = 200, (161, 700)  # beside them: without any, long messages are forgotten
+_MAILS, _MAIL_CHARS = 200, (161, 700)  # in addition: without any, long messages are forgotten
 _NEW_SHARE, _MOST_REPEATS = 0.25, 8  # of all messages, the examples that extend the nine
 _HEAD_C = 0.3  # of the logistic regression: the inverse of its penalty
 _ABSENT = -4.0  # bias of a label that has no message yet
@@ -70,7 +70,7 @@ _ABSENT = -4.0  # bias of a label that has no message yet
 
 @dataclass(frozen=True, kw_only=True)
 class LabelModelOptions:
-    """What `train LABELS` and `run --labels` decide beside the labels; see their help."""
+    """What `train LABELS` and `run --labels` decide in addition to the labels; see their help."""
 
     unlabelled: str | None = None
     epochs: float | None = None
@@ -124,7 +124,7 @@ def make_label_model(
     learner = _Learner(label_set, options)
     note(
         f"{len(label_set.examples):,} examples of {len(label_set.labels)} labels, "
-        f"{learner.n_background:,} messages beside them to tell {label_set.other} by"
+        f"{learner.n_background:,} messages of the package for {label_set.other}"
     )
     checked = learner.cross_validate(note)
     note("training on all examples")

@@ -100,7 +100,7 @@ def read_labels(location: str) -> LabelSet:
     kept = set(INTENTS) - {*label_set.dropped, OTHER} if label_set.extends else set()
     if len(names) + len(kept) < 2:
         raise SourceError(
-            f"{location}: expected at least two intents beside {label_set.other}, found {len(names)}; add intents"
+            f"{location}: expected at least two intents in addition to {label_set.other}, found {len(names)}; add intents"
         )
     if len(names) > _MOST_LABELS:
         raise SourceError(

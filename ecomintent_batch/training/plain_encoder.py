@@ -62,7 +62,7 @@ def load_plain_encoder() -> Any:
 
 
 def _average_tokens(layer: Any, pooler: Any) -> None:
-    """Set the weights of a layer so that its first token becomes the mean of all, of length `_LENGTH` behind the pooler."""
+    """Set the weights of a layer so that its first token becomes the mean of all, of length `_LENGTH` after the pooler."""
     attention, hidden = layer.attention, pooler.dense.in_features
     identity = torch.eye(hidden)
     with torch.no_grad():
@@ -74,7 +74,7 @@ def _average_tokens(layer: Any, pooler: Any) -> None:
         for norm in (attention.output.LayerNorm, layer.output.LayerNorm):
             norm.weight.fill_(1)
             norm.bias.zero_()
-        # Behind a norm of layers the length is the root of its width; so short a vector passes tanh as it is, nearly.
+        # After a layer norm the length is the root of its width; so short a vector passes tanh as it is, nearly.
         pooler.dense.weight.copy_(identity * _LENGTH / hidden**0.5)
         pooler.dense.bias.zero_()
 

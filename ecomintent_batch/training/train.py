@@ -54,7 +54,7 @@ _LONGEST = 512
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """Every knob of `ecomintent-batch train`; see its help."""
+    """Every option of `ecomintent-batch train`; see its help."""
 
     data: str
     out: Path
@@ -341,7 +341,7 @@ def _teach(
 
 
 def _save_surprisal(folder: Path, messages: list[str]) -> None:
-    """Write how rare each token is, beside the tokenizer: a temperature may depend on it (`export`)."""
+    """Write how rare each token is, next to the tokenizer: a temperature may depend on it (`export`)."""
     model = open_model(str(folder))
     encodings = tokenise(model.tokenizer, messages, model.max_length)
     np.save(folder / SURPRISAL_FILE, count_surprisal(encodings, model.tokenizer.get_vocab_size()))

@@ -1,4 +1,4 @@
-"""What a GPU gains, beside what a user would run on it instead; in less than four minutes, on a bare machine.
+"""What a GPU gains, compared with what a user would run on it instead; in less than four minutes, on a bare machine.
 
     PYTHONPATH=. python tests/benchmarks/gpu.py --hourly-price 2.50
     PYTHONPATH=. python tests/benchmarks/gpu.py --device cpu --messages 2000

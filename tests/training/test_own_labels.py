@@ -69,7 +69,7 @@ def test_what_a_labels_file_says(tmp_path):
 
 
 @pytest.mark.parametrize(("text", "said"), [
-    ("[intents.A]\nexamples = ['x y']\n", "expected at least two intents beside OTHER, found 1"),
+    ("[intents.A]\nexamples = ['x y']\n", "expected at least two intents in addition to OTHER, found 1"),
     ("[intents.A\n", r"expected TOML, found: .*line 1"),
     ("extends = 'bank'\n", "extends: expected \"nine_intents\", found 'bank'"),
     ("[intent.A]\n", "expected some of extends, other, threshold, drop, intents, found 'intent'"),

@@ -22,7 +22,7 @@ from ecomintent_batch.storage.hashes import remembered_sha256
 from ecomintent_batch.storage.packaged import packaged_path
 
 EMBEDDED = packaged_path("models/nine_intents")
-# Positions are counted from behind that of padding. torch shows it in the network; the ONNX engine goes by these names.
+# Positions are counted from the one after the padding's. torch shows it in the network; the ONNX engine goes by these names.
 _PADDED_POSITIONS = re.compile(
     "roberta|xlm-roberta|xlm-roberta-xl|roberta-prelayernorm|xmod|camembert|mpnet|longformer|data2vec-text|ibert|luke"
     "|lilt|markuplm|layoutlmv3|esm"

@@ -249,7 +249,7 @@ class TorchEngine:
 
     @torch.inference_mode()
     def _depends_on_batch(self, model: ModelFolder) -> bool:
-        """Try whether a short message has other logits beside a longer one, which pads it.
+        """Try whether a short message has other logits in a batch with a longer one, which pads it.
 
         So it is with XLNet, whose answer is in the last token, and with networks that have no mask or no token for padding.
 
@@ -293,7 +293,7 @@ class Inputs:
     def __init__(self, network: Any, tokenizer: Any) -> None:
         accepted = inspect.signature(network.forward).parameters
         self._takes_mask = "attention_mask" in accepted
-        # All types are 0 with BERT's, and need not be told; XLNet and Funnel have another one for their classifying token.
+        # All types are 0 with BERT's, and need not be given; XLNet and Funnel have another one for their classifying token.
         opening, closing = special_token_types(tokenizer)
         is_typed = "token_type_ids" in accepted and any(opening + closing)
         self._types = (opening, closing) if is_typed else None
@@ -321,7 +321,7 @@ class Inputs:
 def count_positions(network: torch.nn.Module) -> int | None:
     """Return the tokens that the table of positions has room for, where it also counts those of padding; else None.
 
-    RoBERTa, Longformer and their like number the text from behind the padding's own position on, and show that to torch.
+    RoBERTa, Longformer and their like number the text from the position after the padding's, and show that to torch.
     """
     most = getattr(network.config, "max_position_embeddings", None)
     rooms = [
