@@ -139,11 +139,13 @@ def test_text_is_in_no_output_unless_asked_for(tmp_path, stub_settings):
         everything = b"".join(
             path.read_bytes()
             for path in out.rglob("*")
-            if path.is_file() and path.suffix != ".parquet"
+            if path.is_file() and path.suffix not in (".parquet", ".html")
         )
+        pages = "".join(path.read_text() for path in out.rglob("*.html"))
         parts = [str(pq.ParquetFile(path).read().to_pylist()) for path in out.rglob("*.parquet")]
         assert b"unmistakable" not in everything
         assert ("unmistakable" in "".join(parts)) is keep
+        assert ("unmistakable" in pages) is keep  # as one of three typical tickets
 
 
 @pytest.mark.parametrize("url", [

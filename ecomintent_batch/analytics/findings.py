@@ -109,6 +109,8 @@ def describe_finding(row: _Row, year: int | None = None) -> str:
     if row["kind"] == "drift":
         return group + _describe_drift(row)
     when = _name_period(row, year)
+    if row["usual"] is None:
+        return f"{group}{_describe_found(row)} {when}; too few {row['kind']}s before it to judge."
     if row["measure"] == "unsure_share":
         return f"{group}{_percent(row['found'])} of the tickets unsure {when}, usually {_percent(row['usual'])}."
     if row["intent"] is None:
@@ -211,6 +213,13 @@ def _describe_drift(row: _Row) -> str:
         f"between {name_day(row['period'])} and {name_day(row['period_end'])} "
         f"(by {low:.1f} to {high:.1f} points)."
     )
+
+
+def _describe_found(row: _Row) -> str:
+    if row["measure"] == "unsure_share":
+        return f"{_percent(row['found'])} of the tickets unsure"
+    count = f"{row['found']:,.0f}"
+    return f"{count} tickets" if row["intent"] is None else f"{row['intent']} {count}"
 
 
 def _name_period(row: _Row, year: int | None) -> str:

@@ -12,7 +12,7 @@ from ecomintent_batch.analytics.alerts import lowest_z, parse_alert
 from ecomintent_batch.analytics.days import split_odd_days
 from ecomintent_batch.analytics.views import open_views, read_sql
 from ecomintent_batch.options import WEEKS_COMPARED
-from ecomintent_batch.runs.layout import UNUSUAL_DAYS, VOLUMES, VOLUMES_PER_DAY
+from ecomintent_batch.runs.layout import LATEST, UNUSUAL_DAYS, VOLUMES, VOLUMES_PER_DAY
 from ecomintent_batch.runs.records import Manifest
 from ecomintent_batch.runs.store import RunStore
 from ecomintent_batch.storage.packaged import packaged_path
@@ -34,6 +34,26 @@ _SAY_NOTHING = (
     "keep know like made make many more most much need only other over really said same says seems should some something such "
     "tell than their them then there these thing think those through very want were which while without"
 )
+
+
+def find_labelled_run(store: RunStore, run_id: str | None, *, with_text: bool = False) -> Manifest:
+    """Return a run; where none is named, the newest that has predictions, because a run may have had nothing new.
+
+    Args:
+        store: Where the runs are.
+        run_id: The run; None or `latest` for the newest.
+        with_text: Whether its messages must have been kept, too.
+
+    Raises:
+        RunStateError: There is no such run.
+    """
+    named = store.find(run_id)
+    if run_id not in (None, LATEST):
+        return named
+    for run in (named, *reversed(store.manifests())):
+        if run.counts.predictions and (run.settings.keep_text or not with_text):
+            return run
+    return named
 
 
 def list_history(store: RunStore, manifest: Manifest) -> list[Manifest]:

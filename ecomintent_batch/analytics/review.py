@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecomintent_batch.analytics.history import read_summary
+from ecomintent_batch.analytics.history import find_labelled_run, read_summary
 from ecomintent_batch.analytics.review_labels import add_to_folder, store_labels
 from ecomintent_batch.analytics.review_sheet import LABEL, RIGHT, write_xlsx
 from ecomintent_batch.analytics.score import Score
@@ -103,7 +103,7 @@ def export_review(
             f"{sheet}: expected a new file, found one that may hold labels; give another name"
         )
     store = open_store(out)
-    manifest = store.find(run_id)
+    manifest = find_labelled_run(store, run_id, with_text=topic is not None)
     if topic is None:
         rows = _add_messages(_choose(store, manifest, sizes, seed), store, manifest, source)
     else:

@@ -45,9 +45,10 @@ def print_result(result: RunResult) -> None:
     counts, performance = result.manifest.counts, result.manifest.performance
     volumes = result.volumes.rows(named=True)
     console.print()
-    console.print(_make_volume_table(volumes, result.manifest.other))
-    console.print()
-    console.print(_explain_other(volumes, result.manifest), style="dim", soft_wrap=True)
+    if counts.predictions:
+        console.print(_make_volume_table(volumes, result.manifest.other))
+        console.print()
+        console.print(_explain_other(volumes, result.manifest), style="dim", soft_wrap=True)
     others = [f"{count:,} {status}" for status, count in counts.by_status.items() if status != "ok"]
     rest = f" ({', '.join(others)})" if others else ""
     skipped = ""

@@ -35,13 +35,8 @@ def unfold_workbooks(listing: Listing, sheet: str | None) -> Listing:
 
 def _read_sheet(file: InputFile, sheet: str | None) -> tuple[str, Sequence[Sequence[str]]]:
     """Return the name of a sheet and its cells as text."""
-    try:
-        import fastexcel
-    except ModuleNotFoundError:
-        raise SourceError(
-            f"{file.name}: expected fastexcel to read a workbook, found it missing; pip install 'ecomintent-batch[review]', "
-            "or export the sheet as CSV"
-        ) from None
+    import fastexcel
+
     try:
         reader = fastexcel.read_excel(file.path)
         names = reader.sheet_names

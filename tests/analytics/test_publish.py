@@ -129,6 +129,28 @@ def test_runs_that_do_not_fit_together_are_told(tmp_path):
         assert rows["tickets"] == 6
 
 
+@pytest.mark.model
+def test_weeks_with_too_few_before_them_are_published_and_a_run_with_nothing_new_hides_none(
+    tmp_path,
+):
+    """A first export has no usual week; a second run over it labels nothing, and days are still reported."""
+    source, target, folder = tmp_path / "t.csv", str(tmp_path / "x.duckdb"), tmp_path / "out"
+    days = ("2026-11-02", "2026-11-05", "2026-11-09")
+    rows = "".join(f"{i},{day},where is my parcel {i}\n" for i, day in enumerate(days))
+    source.write_text("id,created_at,body\n" + rows)
+    arguments = ["run", str(source), "--out", str(folder), "--incremental"]
+    for _ in range(2):
+        done = CliRunner().invoke(app, [*arguments, "--publish", target])
+        assert done.exit_code == 0, done.output
+    with duckdb.connect(target) as connection:
+        said = connection.table(f"{SCHEMA}.findings").select("sentence").fetchall()
+    assert said == [
+        ("2 tickets in the week of 2 November 2026; too few weeks before it to judge.",)
+    ]
+    report = CliRunner().invoke(app, ["report", "--last", "7d", "--out", str(folder)])
+    assert report.exit_code == 0, report.output
+
+
 @pytest.mark.parametrize("target", ["bi.csv", "mysql://host/db", "s3://bucket/bi.duckdb"])
 def test_another_target_is_wrong_usage(tmp_path, target):
     """Before anything is read."""

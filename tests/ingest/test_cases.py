@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import fastexcel
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -27,7 +26,6 @@ from ecomintent_batch.ingest.sources import open_source
 from ecomintent_batch.runs.records import Extraction, read_extraction
 from ecomintent_batch.schema import output_names
 
-assert fastexcel  # what reads workbooks is installed with the extra `test`
 CSV = "id,body\n1,where is it\n2,cancel it\n"
 
 

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from ecomintent_batch.analytics.history import find_labelled_run
 from ecomintent_batch.analytics.summaries import Summary, no_volumes, summarise_run
 from ecomintent_batch.analytics.topics import TopicOptions, find_topics, read_topics
 from ecomintent_batch.errors import EcomIntentError, without_text
@@ -107,7 +108,7 @@ def make_report_again(
     from ecomintent_batch.analytics.report.period import report_period
 
     store = open_store(out)
-    manifest = store.find(run_id)
+    manifest = find_labelled_run(store, run_id) if asked else store.find(run_id)
     settings = manifest.settings
     prices = Prices(
         minutes=settings.minutes_per_ticket if minutes_per_ticket is None else minutes_per_ticket,
@@ -132,7 +133,7 @@ def make_topics(
         UsageError: The run kept no messages.
     """
     store = open_store(out)
-    manifest = store.find(run_id)
+    manifest = find_labelled_run(store, run_id, with_text=True)
     tables = find_topics(store, manifest, options)
     write_report(store, manifest, summarise_run(store, manifest, topics=tables))
     folder = RunFolder(store.folder, manifest.run_id)

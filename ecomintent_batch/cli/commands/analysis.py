@@ -136,11 +136,12 @@ def topics(
     from ecomintent_batch.cli.printing import print_json, print_topics
 
     if draft is not None:
+        from ecomintent_batch.analytics.history import find_labelled_run
         from ecomintent_batch.analytics.topics import draft_intent
         from ecomintent_batch.runs.store import open_store
 
         store = open_store(out)
-        typer.echo(draft_intent(store, store.find(run_id), draft))
+        typer.echo(draft_intent(store, find_labelled_run(store, run_id, with_text=True), draft))
         return
     with needs_extra("topics"):
         from ecomintent_batch.analytics.report import make_topics

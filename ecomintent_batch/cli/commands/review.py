@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from ecomintent_batch.cli.errors import needs_extra
 from ecomintent_batch.cli.parameters import Json, Out, Quiet, describe
 from ecomintent_batch.options import OUT
 
@@ -55,13 +54,10 @@ def export_sheet(
         "drifting": drifting,
         "uncertain": uncertain,
     }
-    with needs_extra("review"):
-        from ecomintent_batch.analytics.review import export_review
-
-        rows = export_review(
-            out, sheet, run_id=run, source=source, sizes=sizes, topic=topic, seed=seed
-        )
+    from ecomintent_batch.analytics.review import export_review
     from ecomintent_batch.cli.printing import print_json, print_review_sheet
+
+    rows = export_review(out, sheet, run_id=run, source=source, sizes=sizes, topic=topic, seed=seed)
 
     if as_json:
         counts = dict(rows.group_by("reason", maintain_order=True).len().iter_rows())
@@ -89,12 +85,10 @@ def import_sheet(
 
     A label `ok` says that top_intent is right.
     """
-    with needs_extra("review"):
-        from ecomintent_batch.analytics.review import import_review
-
-        review = import_review(out, sheet, into, rest_is_right=rest_is_right)
+    from ecomintent_batch.analytics.review import import_review
     from ecomintent_batch.cli.printing import print_json, print_review
 
+    review = import_review(out, sheet, into, rest_is_right=rest_is_right)
     if as_json:
         print_json(json.loads((into / "accuracy.json").read_text(encoding="utf-8")))
     elif not quiet:
