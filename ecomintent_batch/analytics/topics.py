@@ -23,7 +23,8 @@ from ecomintent_batch.inference.features import read_features
 from ecomintent_batch.runs.layout import TOPIC_TICKETS, TOPICS
 from ecomintent_batch.runs.records import Manifest
 from ecomintent_batch.runs.store import RunStore
-from ecomintent_batch.storage.duck import quote_identifier
+from ecomintent_batch.schema import probability_column
+from ecomintent_batch.storage.duck import quote_identifier, quote_text
 
 if TYPE_CHECKING:
     import polars as pl
@@ -299,10 +300,21 @@ def pick_topic(tables: dict[str, pl.DataFrame], topic: int) -> pl.DataFrame:
 def _choose(
     connection: duckdb.DuckDBPyConnection, manifest: Manifest, options: TopicOptions
 ) -> str:
-    """Make the table of the tickets to group, and return the SQL of the day of a ticket."""
+    """Make the table of the tickets to group, and return the SQL of the day of a ticket.
+
+    Raises:
+        UsageError: An intent is not one of the run's model.
+    """
+    columns = connection.table("tickets").columns
+    for intent in options.intents:
+        if intent != ANY and probability_column(intent) not in columns:
+            known = [name.removeprefix("prob_") for name in columns if name.startswith("prob_")]
+            raise UsageError(
+                f"--intent: expected one of {', '.join(known)} or {ANY}, found {intent!r}"
+            )
     time_column = manifest.columns.kept_time
     day = f"CAST({quote_identifier(time_column)} AS DATE)" if time_column else "NULL::DATE"
-    condition = "(intent = 'OTHER' OR below_threshold)"
+    condition = f"(intent = {quote_text(manifest.other)} OR below_threshold)"
     if options.intents:
         condition = "true" if ANY in options.intents else "lower(top_intent) IN (SELECT unnest(?))"
     values = [[intent.lower() for intent in options.intents]] if "?" in condition else []

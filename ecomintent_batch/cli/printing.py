@@ -161,7 +161,7 @@ def print_topics(topics: pl.DataFrame, report: str) -> None:
     """Print the topics: their size, whether they grew, what they are about, and what to do with one."""
     console = open_console()
     if topics.is_empty():
-        console.print("No topic: too few messages that are OTHER or unsure are alike.")
+        console.print("No topic: too few of the messages are alike.")
         return
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for heading in ("topic", "tickets", "newest", "usual"):

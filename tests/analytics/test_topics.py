@@ -15,7 +15,7 @@ from support.tickets import write_tickets
 from typer.testing import CliRunner
 
 from ecomintent_batch.analytics.clusters import NO_TOPIC, cluster_messages
-from ecomintent_batch.analytics.topics import find_topics
+from ecomintent_batch.analytics.topics import TopicOptions, find_topics
 from ecomintent_batch.cli.app import app
 from ecomintent_batch.errors import UsageError
 from ecomintent_batch.pipeline import run_job
@@ -175,6 +175,9 @@ def test_any_intent_can_be_grouped_on_request(out):
     assert len(tickets) in (0, 252)  # three messages are too few to group
     command(out, "topics", "--intent", "any")
     assert "where is my order" not in command(out, "query", "topics")
+    store = LocalRuns(out)
+    with pytest.raises(UsageError, match="--intent: expected one of wismo"):
+        find_topics(store, store.find(), TopicOptions(intents=("NOPE",)))
 
 
 def test_a_run_finds_its_topics_when_asked(tmp_path, stub_settings):
