@@ -73,10 +73,22 @@ def _options(
         raise typer.Exit
 
 
+def _check_resume(arguments: list[str]) -> None:
+    """Refuse --resume together with its opposite: of a flag given both ways, the parser takes the last."""
+    opposite = next((flag for flag in ("--restart", "--new") if flag in arguments), None)
+    if opposite and "--resume" in arguments:
+        from ecomintent_batch.errors import UsageError
+
+        raise UsageError(
+            f"--resume and {opposite}: expected one of them, found both; leave one out"
+        )
+
+
 def main() -> None:
     """Run the command line."""
     resumable = "; run the same command again to resume" if "run" in sys.argv[1:3] else ""
     with one_line_errors("ecomintent-batch", debug="--debug" in sys.argv, on_interrupt=resumable):
+        _check_resume(sys.argv)
         code: Any = app(standalone_mode=False)
         if code == INTERRUPTED:  # typer returns the code instead of the KeyboardInterrupt
             raise KeyboardInterrupt

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ecomintent_batch.analytics.score import Score
 from ecomintent_batch.cli.printing import open_console
-from ecomintent_batch.training.evaluation_records import Evaluation, Kind, SetResult, Summary
+from ecomintent_batch.training.evaluation_records import Evaluation, Judged, Kind, Summary
 from ecomintent_batch.training.weak_spots import describe_weak_spots
 
 _TITLES: dict[Kind, str] = {
@@ -27,7 +27,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
     console.print(f"Model {evaluation.model}, {evaluation.engine}", soft_wrap=True)
     console.print()
     if len(evaluation.sets) == 1:
-        _print_details(console, evaluation.sets[0])
+        _print_details(console, evaluation)
     console.print(_make_table(evaluation))
     for line in _explain(evaluation):
         console.print(line, style="dim", soft_wrap=True)
@@ -38,7 +38,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
             console.print(f"  {line}", soft_wrap=True)
         console.print()
     _print_speed(console, evaluation)
-    if len(evaluation.sets) == 1:
+    if len(evaluation.sets) == 1 and evaluation.published:
         _print_published(console, evaluation)
 
 
@@ -62,26 +62,34 @@ def _make_table(evaluation: Evaluation) -> Table:
         for result in evaluation.sets:
             if result.kind == kind:
                 table.add_row(Text(result.short_name), *_to_cells(result, has_also))
+                if result.as_run:
+                    table.add_row(Text("  first choice"), *_judged_cells(result, has_also))
                 for group in result.groups:
                     table.add_row(Text("  " + group.name), *_to_cells(group, has_also))
     return table
 
 
 def _to_cells(row: Summary, has_also: bool) -> Iterator[str]:
-    yield f"{row.score.tickets:,}"
-    yield _percent(row.score.accuracy)
-    yield _interval(row.score)
-    if has_also:
-        yield _percent(row.score_or_also.accuracy) if row.score_or_also else "–"
-    yield f"{row.f1_macro:.2f}"
+    yield from _judged_cells(row.headline, has_also)
     yield f"{row.calibration_error:.3f}"
     yield _percent(row.coverage)
     yield _percent(row.score_at_threshold.accuracy)
     yield _interval(row.score_at_threshold)
 
 
+def _judged_cells(row: Judged, has_also: bool) -> Iterator[str]:
+    yield f"{row.score.tickets:,}"
+    yield _percent(row.score.accuracy)
+    yield _interval(row.score)
+    if has_also:
+        yield _percent(row.score_or_also.accuracy) if row.score_or_also else "–"
+    yield f"{row.f1_macro:.2f}"
+
+
 def _explain(evaluation: Evaluation) -> Iterator[str]:
     """Yield what the columns mean where it is not plain, and what was skipped."""
+    if evaluation.judges_run:
+        yield f"right: what run writes, below {evaluation.threshold:g} {evaluation.other}; on the line below, the first choice."
     if any(result.score_or_also for result in evaluation.sets):
         yield "or also: right, or the label that a reader found equally defensible."
     for result in evaluation.sets:
@@ -91,12 +99,20 @@ def _explain(evaluation: Evaluation) -> Iterator[str]:
             yield f"{result.short_name}: {result.skipped:,} rows skipped, without words or a label, or unreadable."
 
 
-def _print_details(console: Console, result: SetResult) -> None:
+def _print_details(console: Console, evaluation: Evaluation) -> None:
+    result = evaluation.sets[0]
     console.print(f"{result.name}: {result.score.tickets:,} tickets", soft_wrap=True)
     console.print()
-    console.print(f"  Accuracy:    {result.score.accuracy:.4f}  ({result.score})")
+    judged = result.headline
+    console.print(f"  Accuracy:    {judged.score.accuracy:.4f}  ({judged.score})")
+    if result.as_run:
+        console.print(
+            f"               as run writes it, below {evaluation.threshold:g} {evaluation.other}; "
+            f"first choice: {result.score.accuracy:.4f}  ({result.score})",
+            soft_wrap=True,
+        )
     console.print(f"  F1 weighted: {result.f1_weighted:.4f}")
-    console.print(f"  F1 macro:    {result.f1_macro:.4f}")
+    console.print(f"  F1 macro:    {judged.f1_macro:.4f}")
     console.print(f"  Confidence:  {result.mean_confidence:.4f} on average")
     console.print()
     console.print(result.classification_report, soft_wrap=True)

@@ -99,8 +99,10 @@ def _explain_other(volumes: Sequence[Mapping[str, Any]], manifest: Manifest) -> 
     unread = (of_other["tickets"] if of_other else 0) - own - moved
     parts = [f"{own:,} labelled {other}", f"{moved:,} moved"]
     parts += [f"{unread:,} without words"] if unread else []
+    is_foreign = manifest.counts.by_status.get("unsupported_language", 0) > 0
+    why = ", or a language unknown to the model" if is_foreign else ""
     return (
-        f"Moved: confidence under {manifest.settings.threshold:.2f}, or a language unknown to the model.\n"
+        f"Moved: confidence under {manifest.settings.threshold:.2f}{why}.\n"
         f"{other}: {' + '.join(parts)}."
     )
 

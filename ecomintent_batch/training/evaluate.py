@@ -1,7 +1,8 @@
 """A model's answers on labelled tickets: accuracy, F1, calibration, coverage at the threshold, speed and cost.
 
 The model's first choice is judged, on the message that the job would read. Below the threshold the job says OTHER instead:
-the curve over thresholds says how many tickets keep their intent, and how many of those are right.
+the curve over thresholds says how many tickets keep their intent, and how many of those are right. A model of somebody's own
+labels says its `other` by the threshold alone, so what the job writes is judged, too, and leads.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -24,6 +25,7 @@ from ecomintent_batch.inference.classify import is_multi_intent
 from ecomintent_batch.inference.engines import Engine, ModelFolder, load_engine, open_model
 from ecomintent_batch.options import HOURLY_PRICE, THRESHOLD
 from ecomintent_batch.text.message import clean_message
+from ecomintent_batch.training.corpus_files import INTENTS
 from ecomintent_batch.training.evaluation_records import (
     ORDER,
     Confusion,
@@ -31,6 +33,7 @@ from ecomintent_batch.training.evaluation_records import (
     CoverageRow,
     Evaluation,
     IntentResult,
+    Judged,
     Latency,
     MultiIntentResult,
     Published,
@@ -110,6 +113,8 @@ def evaluate_model(
         engine=loaded.description,
         evaluated_at=datetime.now(UTC).isoformat(timespec="seconds"),
         threshold=threshold,
+        other=folder.other,
+        judges_run=folder.taxonomy is not None,
         sets=sorted(results, key=lambda result: ORDER.index(result.kind)),
         latency_ms=latency,
         throughput=Throughput(elapsed_s=elapsed_s, tickets_per_s=tickets_per_s),
@@ -119,7 +124,9 @@ def evaluate_model(
         ),
         weak_spots=read_weak_spots(folder),
         published_source=SOURCE,
-        published=[Published(**asdict(row)) for row in PUBLISHED],
+        published=[Published(**asdict(row)) for row in PUBLISHED]
+        if {*folder.labels} == {*INTENTS}
+        else [],
     )
 
 
@@ -163,48 +170,49 @@ def measure_latency(model: ModelFolder, engine: Engine, rows: Sequence[tuple[str
 def measure_set(
     tickets: EvaluationSet, scored: Scored, model: ModelFolder, threshold: float
 ) -> SetResult:
-    """Return the figures of one set.
+    """Return the figures of one set; of a model of somebody's own labels, of what `run` writes.
 
-    An intent that neither the tickets nor the first choices name is in no mean and no table.
+    An intent that neither the tickets nor the answers name is in no mean and no table.
     """
     probabilities = model.to_probabilities(scored.logits, scored.encodings)
     answers = Answers.of(probabilities, model.labels, tickets)
-    true, first = answers.true.tolist(), answers.first.tolist()
-    used = [label for label in model.labels if label in {*true, *first}]
-    report = classification_report(true, first, labels=used, output_dict=True, zero_division=0)
+    other = model.other if model.taxonomy else None
+    judged = answers.as_run(threshold, other) if other else answers
+    true, said = answers.true.tolist(), judged.said.tolist()
+    used = [label for label in model.labels if label in {*true, *said}]
+    report = classification_report(true, said, labels=used, output_dict=True, zero_division=0)
     thresholds = [i / _THRESHOLDS for i in range(_THRESHOLDS)]
     return SetResult(
-        **summarise(tickets.name, answers, threshold).model_dump(),
+        **summarise(tickets.name, answers, threshold, other).model_dump(),
         kind=tickets.kind,
         skipped=tickets.skipped,
         disputed=tickets.disputed,
-        f1_weighted=float(f1_score(true, first, average="weighted", zero_division=0)),
+        f1_weighted=float(f1_score(true, said, average="weighted", zero_division=0)),
         mean_confidence=float(answers.confidence.mean()),
         by_intent={label: _to_intent_result(report[label]) for label in used},
         classification_report=classification_report(
-            true, first, labels=used, digits=4, zero_division=0
+            true, said, labels=used, digits=4, zero_division=0
         ),
-        confusion=Confusion(
-            labels=used, counts=confusion_matrix(true, first, labels=used).tolist()
-        ),
+        confusion=Confusion(labels=used, counts=confusion_matrix(true, said, labels=used).tolist()),
         reliability=bin_confidences(answers.confidence, answers.correct),
         coverage_by_threshold=measure_coverage(answers.confidence, answers.correct, thresholds),
-        groups=measure_groups(answers, tickets.groups, threshold),
+        groups=measure_groups(answers, tickets.groups, threshold, other),
         multi_intent=measure_multi_intent(probabilities, scored.n_tokens, model, tickets),
     )
 
 
 @dataclass(frozen=True)
 class Answers:
-    """First choices of a model and the labels; every array has one entry a ticket.
+    """What is said of tickets and the labels; every array has one entry a ticket.
 
     Attributes:
         also: A second label that a reader found equally defensible, or None.
+        said: The model's first choice, or what `run` writes.
     """
 
     true: NDArray[np.object_]
     also: NDArray[np.object_]
-    first: NDArray[np.object_]
+    said: NDArray[np.object_]
     confidence: NDArray[np.float32]
 
     @classmethod
@@ -222,35 +230,40 @@ class Answers:
 
     @property
     def correct(self) -> NDArray[np.bool_]:
-        """Whether the first choice is the label."""
-        return np.asarray(self.first == self.true, dtype=bool)
+        """Whether the label is said."""
+        return np.asarray(self.said == self.true, dtype=bool)
+
+    def as_run(self, threshold: float, other: str) -> Answers:
+        """Return what `run` writes: `other` below the threshold."""
+        return replace(self, said=np.where(self.confidence < threshold, other, self.said))
 
     def at(self, chosen: NDArray[np.bool_]) -> Answers:
         """Return those of some tickets."""
         return Answers(
-            self.true[chosen], self.also[chosen], self.first[chosen], self.confidence[chosen]
+            self.true[chosen], self.also[chosen], self.said[chosen], self.confidence[chosen]
         )
 
 
-def summarise(name: str, answers: Answers, threshold: float) -> Summary:
-    """Return one row of the table."""
-    correct, sure = answers.correct, answers.confidence >= threshold
+def judge(answers: Answers) -> Judged:
+    """Return how many are right, and the mean F1 of the intents that occur."""
     has_also = any(label is not None for label in answers.also)
-    either = correct | np.asarray(answers.first == answers.also, dtype=bool)
-    used = sorted({*answers.true, *answers.first})
-    return Summary(
-        name=name,
-        score=_to_score(correct),
+    either = answers.correct | np.asarray(answers.said == answers.also, dtype=bool)
+    true, said = answers.true.tolist(), answers.said.tolist()
+    used = sorted({*true, *said})
+    return Judged(
+        score=_to_score(answers.correct),
         score_or_also=_to_score(either) if has_also else None,
-        f1_macro=float(
-            f1_score(
-                answers.true.tolist(),
-                answers.first.tolist(),
-                labels=used,
-                average="macro",
-                zero_division=0,
-            )
-        ),
+        f1_macro=float(f1_score(true, said, labels=used, average="macro", zero_division=0)),
+    )
+
+
+def summarise(name: str, answers: Answers, threshold: float, other: str | None = None) -> Summary:
+    """Return one row of the table, of first choices; where `other` is given, of what `run` writes, too."""
+    correct, sure = answers.correct, answers.confidence >= threshold
+    return Summary(
+        **judge(answers).model_dump(),
+        name=name,
+        as_run=judge(answers.as_run(threshold, other)) if other else None,
         calibration_error=expected_calibration_error(answers.confidence, correct),
         coverage=float(sure.mean()),
         score_at_threshold=_to_score(correct[sure]),
@@ -258,12 +271,12 @@ def summarise(name: str, answers: Answers, threshold: float) -> Summary:
 
 
 def measure_groups(
-    answers: Answers, groups: Sequence[str | None], threshold: float
+    answers: Answers, groups: Sequence[str | None], threshold: float, other: str | None = None
 ) -> list[Summary]:
     """Return a row for each group, the largest first; nothing where there are none."""
     names = np.array([group or "(none)" for group in groups], dtype=object)
     rows = [
-        summarise(str(name), answers.at(np.asarray(names == name)), threshold)
+        summarise(str(name), answers.at(np.asarray(names == name)), threshold, other)
         for name in sorted(set(names))
     ]
     return sorted(rows, key=lambda row: -row.score.tickets)

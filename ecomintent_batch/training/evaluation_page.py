@@ -43,7 +43,10 @@ def write_evaluation(evaluation: Evaluation, out: Path) -> list[Path]:
     """
     contents = {
         "evaluation.json": (evaluation.model_dump_json(indent=2) + "\n").encode(),
-        "confusion.png": draw_confusion(evaluation.sets[0].confusion),
+        "confusion.png": draw_confusion(
+            evaluation.sets[0].confusion,
+            "what run writes" if evaluation.judges_run else "the model's first choice",
+        ),
         "evaluation.html": render_page(evaluation).encode(),
     }
     try:
@@ -72,9 +75,10 @@ def render_page(evaluation: Evaluation) -> str:
 
 def _detail(result: SetResult, threshold: float) -> dict[str, Any]:
     """Return what the page shows of one set: its result, its plots and the rows of two tables."""
+    said = "what run writes" if result.as_run else "the model's first choice"
     return {
         "result": result,
-        "confusion": _inline(draw_confusion(result.confusion)),
+        "confusion": _inline(draw_confusion(result.confusion, said)),
         "reliability": _inline(draw_reliability(result.reliability)),
         "coverage": _inline(draw_coverage(result.coverage_by_threshold, threshold)),
         "coverage_rows": [
@@ -98,7 +102,7 @@ def list_confusions(confusion: Confusion) -> list[dict[str, Any]]:
     return sorted(wrong, key=lambda pair: -pair["tickets"])
 
 
-def draw_confusion(confusion: Confusion) -> bytes:
+def draw_confusion(confusion: Confusion, said: str) -> bytes:
     """Return a PNG: a row for each true intent, coloured by its shares, with the tickets in figures."""
     labels, counts = confusion.labels, np.array(confusion.counts)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -112,7 +116,7 @@ def draw_confusion(confusion: Confusion) -> bytes:
         range(len(labels)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=font
     )
     axes.set_yticks(range(len(labels)), names, fontsize=font)
-    axes.set(xlabel="the model's first choice", ylabel="the ticket's intent")
+    axes.set(xlabel=said, ylabel="the ticket's intent")
     if len(labels) <= _LEGIBLE_LABELS:
         for i, j in np.argwhere(counts > 0):
             colour = "white" if shares[i, j] > 0.5 else "#111827"

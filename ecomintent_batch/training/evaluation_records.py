@@ -21,25 +21,40 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Summary(Record):
-    """One row of the table: a set, or one group of it.
+class Judged(Record):
+    """One way to label some tickets, against their labels.
 
     Attributes:
-        score: The model's first choice against the label.
+        score: How many are right.
         score_or_also: The same where a second label that a reader found equally defensible counts too; None
             where no ticket has one.
-        calibration_error: Mean gap between confidence and accuracy over 15 bins, weighted by tickets.
-        coverage: Share of the tickets whose confidence reaches the threshold.
-        score_at_threshold: The first choice, among those tickets.
     """
 
-    name: str
     score: Score
     score_or_also: Score | None
     f1_macro: float
+
+
+class Summary(Judged):
+    """One row of the table: a set, or one group of it; its own figures are of the model's first choice.
+
+    Attributes:
+        calibration_error: Mean gap between confidence and accuracy over 15 bins, weighted by tickets.
+        coverage: Share of the tickets whose confidence reaches the threshold.
+        score_at_threshold: The first choice, among those tickets.
+        as_run: The intent that `run` writes, below the threshold the model's `other`; of a model of somebody's own labels.
+    """
+
+    name: str
     calibration_error: float
     coverage: float
     score_at_threshold: Score
+    as_run: Judged | None = None
+
+    @property
+    def headline(self) -> Judged:
+        """What to trust the model by: what `run` writes, where that was judged, else the first choice."""
+        return self.as_run or self
 
     @property
     def short_name(self) -> str:
@@ -57,7 +72,7 @@ class IntentResult(Record):
 
 
 class Confusion(Record):
-    """Tickets by true intent (row) and first choice (column)."""
+    """Tickets by true intent (row) and what was said (column)."""
 
     labels: list[str]
     counts: list[list[int]]
@@ -92,7 +107,7 @@ class MultiIntentResult(Record):
 
 
 class SetResult(Summary):
-    """One set in full.
+    """One set in full; by intent and in the confusions it is what `headline` is of.
 
     Attributes:
         skipped: Rows that could not be read, or without words or a label.
@@ -171,13 +186,17 @@ class WeakSpots(Record):
     Attributes:
         score: The first choice, among the examples that are not of `other`.
         other: What is said below the threshold.
-        kept_apart: Messages of none of the labels, and how many were sent to `other`.
+        kept_apart: Messages of the package, of none of the labels, and how many were sent to `other`.
+        kept_apart_own: The same of the user's unlabelled tickets that are probably of none of the labels.
+        examples_of_other: The same of the examples that stand under `other`.
         contradictions: Messages that stood under two labels, with both; the last one counted.
     """
 
     score: Score
     other: str
     kept_apart: Score
+    kept_apart_own: Score = Score(tickets=0, right=0)
+    examples_of_other: Score = Score(tickets=0, right=0)
     confused: list[Confused]
     needs_examples: list[NeedsExamples]
     duplicates: int
@@ -185,12 +204,20 @@ class WeakSpots(Record):
 
 
 class Evaluation(Record):
-    """Everything that was measured of one model."""
+    """Everything that was measured of one model.
+
+    Attributes:
+        other: What `run` writes below the threshold.
+        judges_run: Whether what `run` writes was judged, and leads; else the first choice does.
+        published: Of the case study, for models of its nine intents only.
+    """
 
     model: str
     engine: str
     evaluated_at: str
     threshold: float
+    other: str
+    judges_run: bool
     sets: list[SetResult]
     latency_ms: Latency
     throughput: Throughput

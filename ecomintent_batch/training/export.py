@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import logging
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -222,8 +224,20 @@ def export_onnx_int8(network: Any, target: Path) -> Path:
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "model.onnx"
         _export_plain(read_first_token_only(network), plain)
-        quantize_dynamic(plain, onnx_file, weight_type=QuantType.QInt8, per_channel=True)
+        with _without_warnings():  # it advises to fuse the graph first
+            quantize_dynamic(plain, onnx_file, weight_type=QuantType.QInt8, per_channel=True)
     return onnx_file
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Let no library log anything below an error."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def export_onnx_fp32(checkpoint: Path, onnx_file: Path) -> None:
@@ -233,6 +247,7 @@ def export_onnx_fp32(checkpoint: Path, onnx_file: Path) -> None:
 
 def write_fp16(network: Any, checkpoint: Path, target: Path) -> None:
     """Write config, tokenizer, token surprisal where there is one, and half-precision safetensors into `target`."""
+    _hide_progress_bars()
     copy.deepcopy(network).half().save_pretrained(target)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(checkpoint / name, target / name)
@@ -244,9 +259,8 @@ def write_fp16(network: Any, checkpoint: Path, target: Path) -> None:
 def load_network(checkpoint: Path) -> Any:
     """Load a classifier in full precision, from safetensors, with attention that can be exported."""
     from transformers import AutoModelForSequenceClassification
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    _hide_progress_bars()
     return AutoModelForSequenceClassification.from_pretrained(
         checkpoint,
         use_safetensors=True,
@@ -254,6 +268,12 @@ def load_network(checkpoint: Path) -> Any:
         dtype=torch.float32,
         attn_implementation="eager",
     ).eval()
+
+
+def _hide_progress_bars() -> None:
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _load_average(checkpoint: ModelFolder, others: Sequence[str]) -> Any:

@@ -51,7 +51,7 @@ from ecomintent_batch.training.upper_layers import (
     UpperTuner,
     fit_head,
 )
-from ecomintent_batch.training.weak_spots import find_weak_spots
+from ecomintent_batch.training.weak_spots import count_words, describe_scores, find_weak_spots
 
 _CARD = Path(__file__).with_name("label_card.md.j2")
 _LEAST_AGREEMENT = 0.95
@@ -122,10 +122,7 @@ def make_label_model(
     check_new_folder(out)
     started = time.monotonic()
     learner = _Learner(label_set, options)
-    note(
-        f"{len(label_set.examples):,} examples of {len(label_set.labels)} labels, "
-        f"{learner.n_background:,} messages of the package for {label_set.other}"
-    )
+    note(learner.describe())
     checked = learner.cross_validate(note)
     note("training on all examples")
     network = learner.assemble()
@@ -155,7 +152,8 @@ def make_label_model(
             elapsed_s=time.monotonic() - started,
         )
         write_json(report.model_dump(mode="json"), folder / "training.json")
-        write_text(render(_CARD, report=report, name=out.name), folder / "README.md")
+        scores = describe_scores(report.weak_spots) if report.weak_spots else []
+        write_text(render(_CARD, report=report, scores=scores, name=out.name), folder / "README.md")
     return report
 
 
@@ -197,6 +195,7 @@ class _Learner:
             pick_device(options.device),
             options.seed,
         )
+        self._of_user = np.zeros(0, np.int64)  # rows of unlabelled tickets
         self.own = own = [*label_set.examples, *describe_labels(label_set)]
         rows = self._tuner.add([text for text, _ in own])
         places = [self.labels.index(label) for _, label in own]
@@ -212,10 +211,27 @@ class _Learner:
         self._targets = np.concatenate([own_targets, targets])
         self.messages = [self._tuner.messages[row] for row in self._rows]
         self.n_background, self._n_own = len(others), len(own)
+        self._is_of_user = np.isin(self._rows, self._of_user)
+        self._is_of_user[: self._n_own] = False
         self.true = self._targets.argmax(axis=1)
         if not label_set.extends:
             self.true[self._n_own :] = len(self.labels) - 1
         self._repeats = self._count_repeats()
+
+    def describe(self) -> str:
+        """Return in a sentence what the model is made of."""
+        examples = (
+            f"{count_words(len(self._set.examples), 'example')} of "
+            f"{count_words(len(self._set.labels), 'label')}"
+        )
+        n_user = int(self._is_of_user.sum())
+        package = count_words(self.n_background - n_user, "message") + " of the package"
+        rest = f"{package} and {n_user:,} of your unlabelled tickets" if n_user else package
+        if self._set.extends:
+            return f"learning from {examples}; {rest} keep the answers of the embedded model"
+        return (
+            f"learning from {examples}; {rest} stand for what is none of them ({self._set.other})"
+        )
 
     def train(self, places: NDArray[np.int64] | None = None) -> UpperLayers:
         """Return upper layers trained on some of the messages, or all, the head fitted on frozen features first."""
@@ -285,11 +301,18 @@ class _Learner:
         first, other = probabilities.argmax(axis=1), len(self.labels) - 1
         to_other = (first == other) | (probabilities.max(axis=1) < calibration["threshold"])
         outside = self.true[checked.rows] == other
+        of_user = self._is_of_user[checked.rows]
+
+        def score(which: NDArray[np.bool_]) -> Score:
+            return Score(tickets=int(which.sum()), right=int((which & to_other).sum()))
+
         return find_weak_spots(
             self._set,
             [self._set.examples[row] for row in checked.rows[mine]],
             np.array(self.labels, dtype=object)[first[mine]],
-            Score(tickets=int(outside.sum()), right=int((outside & to_other).sum())),
+            kept_apart=score(outside & ~mine & ~of_user),
+            kept_apart_own=score(outside & of_user),
+            examples_of_other=score(outside & mine),
         )
 
     def _add_background(
@@ -312,6 +335,8 @@ class _Learner:
                 rows = self._tuner.add(pool)
                 nearness = measure_nearness(self._tuner.encode(rows), of_labels)
                 found.append(rows[np.argsort(nearness, kind="stable")[: int(kept * len(rows))]])
+                if pool is of_user:
+                    self._of_user = found[-1]
         rows = np.concatenate(found)
         return rows, np.full((len(rows), len(self.labels)), 1 / len(self.labels), np.float32)
 
@@ -337,7 +362,8 @@ class _Learner:
         rows = np.concatenate([rows, self._tuner.add(mails)])
         if unlabelled:
             more = read_unlabelled(unlabelled, _REPLAYED // 2, self._seed, self._tuner.messages)
-            rows = np.concatenate([rows, self._tuner.add(more)])
+            self._of_user = self._tuner.add(more)
+            rows = np.concatenate([rows, self._of_user])
         old = load_network(self.model.path).classifier
         with torch.no_grad():
             answers = old(torch.from_numpy(self._tuner.encode(rows))).numpy()

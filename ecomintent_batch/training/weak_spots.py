@@ -17,6 +17,7 @@ _LEAST_CONFUSED = 2
 _MOST_PAIRS = 10
 _WEAK_RECALL, _LEAST_TO_JUDGE = 0.7, 5
 _MOST_LINES = 8
+_NONE = Score(tickets=0, right=0)
 
 
 def find_weak_spots(
@@ -24,6 +25,8 @@ def find_weak_spots(
     rows: Sequence[tuple[str, str]],
     found: NDArray[np.object_],
     kept_apart: Score,
+    kept_apart_own: Score = _NONE,
+    examples_of_other: Score = _NONE,
 ) -> WeakSpots:
     """Return what cross-validation says of the labels.
 
@@ -31,7 +34,9 @@ def find_weak_spots(
         label_set: The labels and their examples.
         rows: Message and label of the examples that were held out once each.
         found: The first choice for each of them by a model that did not see it, shape (rows,).
-        kept_apart: Messages of none of the labels, and how many the threshold sent to `other`.
+        kept_apart: Messages of the package, of none of the labels, and how many were sent to `other`.
+        kept_apart_own: The same of the user's unlabelled tickets.
+        examples_of_other: The same of the examples that stand under `other`.
     """
     true = np.array([label for _, label in rows], dtype=object)
     right = np.asarray(found == true, dtype=bool)
@@ -40,6 +45,8 @@ def find_weak_spots(
         score=Score(tickets=int(in_scope.sum()), right=int((right & in_scope).sum())),
         other=label_set.other,
         kept_apart=kept_apart,
+        kept_apart_own=kept_apart_own,
+        examples_of_other=examples_of_other,
         confused=_list_confused(rows, found),
         needs_examples=_list_needs(label_set, true, right),
         duplicates=label_set.duplicates,
@@ -49,25 +56,49 @@ def find_weak_spots(
 
 def describe_weak_spots(weak: WeakSpots) -> list[str]:
     """Return in sentences what cross-validation found."""
-    lines = [
-        f"Cross-validated: {weak.score} of {weak.score.tickets:,} examples right (95 % interval); "
-        f"{weak.kept_apart} of {weak.kept_apart.tickets:,} messages of no label sent to {weak.other}."
-    ]
+    lines = describe_scores(weak)
     for pair in weak.confused[:_MOST_LINES]:
         lines.append(f"Confused: {' and '.join(pair.labels)}, {pair.tickets} examples, such as")
         lines += [f"  {example}" for example in pair.examples]
     for need in weak.needs_examples[:_MOST_LINES]:
         read = "" if need.recall is None else f", {need.recall:.0%} of them read right"
         lines.append(
-            f"{need.label}: {need.examples} example{'' if need.examples == 1 else 's'}{read}; {need.more} more would help."
+            f"{need.label}: {count_words(need.examples, 'example')}{read}; {need.more} more would help."
         )
     if len(weak.needs_examples) > _MOST_LINES:
-        lines.append(f"… and {len(weak.needs_examples) - _MOST_LINES} more labels need examples.")
+        more = len(weak.needs_examples) - _MOST_LINES
+        lines.append(f"… and {count_words(more, 'label')} more with few or badly read examples.")
     if weak.duplicates:
-        lines.append(f"{weak.duplicates} examples stand twice; each counts once.")
+        lines.append(
+            f"Twice in the file: {count_words(weak.duplicates, 'example')}; each counts once."
+        )
     for text, first, second in weak.contradictions[:_MOST_LINES]:
         lines.append(f"Contradiction: “{text}” stands under {first} and {second}; {second} counts.")
     return lines
+
+
+def describe_scores(weak: WeakSpots) -> list[str]:
+    """Return how many examples were read right, and how many messages of no label went to `other`; nothing of empty sets."""
+    of_labels = (
+        f"{weak.score} of {count_words(weak.score.tickets, 'example')} right (95 % interval)"
+    )
+    apart = [
+        (weak.examples_of_other, "example", f"of {weak.other}"),
+        (weak.kept_apart, "message", "of the package that should be of no label"),
+        (weak.kept_apart_own, "unlabelled ticket", "of yours, those least like any label"),
+    ]
+    parts = [
+        f"{score} of {count_words(score.tickets, noun)} {which}"
+        for score, noun, which in apart
+        if score.tickets
+    ]
+    lines = [f"Cross-validated: {of_labels}."] if weak.score.tickets else []
+    return lines + [f"Sent to {weak.other}: {part}." for part in parts]
+
+
+def count_words(count: int, noun: str) -> str:
+    """Return a count with its noun, in the plural where it is not one."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _list_confused(rows: Sequence[tuple[str, str]], found: NDArray[np.object_]) -> list[Confused]:

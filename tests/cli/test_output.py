@@ -11,7 +11,7 @@ from support.tickets import write_tickets
 from typer.testing import CliRunner
 
 from ecomintent_batch.cli.app import app, main
-from ecomintent_batch.errors import EcomIntentError
+from ecomintent_batch.errors import EcomIntentError, UsageError
 from ecomintent_batch.pipeline import RunResult, run_job
 
 
@@ -47,6 +47,23 @@ def test_debug_shows_the_traceback(
     monkeypatch.setattr(sys, "argv", ["ecomintent-batch", *typed])
     with pytest.raises(EcomIntentError):
         main()
+
+
+@pytest.mark.parametrize("opposite", ["--restart", "--new"])
+def test_resume_and_its_opposite_are_refused(
+    opposite: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In either order, one line and exit code 2, before the source is looked for."""
+    for flags in (["--resume", opposite], [opposite, "--resume"]):
+        arguments = ["run", str(tmp_path / "none.csv"), *flags]
+        monkeypatch.setattr(sys, "argv", ["ecomintent-batch", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == UsageError.exit_code
+        assert f"--resume and {opposite}: expected one of them" in capsys.readouterr().err
 
 
 def test_json_is_one_document(result: RunResult) -> None:

@@ -172,6 +172,9 @@ def test_the_volumes_add_up(settings, capsys):
         int(row[3]) for row in rows.values() if len(row) == 4 and row[0] != "intent"
     )
     assert unread == 7
+    assert (
+        "Moved: confidence under 0.50.\n" in shown
+    )  # no ticket is in a language unknown to the model
 
 
 def test_json_is_the_manifest_and_nothing_else(settings):

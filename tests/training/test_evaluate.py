@@ -103,6 +103,27 @@ def test_metrics_are_those_worked_out_by_hand(measured):
     assert re.search(r"^ +B +0\.5000 +1\.0000 +0\.6667 +2$", measured.classification_report, re.M)
 
 
+def test_what_run_writes_is_judged_of_labels_of_ones_own(tmp_path):
+    """D is said below 0.7 only: the first choice never finds it, `run` finds both."""
+    folder = save_tiny_model(tmp_path / "model", "distilbert", ["A", "B", "C", "D"])
+    calibration = {"other": "D", "threshold": 0.7, "taxonomy": {"name": "mine"}}
+    (folder / "calibration.json").write_text(json.dumps(calibration))
+    true = ["A", "A", "B", "D", "D"]
+    tickets = EvaluationSet("five", [("text", label) for label in true])
+    with np.errstate(divide="ignore"):
+        encodings = Encodings(np.ones(5, np.int32), np.arange(6), np.ones(5, np.int32))
+        scored = Scored(true, np.log(PROBABILITIES), encodings)
+    found = measure_set(tickets, scored, open_model(str(folder)), 0.7)
+    assert found.score == Score(tickets=5, right=2)
+    assert found.as_run is not None
+    assert found.headline.score == found.as_run.score == Score(tickets=5, right=4)
+    assert found.by_intent["D"].recall == 1
+    assert found.confusion == Confusion(
+        labels=["A", "B", "D"], counts=[[1, 1, 0], [0, 1, 0], [0, 0, 2]]
+    )
+    assert found.score_at_threshold == Score(tickets=3, right=2)
+
+
 def test_a_second_label_counts_in_the_second_figure_only(measured):
     """Ticket 2 is A, also B, and labelled B; ticket 5 is C, also A, and labelled B: 4 of 5 instead of 3."""
     assert measured.score.right == 3

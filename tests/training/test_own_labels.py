@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -156,15 +157,28 @@ def test_weak_spots_are_said_in_words(tmp_path):
     weak = find_weak_spots(labels, rows, found, Score(tickets=10, right=9))
     assert (weak.score.tickets, weak.score.right) == (5, 3)
     lines = describe_weak_spots(weak)
-    assert "9" in lines[0] or "90.0 %" in lines[0]
+    assert "90.0 %" in lines[1]
     assert "Confused: LOGIN and PARCEL, 2 examples, such as" in lines
     assert "  a 1 (PARCEL, read as LOGIN)" in lines
     assert "INVOICE: 3 examples; 7 more would help." in lines
-    assert "1 examples stand twice; each counts once." in lines
+    assert "Twice in the file: 1 example; each counts once." in lines
     assert any(
         line.startswith("Contradiction: “where is my parcel?” stands under PARCEL")
         for line in lines
     )
+
+
+def test_messages_of_no_label_are_told_by_where_they_are_from(tmp_path):
+    """The package's, one's own unlabelled tickets, the examples of `other`; a set without messages is not named."""
+    labels = read_labels(write(tmp_path, SHOP))
+    rows, found = [("a 1", "PARCEL")], np.array(["PARCEL"], dtype=object)
+    ten, four, none = Score(tickets=10, right=9), Score(tickets=4, right=2), Score(tickets=0, right=0)
+    lines = describe_weak_spots(find_weak_spots(labels, rows, found, ten, four))
+    assert lines[0].startswith("Cross-validated: 100.0 % (21–100) of 1 example right")
+    assert re.fullmatch(r"Sent to NONE_OF_THESE: 90.0 % .* of 10 messages of the package that .*", lines[1])
+    assert re.fullmatch(r"Sent to NONE_OF_THESE: 50.0 % .* of 4 unlabelled tickets of yours.*", lines[2])
+    lines = describe_weak_spots(find_weak_spots(labels, rows, found, none))
+    assert not any(line.startswith("Sent to") for line in lines)
 
 
 def test_the_plain_encoder_is_unpacked_as_it_was_packed(tmp_path):
@@ -232,6 +246,13 @@ def test_run_makes_the_model_once(made):
     _, output, settings, notes = made
     assert "Cross-validated:" in output
     assert "moved to NONE_OF_THESE" in output
+    assert re.match(
+        r"learning from 11 examples of 3 labels; 2\d messages of the package stand for what is none of them \(NONE_OF_THESE\)\n",
+        output,
+    )
+    assert "language unknown" not in output
+    assert "Please consider" not in output
+    assert "Writing model shards" not in output
     assert notes == [f"model of labels: {settings.model}"]
     (manifest,) = open_store(settings.out).manifests()
     assert manifest.taxonomy is not None
@@ -263,6 +284,29 @@ def test_evaluate_says_what_is_weak_and_takes_the_threshold_of_the_model(made, t
     assert "What is weak in these labels" in page
     evaluation = json.loads((tmp_path / "page" / "evaluation.json").read_text())
     assert evaluation["threshold"] == open_model(settings.model).calibration["threshold"]
+    for shown in (done.output, page):
+        assert f"{evaluation['threshold']:g} NONE_OF_THESE" in shown
+        assert "first choice" in shown
+        assert "GPT-4o" not in shown
+    assert "below the threshold get the intent NONE_OF_THESE" in page
+
+
+def test_evaluate_judges_what_run_writes(made, tmp_path):
+    """As many right as in the column `intent` of a run of the same tickets, messages of no label among them."""
+    source, _, settings, _ = made
+    rows = [*read_labels(source).examples, ("my cat likes the garden", "NONE_OF_THESE")]
+    tickets = tmp_path / "own.csv"
+    pl.DataFrame(rows, schema=["text", "label"], orient="row").write_csv(tickets)
+    common = ["--model", settings.model, "--threshold", "0.6"]
+    done = CliRunner().invoke(app, ["evaluate", str(tickets), "--intent-column", "label", *common, "--json"])  # fmt: skip
+    assert done.exit_code == 0, done.output
+    judged = json.loads(done.stdout)["sets"][0]["as_run"]["score"]
+    arguments = ["run", str(tickets), "--keep", "label", *common, "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    labelled = pl.read_parquet(f"{tmp_path}/out/predictions/*/*.parquet")
+    assert judged["tickets"] == len(labelled)
+    assert judged["right"] == (labelled["intent"].cast(pl.String) == labelled["label"]).sum()
 
 
 def test_unlabelled_tickets_are_read_as_run_reads_them(tmp_path):
