@@ -89,7 +89,7 @@ def _judged_cells(row: Judged, has_also: bool) -> Iterator[str]:
 def _explain(evaluation: Evaluation) -> Iterator[str]:
     """Yield what the columns mean where it is not plain, and what was skipped."""
     if evaluation.judges_run:
-        yield f"right: what run writes, below {evaluation.threshold:g} {evaluation.other}; on the line below, the first choice."
+        yield f"right: what run writes, {evaluation.other} below {evaluation.threshold:g}; then the first choice alone."
     if any(result.score_or_also for result in evaluation.sets):
         yield "or also: right, or the label that a reader found equally defensible."
     for result in evaluation.sets:
@@ -107,7 +107,7 @@ def _print_details(console: Console, evaluation: Evaluation) -> None:
     console.print(f"  Accuracy:    {judged.score.accuracy:.4f}  ({judged.score})")
     if result.as_run:
         console.print(
-            f"               as run writes it, below {evaluation.threshold:g} {evaluation.other}; "
+            f"               as run writes it, {evaluation.other} below {evaluation.threshold:g}; "
             f"first choice: {result.score.accuracy:.4f}  ({result.score})",
             soft_wrap=True,
         )

@@ -67,7 +67,7 @@ def describe_weak_spots(weak: WeakSpots) -> list[str]:
         )
     if len(weak.needs_examples) > _MOST_LINES:
         more = len(weak.needs_examples) - _MOST_LINES
-        lines.append(f"… and {count_words(more, 'label')} more with few or badly read examples.")
+        lines.append(f"… and {count_words(more, 'more label')} with few or badly read examples.")
     if weak.duplicates:
         lines.append(
             f"Twice in the file: {count_words(weak.duplicates, 'example')}; each counts once."

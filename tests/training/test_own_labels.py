@@ -172,11 +172,19 @@ def test_messages_of_no_label_are_told_by_where_they_are_from(tmp_path):
     """The package's, one's own unlabelled tickets, the examples of `other`; a set without messages is not named."""
     labels = read_labels(write(tmp_path, SHOP))
     rows, found = [("a 1", "PARCEL")], np.array(["PARCEL"], dtype=object)
-    ten, four, none = Score(tickets=10, right=9), Score(tickets=4, right=2), Score(tickets=0, right=0)
+    ten, four, none = (
+        Score(tickets=10, right=9),
+        Score(tickets=4, right=2),
+        Score(tickets=0, right=0),
+    )
     lines = describe_weak_spots(find_weak_spots(labels, rows, found, ten, four))
     assert lines[0].startswith("Cross-validated: 100.0 % (21–100) of 1 example right")
-    assert re.fullmatch(r"Sent to NONE_OF_THESE: 90.0 % .* of 10 messages of the package that .*", lines[1])
-    assert re.fullmatch(r"Sent to NONE_OF_THESE: 50.0 % .* of 4 unlabelled tickets of yours.*", lines[2])
+    assert re.fullmatch(
+        r"Sent to NONE_OF_THESE: 90.0 % .* of 10 messages of the package that .*", lines[1]
+    )
+    assert re.fullmatch(
+        r"Sent to NONE_OF_THESE: 50.0 % .* of 4 unlabelled tickets of yours.*", lines[2]
+    )
     lines = describe_weak_spots(find_weak_spots(labels, rows, found, none))
     assert not any(line.startswith("Sent to") for line in lines)
 
@@ -285,7 +293,7 @@ def test_evaluate_says_what_is_weak_and_takes_the_threshold_of_the_model(made, t
     evaluation = json.loads((tmp_path / "page" / "evaluation.json").read_text())
     assert evaluation["threshold"] == open_model(settings.model).calibration["threshold"]
     for shown in (done.output, page):
-        assert f"{evaluation['threshold']:g} NONE_OF_THESE" in shown
+        assert f"NONE_OF_THESE below {evaluation['threshold']:g}" in shown
         assert "first choice" in shown
         assert "GPT-4o" not in shown
     assert "below the threshold get the intent NONE_OF_THESE" in page
