@@ -94,6 +94,7 @@ def test_a_finding_within_a_brand_has_its_numbers(year):
     assert row["is_finding"]
 
 
+@pytest.mark.slow
 def test_years_without_events_have_at_most_one_false_finding_a_month(tmp_path):
     """Three years here; ten were measured for docs/, with weeks that are busier than others."""
     found = 0

@@ -142,6 +142,7 @@ def test_from_a_topic_to_a_label(out, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_topic_over_several_runs_is_one_sheet(tmp_path):
     """A daily run finds its topics with the tickets of the run before, and a sheet of both is imported."""
     texts = [text + " please" * (i % 4) for i in range(16) for text in GIFT]

@@ -192,7 +192,7 @@ def test_json_is_the_manifest_and_nothing_else(settings):
     assert json.loads(done.stdout) == list_runs(settings.out)[0].to_json()
 
 
-@pytest.mark.parametrize("engine", ["torch", "onnx"])
+@pytest.mark.parametrize("engine", [pytest.param("torch", marks=pytest.mark.slow), "onnx"])
 @pytest.mark.model
 def test_quiet_prints_nothing_on_success(settings, engine):
     """--quiet: not a word on either stream, of ours or of the libraries that run the model."""

@@ -383,6 +383,7 @@ def test_main_ends_with_one_line_and_a_code(
     assert "hunter2" not in errors
 
 
+@pytest.mark.slow
 def test_shards_travel_to_other_processes(tmp_path: Path) -> None:
     """The mapped task takes and gives only what can be pickled, so any task runner of Prefect can spread it."""
     folder = classify_tickets(settings_for(tmp_path, threads=2), runner="process")
@@ -396,6 +397,7 @@ def read_own_gpu(seconds: float) -> str:
 
 
 @pytest.mark.parametrize(("visible", "expected"), [(None, ["0", "1"]), ("3,5", ["3", "5"])])
+@pytest.mark.slow
 def test_each_worker_of_a_pool_has_a_gpu_of_its_own(
     monkeypatch: pytest.MonkeyPatch, visible: str | None, expected: list[str]
 ) -> None:

@@ -343,6 +343,7 @@ def test_two_machines_at_once_label_a_ticket_once(client, job, tmp_path, monkeyp
     assert names(client) == []
 
 
+@pytest.mark.slow
 def test_two_machines_in_the_same_moment_label_each_ticket_once(client, tiny_model, tmp_path):
     """Two processes with a cache each: the second waits for the first, and finds nothing new."""
     source = put_csv(client, "in/a.csv", [(str(i), f"order {i}") for i in range(4)])
@@ -498,6 +499,7 @@ def put_runs(client: Any, tmp_path: Path, first: int, last: int) -> None:
         client.upload_file(str(file), BUCKET, f"out/{file.relative_to(folder).as_posix()}")
 
 
+@pytest.mark.slow
 def test_merged_runs_read_the_same(client, tmp_path, monkeypatch):
     """Before and after, here and in DuckDB's shell; what was merged goes when nobody can read it any more."""
 
