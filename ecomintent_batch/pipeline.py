@@ -171,7 +171,8 @@ def extract(
         yield path, rows
     progress.extracted(tickets, complete=True)
     for remark in read_remarks(folder):
-        progress.note(remark)
+        if remark not in job.source.warnings:  # said when the source was opened
+            progress.note(remark)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from ecomintent_batch import __version__
 from ecomintent_batch.analytics.alerts import check_intents, parse_alert
 from ecomintent_batch.analytics.report import summarise_run_safely
-from ecomintent_batch.errors import EcomIntentError, hide_password, without_text
+from ecomintent_batch.errors import EcomIntentError, SourceError, hide_password, without_text
 from ecomintent_batch.inference.engines import ModelFolder, open_model
 from ecomintent_batch.inference.model_cache import hash_model, limit_malloc_arenas
 from ecomintent_batch.ingest.base import Source
@@ -100,7 +100,12 @@ def plan_job(settings: RunSettings, store: RunStore, progress: Progress) -> Job:
     settings = settings.with_threshold_of(model.calibration)
     check_intents([parse_alert(text) for text in settings.alert], model.labels)
     source = _open_source(settings)
-    plan = _plan_reading(settings, source, model)
+    try:
+        plan = _plan_reading(settings, source, model)
+    except SourceError as error:
+        if not source.advice:
+            raise
+        raise type(error)(f"{error}; {source.advice}") from None
     _note_reading(source, plan, progress)
     if model.probabilities == "sigmoid":
         progress.note(
@@ -150,7 +155,7 @@ def _note_reading(source: Source, plan: ReadPlan, progress: Progress) -> None:
             )
     for note in plan.notes:
         progress.note(note)
-    for warning in plan.picked.warnings:
+    for warning in (*source.warnings, *plan.picked.warnings):
         progress.warn(warning)
 
 

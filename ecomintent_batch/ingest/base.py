@@ -64,6 +64,8 @@ class Source(Protocol):
         columns: their names; a text file may have one twice.
         nested: columns that hold objects or lists, with the dotted paths of the values inside.
         notes: how it is read.
+        warnings: what of it people should check.
+        advice: what to try where there are no tickets in it; mostly nothing.
         filters_by_time: whether `since` keeps rows from being read.
     """
 
@@ -72,6 +74,8 @@ class Source(Protocol):
     columns: list[str]
     nested: dict[str, list[str]]
     notes: list[str]
+    warnings: list[str]
+    advice: str
     filters_by_time: bool
 
     def fingerprint(self) -> list[Any]:

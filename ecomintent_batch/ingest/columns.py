@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 
 from ecomintent_batch.errors import ColumnError
 
@@ -29,6 +30,7 @@ ticketnummer id_ticket id_de_ticket id_do_ticket numero_de_ticket numero_ticket 
 numer_zgloszenia id_zgloszenia numer_ticketu nr_zgloszenia vorgangsnummer fallnummer anfragenummer
 チケットid チケット番号 工单id 工单编号 工单号
 case_number
+case_no case_nr
 case_id caseid
 conversation_id
 request_id display_id
@@ -40,6 +42,7 @@ thread_id chat_id
 id
 message_id number uuid key external_id
 tweet_id email_id record_id issue_id review_id entity_id submission_id response_id
+numero nummer numer
 hs_object_id comment_id row_id index _id slug token
 """)
 _SUBJECTS = _ranks("""
@@ -68,12 +71,16 @@ latest_comment last_message last_customer_message
 question
 utterance
 instruction
+msg msg_text msg_body
 tweet tweet_text review_text transcript conversation chat dialogue
 nachricht nachrichtentext beschreibung anfrage anliegen mensaje mensagem descripcion descricao messaggio descrizione bericht
 omschrijving contenu tresc tresc_wiadomosci wiadomosc opis meddelande beskrivning besked beskrivelse melding zprava popis sprava
 mesaj aciklama viesti kuvaus uzenet leiras mesajul descriere
 本文 内容 お問い合わせ内容 メッセージ 消息 问题描述 描述 留言 сообщение описание текст 내용 메시지
 customer_note buyer_message buyer_comment customer_comment buyer_note selftext extract
+testo texto texte tekst inhalt contenido contenuto conteudo
+testo_messaggio testo_del_messaggio texto_del_mensaje texto_da_mensagem
+kundenanliegen kundennachricht kundenanfrage kundentext
 body_html html_body description_html message_html html
 excerpt preview last_message_preview body_preview snippet blurb
 """)
@@ -104,6 +111,10 @@ erstellt_am erstellt erstelldatum eingegangen_am eingang date_de_creation date_c
 creado_el creado data_utworzenia utworzono data_di_creazione data_creazione creato_il data_de_criacao criado_em aangemaakt_op
 aanmaakdatum skapad oprettet opprettet vytvoreno olusturma_tarihi luotu letrehozva
 作成日時 作成日 受付日時 受信日時 创建时间 提交时间 дата_создания
+data_apertura data_di_apertura fecha_apertura fecha_de_apertura data_abertura data_de_abertura date_ouverture date_d_ouverture
+eroffnet_am angelegt_am aperto_il abierto_el aberto_em ouvert_le geopend_op data_otwarcia
+eingang_am eingangsdatum datum_eingang empfangen_am ricevuto_il recibido_el recebido_em recu_le ontvangen_op
+gesendet_am inviato_il enviado_el enviado_em envoye_le verzonden_op
 created_utc review_date submit_date_utc submit_date submitted_at_utc
 datum fecha data дата 日期 日時
 """)
@@ -134,6 +145,7 @@ _WRAPPERS = (
 )  # of a value: DynamoDB's and MongoDB's
 _NOT_OF_CUSTOMERS = re.compile(
     r"agent|reply|response|resolution|answer|bot|internal|status|product|tag|note|staff|auto|sla|survey|rating|macro|intent"
+    r"|attach"
 )
 _LEAVES = ("content", "text", "value", "plain", "plain_text", "body", "html", "rendered", "raw")
 _IN_LIST = re.compile(r"\.\d+(\.|$)")  # in a path: the number of an element
@@ -318,6 +330,9 @@ class _Finder:
         subject = self.find(_SUBJECTS, "the subject", "--text-column")
         body = self.find(_BODIES, "the text", "--text-column") or self._find_by_ending(subject)
         texts = tuple(column for column in (subject, body) if column is not None)
+        listed = None if body else self._path_in_list()
+        if not texts and listed is not None:
+            raise self._unclear(listed.partition(".")[0], "--text-column")
         if not texts:
             raise ColumnError(
                 f"{self.name}: expected a column with the text, found {list_names(self.columns)}; give --text-column"
@@ -327,8 +342,23 @@ class _Finder:
         others = [column for column in self.columns if column != subject]
         return texts, (
             f"only the subject ({subject}) is read: no column with the message was found among {list_names(others)}; "
-            f"if one of them holds it, give --text-column {subject} --text-column NAME"
+            f"if one of them holds it, give --text-column {subject} --text-column {listed or 'NAME'}"
         )
+
+    def _path_in_list(self) -> str | None:
+        """Return the path of a text inside a list, such as the body of the first of `messages`; None where there is none."""
+        inside = [
+            path
+            for column, paths in self.nested.items()
+            if not _NOT_OF_CUSTOMERS.search(plain_name(column))
+            for path in paths
+            if _IN_LIST.search(path)
+        ]
+        for rank in _BODIES:
+            for path in inside:
+                if plain_name(_own_name(path)) in rank:
+                    return path
+        return None
 
     def _find_by_ending(self, subject: str | None) -> str | None:
         """Return the one column whose name ends like that of a message, as in `Your question`."""
@@ -384,6 +414,17 @@ class _Finder:
         )
 
 
+def unknown_path_error(name: str, column: str, option: str, paths: Sequence[str]) -> ColumnError:
+    """Return the error about a dotted path that leads to no value in any row, with the path that may be meant."""
+    close = get_close_matches(column, paths, 1)
+    best = close[0] if close else _best_path(paths) if option == "--text-column" else None
+    advice = f"give {option} {best}" if best else f"give {option} with another column"
+    return ColumnError(
+        f"{name}: expected a path into column {column.partition('.')[0]!r}, found {list_names([column])}, which no row has; "
+        f"it has {list_names(paths)}; {advice}"
+    )
+
+
 def _best_path(paths: Sequence[str]) -> str | None:
     """Return the path that most likely leads to a message."""
     for rank in [*_BODIES, _LEAVES]:
@@ -402,8 +443,7 @@ def _own_name(path: str) -> str:
 
 def plain_name(column: str) -> str:
     """Return a name as the lists spell it: lower case without accents, words joined by underscores."""
-    if column.strip() == "#":
-        return "number"
+    column = re.sub(r"#\s*$", " number", column)  # Case #
     words = re.sub(
         r"([A-Z]+)([A-Z][a-z])", r"\1_\2", re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", column)
     )

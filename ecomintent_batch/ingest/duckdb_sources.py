@@ -55,6 +55,7 @@ class _DuckDBSource:
         where: str | None = None,
     ) -> None:
         self.name, self.notes = name, list[str]()
+        self.warnings, self.advice = list[str](), ""
         self._connection, self._from, self._condition = connection, from_clause, where
         try:
             # One thread reads faster than any model scores, with half the buffers.

@@ -9,6 +9,7 @@ import io
 import lzma
 import re
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -27,6 +28,15 @@ _OTHER_KINDS = (
     (b"SQLite format 3", "a SQLite database"),
 )
 _GUESSES = ("cp1252", "latin-1", "mac_roman")
+_LONG_RUN = re.compile(
+    "[^\x00-\x7f‘’“”„«»–—…•]{3,}"
+)  # Western words have no three accents in a row
+_ODD_IN_WORDS = re.compile("[A-Za-z][³¹²¿£¥ªº¯Ÿ¼¾¶þð][a-z]|[þðý][\x00-@]|[a-z][À-Þ][a-z]")
+# Central European and Turkish letters as cp1252 shows them: ř next to ě, ő next to ö, and so on.
+_ODD_MIXES = tuple(
+    map(frozenset, ("ìø", "ìý", "ìš", "ìž", "õöé", "õû", "ýþ", "ýð", "èø", "èž", "æž", "èš", "æš"))
+)
+_LEAST_FIT = 0.3
 _BLOCK = 1 << 20
 _MOST_CONTEXTS = 4000
 _TORN = re.compile("[\ud800-\udfff]")
@@ -129,6 +139,25 @@ def _guess_encoding(path: Path) -> str:
         for name in (windows, "mac_roman")
     }
     return max(scores, key=lambda name: scores[name])
+
+
+def is_doubtful(path: Path, encoding: str) -> bool:
+    """Return whether the characters that are not ASCII look like those of another encoding than the one that was guessed."""
+    with open_binary(path) as file:
+        contexts = re.findall(rb"[\x00-\x7f]?[\x80-\xff]+[\x00-\x7f]?", file.read(_BLOCK))
+    texts = [context.decode(encoding, "replace") for context in contexts[:_MOST_CONTEXTS]]
+    counts = Counter(character for text in texts for character in text if not character.isascii())
+    total = counts.total()
+    if total == 0:
+        return False
+    in_runs = sum(len(run) for text in texts for run in _LONG_RUN.findall(text))
+    odd = sum(len(_ODD_IN_WORDS.findall(text)) for text in texts)
+    if in_runs > total / 10 or odd > total / 20:
+        return True
+    common = {character for character, count in counts.items() if count * 50 >= total}
+    if any(mix <= common for mix in _ODD_MIXES):
+        return True
+    return sum(map(_plausibility, texts)) < total * _LEAST_FIT
 
 
 def _plausibility(text: str) -> float:

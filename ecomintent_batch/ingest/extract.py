@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from ecomintent_batch.errors import ColumnError, RejectedRowsError, SourceError
 from ecomintent_batch.ingest.base import Batch, Reject, Source
-from ecomintent_batch.ingest.columns import PickedColumns
+from ecomintent_batch.ingest.columns import PickedColumns, unknown_path_error
 from ecomintent_batch.ingest.incremental import (
     PreviousPredictions,
     limit_to_start,
@@ -71,6 +71,7 @@ def plan_reading(
                 f"{source.name}: expected tickets, found {len(rejects)} rows that cannot be read: {worst}"
             )
         raise SourceError(f"{source.name}: expected tickets, found none")
+    _check_paths(source, picked)
     if picked.time is None:
         return ReadPlan(picked, names, notes=picked.notes)
     try:
@@ -85,6 +86,20 @@ def plan_reading(
             notes=(*picked.notes, f"no daily volumes: {error}"),
         )
     return ReadPlan(picked, names, times, (*picked.notes, note) if note else picked.notes)
+
+
+def _check_paths(source: Source, picked: PickedColumns) -> None:
+    """Raise ColumnError where a path into a nested column is unknown, and leads to no value in any row of the source."""
+    options = dict.fromkeys(picked.texts, "--text-column")
+    if picked.ticket_id:
+        options[picked.ticket_id] = "--id-column"
+    for column, option in options.items():
+        known = source.nested.get(column.partition(".")[0], [])
+        if column in source.columns or "." not in column or column in known:
+            continue
+        tables = (batch.table for batch in source.read([column], [column]))
+        if not any(table.num_rows > table.column(0).null_count for table in tables):
+            raise unknown_path_error(source.name, column, option, known)
 
 
 def _first_values(source: Source, column: str) -> tuple[pa.ChunkedArray | None, list[Reject]]:

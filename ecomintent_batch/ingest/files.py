@@ -77,6 +77,7 @@ class Listing:
         notes: what was left aside.
         keep: private folders with copies, removed when nobody refers to them any more.
         url: whether the files are read in an object store, not here.
+        advice: what to try where there are no tickets in them.
     """
 
     kind: Kind
@@ -84,6 +85,7 @@ class Listing:
     notes: list[str] = field(default_factory=list)
     keep: list[Any] = field(default_factory=list)
     in_store: bool = False
+    advice: str = ""
 
 
 def list_local(location: str, file_format: str | None = None) -> Listing:

@@ -15,7 +15,7 @@ from ecomintent_batch.errors import SourceError
 from ecomintent_batch.ingest.base import BATCH_ROWS, Batch, Kind, Reject, Row, Since
 from ecomintent_batch.ingest.columns import list_names
 from ecomintent_batch.ingest.delimited import DelimitedFile, detect_dialect
-from ecomintent_batch.ingest.encoding import READ_ERRORS, is_guess
+from ecomintent_batch.ingest.encoding import READ_ERRORS, is_doubtful, is_guess
 from ecomintent_batch.ingest.files import InputFile, Listing
 from ecomintent_batch.ingest.json_lines import JsonLinesFile
 from ecomintent_batch.ingest.where import filter_mask, where_columns
@@ -55,6 +55,7 @@ class TextSource:
             where_columns(options.where, self.columns) if options.where is not None else []
         )
         self.notes = self._describe(len(parsed) - len(self._parsed))
+        self.warnings, self.advice = self._doubt_encodings(), listing.advice
 
     def _parse(self, file: InputFile, *, skip_empty: bool) -> DelimitedFile | JsonLinesFile | None:
         options = self.options
@@ -97,14 +98,30 @@ class TextSource:
             notes.append(f"{empty} empty files skipped")
         return notes + self._listing.notes
 
+    def _doubt_encodings(self) -> list[str]:
+        """Return a warning about each file whose encoding was guessed and fits badly."""
+        if self.options.encoding is not None:
+            return []
+        guesses = [
+            (file, table.dialect.encoding if isinstance(table, DelimitedFile) else table.encoding)
+            for file, table in self._parsed
+        ]
+        return [
+            f"{file.name}: the encoding is guessed to be {encoding}, but the letters look like those of another; if texts "
+            "come out garbled, give --encoding: cp1250 (Central Europe), cp1251 (Cyrillic), cp1253 (Greek), cp1254 (Turkish), "
+            "shift_jis, gbk, euc_kr …"
+            for file, encoding in guesses
+            if is_guess(encoding) and is_doubtful(file.path, encoding)
+        ]
+
     def fingerprint(self) -> list[Any]:
         """Return what changes when a file does."""
         identities = [file.identity for file in self._listing.files]
         return [*identities, self.options.encoding, self.options.delimiter]
 
     def remarks(self) -> list[str]:
-        """Return how many lines below the tables were no tickets."""
-        return [
+        """Return how many lines below the tables were no tickets, and encodings to check."""
+        return self.warnings + [
             f"{table.name}: {table.footer_lines} lines below the table are taken for its footer, not for tickets"
             for _, table in self._parsed
             if isinstance(table, DelimitedFile) and table.footer_lines

@@ -21,20 +21,24 @@ def unfold_workbooks(listing: Listing, sheet: str | None) -> Listing:
         SourceError: the reader is not installed, a file is no workbook, or it has no such sheet.
     """
     folder = TemporaryDirectory(prefix="ecomintent-source-")
-    files, notes = [], list(listing.notes)
+    files, notes, others = [], list(listing.notes), list[str]()
     for index, file in enumerate(listing.files):
-        name, rows = _read_sheet(file, sheet)
+        name, rows, sheets = _read_sheet(file, sheet)
+        others += [other for other in sheets if other != name and other not in others]
         path = Path(folder.name) / f"{index:05d}"
         with path.open("w", newline="", encoding="utf-8") as written:
             csv.writer(written).writerows(rows)
         files.append(replace(file, path=path, identity=[*file.identity, name]))
         notes.append(f"sheet {name}")
     notes = list(dict.fromkeys(notes))
-    return replace(listing, files=files, notes=notes, keep=[*listing.keep, folder])
+    advice = f"or choose another sheet with --table: {list_names(others)}" if others else ""
+    return replace(listing, files=files, notes=notes, keep=[*listing.keep, folder], advice=advice)
 
 
-def _read_sheet(file: InputFile, sheet: str | None) -> tuple[str, Sequence[Sequence[str]]]:
-    """Return the name of a sheet and its cells as text."""
+def _read_sheet(
+    file: InputFile, sheet: str | None
+) -> tuple[str, Sequence[Sequence[str]], list[str]]:
+    """Return the name of a sheet, its cells as text, and the names of all sheets."""
     import fastexcel
 
     try:
@@ -48,7 +52,8 @@ def _read_sheet(file: InputFile, sheet: str | None) -> tuple[str, Sequence[Seque
             cells = reader.load_sheet(name, header_row=None, dtypes="string").to_arrow()
             if cells.num_rows:
                 columns = [column.to_pylist() for column in cells.columns]
-                return name, [[_text(v) for v in row] for row in zip(*columns, strict=True)]
+                rows = [[_text(v) for v in row] for row in zip(*columns, strict=True)]
+                return name, rows, names
     except fastexcel.FastExcelError as error:
         reason = str(error).partition("\n")[0].replace(str(file.path), file.name)
         raise SourceError(f"{file.name}: expected a workbook, found: {reason}") from None

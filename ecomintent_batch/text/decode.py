@@ -14,7 +14,7 @@ import quopri
 import re
 from typing import Any
 
-from ecomintent_batch.text.markup import is_html
+from ecomintent_batch.text.markup import is_html, mentions_tags
 
 __all__ = ["decode_body"]
 
@@ -184,7 +184,7 @@ def _decode_entities(text: str) -> str:
     once = html.unescape(text)
     if "&lt;" in text or "&amp;lt;" in text:
         for unescaped in (once, html.unescape(once)):
-            if is_html(unescaped):
+            if is_html(unescaped) and not mentions_tags(unescaped):
                 return unescaped
     is_typed = (
         "<" in text

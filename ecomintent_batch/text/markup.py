@@ -24,6 +24,7 @@ _ENDLESS = frozenset("br hr img meta !doctype p li td tr th tbody html body head
 _CONTAINERS = frozenset("div table html body p head !doctype style span font".split())  # noqa: SIM905
 _BREAK = re.compile(r"\S<br\s*/?>|<br\s*/?>\S", re.I)
 _MAX_BARE = 2000
+_FEW_TAGS = 4
 _MAX_TAGS = 400  # of a long body the first ones are enough to see what it is
 
 _LINE_TAG = re.compile(
@@ -84,6 +85,14 @@ def is_html(text: str) -> bool:
     if is_enough:
         return _BREAK.search(text) is not None
     return (pairs > 0 and not unbalanced) or _BREAK.search(text) is not None
+
+
+def mentions_tags(text: str) -> bool:
+    """Decide whether few tags stand amid a sentence, as in "the page shows <div>NaN</div> instead of the price"."""
+    body = text.strip()
+    if _TAG.match(body) or _ENDS_WITH_TAG.search(body[-400:]) or _BREAK.search(body):
+        return False
+    return len(_TAG.findall(body[:2000])) <= _FEW_TAGS and len(body) < _MAX_BARE
 
 
 def html_to_text(markup: str) -> str:

@@ -96,6 +96,20 @@ _AGENT_NAME = re.compile(
     r"|机器人|店铺",
     re.I,
 )
+# The customers are in it, but the name is that of those who serve them.
+_SERVES_CUSTOMERS = re.compile(
+    r"\b(?:al|ao|aos|à|au|aux|ai|agli|alla|del|dello|do|dos|com o|to|voor|für) (?:clien\w+|consum\w+|usu[aá]ri\w+"
+    r"|visita\w+|utent\w+|compra\w+|acquir\w+|klant\w*|kund\w+|customers?|clients?|guests?|visitors?)\b"
+    r"|\b(?:atenci[oó]n|servi[czç][ioí]\w*|soporte|suporte|supporto|assist[eê]n[czs]\w*|asistencia|apoio|ayuda|aiuto|aide"
+    r"|relations?|sac|equipo|equipe|équipe) (?:clien\w+|consum\w+|usu[aá]ri\w+|visit\w+|utent\w+)\b"
+    r"|\b(?:customer|client|visitor|guest|user|buyer|shopper|consumer|klant|kunden?)s?['’]?s?[ -](?:services?|success"
+    r"|relations?(?:hip)?|experience|happiness|solutions?|operations|liaison|affairs|manager|executive|partner|champion"
+    r"|engagement|cent(?:er|re)|office|line|associate|reception|betreu\w+|hilfe)\b"
+    r"|\bkunden(?:betreu\w+|support|center|hilfe|team)\b|\bmüşteri (?:hizmet|temsilci|destek|desteği|ilişki)\w*"
+    r"|(?:お客様|お客さま)(?:サポート|センター|相談|サービス|窓口|対応|係)|(?:客户|顾客|用户)(?:服务|支持|经理|中心|代表)"
+    r"|고객\s?(?:센터|지원|상담|서비스|만족)|(?:служба|отдел|поддержка|обслуживание)\b.*\bклиент\w*",
+    re.I,
+)
 _SYSTEM_NAME = re.compile(
     r"^\W*(?:system|info|notice|event|note|sistema|système|systeem|システム|系统|시스템|система)\W*$",
     re.I,
@@ -146,6 +160,26 @@ _SYSTEM_LINE = re.compile(
     r"|end[- ]of[- ]transcript|fin de la (?:conversation|conversación)|fine della conversazione"
     r"|einde (?:van het )?gesprek|ende des (?:chats|gesprächs)"
     r")",
+    re.I,
+)
+# Lines of the frame that are fields or have a sentence of their own below them.
+_FIXED_LINE = re.compile(
+    r"^\W*(?:(?!chat|transcript|conversation)[^\W\d_][\w ()]{0,20}[:：]|messages? |nachrichten und|les messages|los mensajes"
+    r"|i messaggi|as mensagens)|^\W*\*",
+    re.I,
+)
+# What a customer adds to words that begin like a line of the frame: "Chat ended without an answer, please cancel 5521".
+_SAYS_MORE = re.compile(
+    r"\b(?:(?:please|pls)(?! (?:wait|hold|rate|stand|do not|note|be patient|type|choose|select|leave))|bitte(?! warten)"
+    r"|s['’]il (?:vous|te) pla[iî]t|svp|por favor|per (?:favore|piacere)|alstublieft|proszę|prosím|lütfen|vänligen"
+    r"|пожалуйста|nobody|no one (?:helped|answered|replied)|niemand|personne ne|nadie|nessuno|ninguém"
+    r"|without (?:an |any )?(?:answer|reply|help|solution)"
+    r"|i (?:still|have|want|need|am|never|got|was|would|did|do)|i['’](?:m|ve|d|ll)|ich (?:will|möchte|habe|brauche|warte)"
+    r"|je (?:veux|voudrais|n['’]ai)|quiero|vorrei|quero)\b|ください|请"
+    r"|[.!?,;–—-]\s+(?:and |so |now )?(?:cancel|refund|return|send|stop|give|where|when|why|how)\b"
+    r"|[.!?]\s+(?!thank|danke|merci|gracias|grazie|bedankt|obrigad|if |you |we |this |the chat|chat |an? "
+    r"|please (?:wait|hold|rate|stand))"
+    r"[^\W\d_]\w*(?:[^\w\n]+\w+){2,}",
     re.I,
 )
 _SYSTEM_TEXT = re.compile(
@@ -324,7 +358,7 @@ def _split_flat(line: str) -> list[str]:
         return [line]
     pieces, done = [], 0
     for name in _FLAT_NAME.finditer(line):
-        if names[name[1]] > 1 or _AGENT_NAME.search(name[1]) or _CUSTOMER_NAME.search(name[1]):
+        if names[name[1]] > 1 or _has_side(name[1]):
             pieces.append(line[done : name.start()].strip())
             done = name.start()
     return [piece for piece in [*pieces, line[done:]] if piece]
@@ -345,7 +379,7 @@ def _parse(lines: list[str], pattern: re.Pattern[str], is_stamped: bool = True) 
             text = _LEADING_TIME.sub("", groups.get("text") or groups.get("text2") or "").strip()
             chat.turns.append(_Turn(name, [text] if text else []))
             is_open, chat.has_loose_end = True, False
-        elif _SYSTEM_LINE.match(line):
+        elif _is_system(line):
             chat.frame.append(line)
             is_open = is_open and not is_stamped
         elif is_stamped and _TIME_FIRST.match(line) and pattern in (_TIME_NAME_TEXT, _TIME_NAME):
@@ -359,6 +393,13 @@ def _parse(lines: list[str], pattern: re.Pattern[str], is_stamped: bool = True) 
         else:
             chat.frame.append(line)
     return _without_cast(chat)
+
+
+def _is_system(line: str) -> bool:
+    """Return whether a line is of the frame of a chat, and no customer's who speaks of the chat."""
+    if not _SYSTEM_LINE.match(line):
+        return False
+    return _FIXED_LINE.match(line) is not None or not _SAYS_MORE.search(line)
 
 
 def _without_cast(chat: _Chat) -> _Chat:
@@ -383,7 +424,7 @@ def _parse_name_above_time(lines: list[str]) -> _Chat:
             continue
         if _TIME_ONLY.match(following) and len(line) < 50:
             chat.turns.append(_Turn(line))
-        elif _SYSTEM_LINE.match(line):
+        elif _is_system(line):
             chat.frame.append(line)
         elif chat.turns:
             chat.turns[-1].lines.append(line)
@@ -406,7 +447,7 @@ def _parse_time_below(lines: list[str]) -> _Chat:
             return _Chat()
         chat.turns.append(_Turn(block[0], block[1:]))
         block = []
-    chat.frame = [line for line in block if _SYSTEM_LINE.match(line)]
+    chat.frame = [line for line in block if _is_system(line)]
     return chat if len(chat.frame) == len(block) else _Chat()
 
 
@@ -419,7 +460,7 @@ def _is_chat(chat: _Chat) -> bool:
         return False
     if not any(turn.lines for turn in chat.turns):
         return False
-    known = any(_CUSTOMER_NAME.search(name) or _AGENT_NAME.search(name) for name in counts)
+    known = any(map(_has_side, counts))
     return known or (max(counts.values()) > 1 and len(chat.turns) > len(counts))
 
 
@@ -438,8 +479,10 @@ def _is_plain_chat(chat: _Chat) -> bool:
         return False
     if any(line.endswith(":") or _CHAT_TOLD.search(line) for line in chat.preamble):
         return False
-    known = [name for name in counts if _CUSTOMER_NAME.search(name) or _AGENT_NAME.search(name)]
+    known = list(filter(_has_side, counts))
     if len(known) == len(counts) and all(_side_of(name) == "customer" for name in known):
+        return False
+    if _are_notes(chat):
         return False
     is_answered = len(known) > 1 or _AGENT_SAYS.search(" ".join(chat.turns[0].lines)) is not None
     if len(chat.turns) < 3 and not is_answered:
@@ -451,6 +494,34 @@ def _is_plain_chat(chat: _Chat) -> bool:
         return _roles(chat).get(chat.turns[-1].speaker) == "customer"
     return True
 
+
+def _are_notes(chat: _Chat) -> bool:
+    """Decide whether the names are labels, as in the notes of a call: "Agent: Mia", "Customer: Jo Hill", "Issue: no refund"."""
+    sides = {turn.speaker: _side_of(turn.speaker) for turn in chat.turns}
+    if not {"customer", "agent"} <= set(sides.values()):
+        return False
+    said: dict[str | None, list[str]] = {}
+    for turn in chat.turns:
+        said.setdefault(sides[turn.speaker], []).append(" ".join(turn.lines))
+    is_helped = any(map(_AGENT_SAYS.search, said["agent"]))
+    if all(map(_ONLY_A_NAME.match, said["customer"])) and not is_helped:
+        return True
+    if len(chat.turns) > len(sides):  # somebody speaks again
+        return False
+    if any(side is None or _NOTE.match(name) for name, side in sides.items()):
+        return True
+    starts_with_names = all(_NAME_FIRST.match(said[side][0]) for side in ("customer", "agent"))
+    return (starts_with_names and not is_helped) or any(map(_LABEL_INSIDE.search, said["agent"]))
+
+
+_NOTE = re.compile(r"^\W*(?:notes?|info|notice)\W*$", re.I)
+_NO_NAME = r"(?!(?:hi|hello|hey|hallo|hola|ciao|bonjour|olá|ok|okay|yes|no|sure|done|thanks|sorry|ja|nein|oui|sí|sim)\b)"
+_PIECE_OF_NAME = r"(?:[^\W\d_a-zß-ÿ][\w'’.-]*|\S+@\S+|[#+]?\d[\d-]*)"
+_ONLY_A_NAME = re.compile(rf"^(?i:{_NO_NAME}){_PIECE_OF_NAME}(?: {_PIECE_OF_NAME}){{0,3}}\W*$")
+_NAME_FIRST = re.compile(
+    rf"^(?i:{_NO_NAME}){_PIECE_OF_NAME}(?: {_PIECE_OF_NAME}){{0,2}}(?:\W*$|[.,;]|\s?[(/|–—-])"
+)
+_LABEL_INSIDE = re.compile(r"(?:^|\s)[^\W\d_]\w{2,20}\s?: (?=\w)")
 
 _CHAT_TOLD = re.compile(
     r"\b(?:chat|phone|conversation|talked|spoke|told|said|agent|yesterday|went|telefon\w*|gespräch|gesagt"
@@ -495,9 +566,18 @@ def _side_of(name: str) -> str | None:
     """Return which side a name says that its bearer is on, None where it is only a name."""
     if _SYSTEM_NAME.match(name):
         return "system"
+    if _SERVES_CUSTOMERS.search(name):
+        return "agent"
     if _AGENT_NAME.search(name) and not _NUMBERED_CUSTOMER.match(name):
         return "agent"
     return "customer" if _CUSTOMER_NAME.search(name) or _SELF.match(name) else None
+
+
+def _has_side(name: str) -> bool:
+    """Return whether a name says which side its bearer is on, be it of both in turn."""
+    return any(
+        kind.search(name) is not None for kind in (_CUSTOMER_NAME, _AGENT_NAME, _SERVES_CUSTOMERS)
+    )
 
 
 def _agent_score(name: str, names: list[str], chat: _Chat) -> float:
@@ -541,7 +621,7 @@ def _is_title(line: str) -> bool:
     """Decide whether a line above the turns is a heading rather than something that the customer says."""
     words = line.split()
     return (
-        _SYSTEM_LINE.match(line) is not None
+        _is_system(line)
         or len(words) < 4
         or (
             len(words) < 9

@@ -17,6 +17,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import xlsxwriter
 
 from ecomintent_batch.cli import app as cli
 
@@ -47,6 +48,20 @@ def file(content: str | bytes, name: str = "tickets.csv", *flags: str) -> Case:
     def write(folder: Path) -> list[str]:
         (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
         return [str(folder / name), *flags]
+
+    return write
+
+
+def workbook(sheets: dict[str, list[list[str]]]) -> Case:
+    """Make a case: a workbook with some sheets."""
+
+    def write(folder: Path) -> list[str]:
+        with xlsxwriter.Workbook(folder / "t.xlsx") as book:
+            for name, rows in sheets.items():
+                sheet = book.add_worksheet(name)
+                for index, row in enumerate(rows):
+                    sheet.write_row(index, 0, row)
+        return [str(folder / "t.xlsx")]
 
     return write
 
@@ -190,6 +205,26 @@ CASES: dict[str, tuple[Case, int, str]] = {
         file('[\n{"id": 1}\n]\n', "t.jsonl"),
         1,
         "expected a column with the text, found id",
+    ),
+    "a workbook with a cover": (
+        workbook({"Cover": [["Report of March"]], "Tickets": [["id", "body"], ["1", "late"]]}),
+        1,
+        "found Report of March; give --text-column; or choose another sheet with --table: Tickets",
+    ),
+    "a workbook whose first sheet has a header alone": (
+        workbook({"Old": [["id", "body"]], "New": [["id", "body"], ["1", "late"]], "Notes": []}),
+        1,
+        "expected tickets, found none; or choose another sheet with --table: New, Notes",
+    ),
+    "a path that no row has": (
+        file(
+            '{"id": "1", "messages": [{"body": "late"}]}',
+            "t.jsonl",
+            "--text-column",
+            "messages.body",
+        ),
+        1,
+        "which no row has; it has messages.0.body; give --text-column messages.0.body",
     ),
     "unknown encoding": (
         file(GOOD, "t.csv", "--encoding", "nope"),

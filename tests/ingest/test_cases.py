@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import lzma
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 import xlsxwriter
@@ -172,6 +174,59 @@ def test_a_list_of_messages_is_refused_with_the_path(tmp_path: Path, kind: str) 
         pick(open_source(str(path)))
     rows, _ = rows_of(path, tmp_path, flags={"text_column": ["comment.0.body"]})
     assert rows[0]["text"] == "late"
+
+
+@pytest.mark.parametrize(
+    ("rows", "flags", "advice"),
+    [
+        ([{"id": "1", "messages": [{"body": "late"}]}], {"text_column": ["messages.body"]}, "--text-column messages.0.body"),
+        ([{"id": "1", "message": {"body": "late"}}], {"text_column": ["message.boddy"]}, "--text-column message.body"),
+        ([{"id": "1", "a": {"b": {"text": "late"}}}], {"text_column": ["a.text"]}, "--text-column a.b.text"),
+        ([{"id": "1", "message": {"body": "late", "id": "7"}}], {"id_column": "message.ids"}, "--id-column message.id"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_a_path_that_no_row_has_is_refused_with_the_path(
+    tmp_path: Path, kind: str, rows: list[dict[str, Any]], flags: dict[str, Any], advice: str
+) -> None:
+    """Else every ticket would be empty."""
+    path = tmp_path / f"t.{kind}"
+    if kind == "csv":
+        pa.csv.write_csv(
+            pa.table({name: [json.dumps(row[name]) for row in rows] for name in rows[0]}), path
+        )
+    else:
+        path.write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(
+        ColumnError, match=rf"which no row has; it has .*; give {re.escape(advice)}$"
+    ):
+        rows_of(path, tmp_path, flags=flags)
+
+
+def test_a_path_that_some_rows_have_is_read(tmp_path: Path) -> None:
+    """Be it beyond the rows that are looked at first, or null in all of them."""
+    lines = [{"id": str(i), "m": {"note": None}} for i in range(3000)] + [
+        {"id": "x", "m": {"body": "late"}}
+    ]
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    rows, _ = rows_of(tmp_path / "t.jsonl", tmp_path, flags={"text_column": ["m.body", "m.note"]})
+    assert [row["text"] for row in rows if row["text"] != " | "] == ["late | "]
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ('{"conversations":[{"id":"1","messages":[{"author":"c","body":"late"}]}]}', "messages.0.body"),
+        ('{"id":"1","thread":[{"from":"c","text":"late"}]}', "thread.0.text"),
+        ('{"id":"1","tags":[{"name":"x"}],"log":[{"who":"c","message":"late"}]}', "log.0.message"),
+        ('{"id":"1","data":{"items":[{"who":"c","message":"late"}]}}', "data.items.0.message"),
+    ],
+)  # fmt: skip
+def test_a_list_that_may_hold_the_text_is_named(tmp_path: Path, text: str, path: str) -> None:
+    """Where no column has the text, the error gives the path into a list."""
+    (tmp_path / "t.json").write_text(text)
+    with pytest.raises(ColumnError, match=rf"give --text-column {re.escape(path)}$"):
+        pick(open_source(str(tmp_path / "t.json")))
 
 
 # JSON (cases 15, 23)
@@ -391,6 +446,37 @@ def test_encodings_of_one_byte(tmp_path: Path, text: str, encoding: str) -> None
 
 
 @pytest.mark.parametrize(
+    ("text", "encoding", "is_doubtful"),
+    [
+        ("Dzień dobry, chciałabym zwrócić zamówienie, proszę o zwrot", "cp1250", True),
+        ("Ještě jsem nedostala zásilku, můžete ji zrušit? Děkuji", "cp1250", True),
+        ("Gdje je moja narudžba? Želim povrat, još čekam, kućište je oštećeno", "cp1250", True),
+        ("A termék törött, időpont, köszönöm, hűtő", "cp1250", True),
+        ("Где мой заказ? Хочу вернуть деньги", "cp1251", True),
+        ("Πού είναι η παραγγελία μου;", "cp1253", True),
+        ("注文した商品が届きません。返金してください", "shift_jis", True),
+        ("我的订单在哪里,我要退款", "gbk", True),
+        ("größer, naïve, “déjà vu” für 5 €", "cp1252", False),
+        ("Où est ma commande n° 4411 ? J’ai payé 45 € – Noël à la crèmerie", "cp1252", False),
+        ("Perché non è arrivato? Però lì è così, può darsi di più", "cp1252", False),
+        ("Jeg får ikke tak i noen på telefon, øl, være", "cp1252", False),
+        ("Não recebi a encomenda, quero devolução das opções", "cp1252", False),
+        ("größer, naïve, “déjà vu” für 5 €", "mac_roman", False),
+    ],
+)
+def test_a_guess_that_fits_badly_is_a_warning(
+    tmp_path: Path, text: str, encoding: str, is_doubtful: bool
+) -> None:
+    """It names the option, in the run and in its manifest; a guess that fits is no more than a note."""
+    path = tmp_path / "t.csv"
+    path.write_bytes(f'id;body\n1;"{text}"\n'.encode(encoding))
+    warnings = open_source(str(path)).warnings
+    assert any("--encoding: cp1250" in warning for warning in warnings) == is_doubtful
+    assert rows_of(path, tmp_path)[1].remarks == warnings
+    assert open_source(str(path), encoding=encoding).warnings == []
+
+
+@pytest.mark.parametrize(
     ("name", "pack"),
     [
         ("t.csv.gz", gzip.compress),
@@ -426,6 +512,7 @@ def test_archives_and_workbooks(tmp_path: Path) -> None:
     ]
     with pytest.raises(SourceError, match="expected a sheet nope, found empty, tickets"):
         open_source(str(tmp_path / "t.xlsx"), table="nope")
+    assert "--table: empty" in open_source(str(tmp_path / "t.xlsx")).advice
 
 
 def test_folders_of_spark(tmp_path: Path) -> None:

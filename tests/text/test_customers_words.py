@@ -318,7 +318,58 @@ def test_a_body_of_images_alone_is_empty(body):
     assert clean_message([body]) == ""
 
 
+SERVES = "Atención al Cliente|Servicio al Cliente|Soporte Cliente|Servizio al Cliente|Assistenza Cliente|SAC Cliente Luar|Client Services" \
+    "|Client Success Mia|Visitor Services|Guest Relations|Müşteri Hizmetleri|お客様サポート|Service Client|Customer Care|Kundendienst" \
+    "|Atendimento ao Cliente|Apoio ao Consumidor|Suporte ao usuário|고객센터|Customer Experience Team"  # fmt: skip
+
+
+@pytest.mark.parametrize("agent", SERVES.split("|"))
+@pytest.mark.parametrize("chat", [
+    "Carmen: quiero devolver el vestido\n{}: ¿Número?\nCarmen: ES-4410",
+    "[10:01] Carmen: quiero devolver el vestido\n[10:02] {}: ¿Número?\n[10:03] Carmen: ES-4410",
+])  # fmt: skip
+def test_who_serves_customers_is_no_customer(agent, chat):
+    """A word for customer in the name of a department or of a role does not make it one."""
+    assert clean_message([chat.format(agent)]) == "quiero devolver el vestido ES-4410"
+
+
+@pytest.mark.parametrize("notes", [
+    *(f"Agent: Mia\nCustomer: Jo Hill\nOrder: 5521\n{label}: {{}}" for label in ("Issue", "Message", "Notes", "Note", "Summary", "Subject", "Agent notes")),
+    "Kunde: Jo Hill\nMitarbeiter: Mia\nAnliegen: {}", "Cliente: Jo\nAgente: Mia\nMotivo: {}", "Seller: Luar Shop\nBuyer: jo_hill\nProblem: {}",
+    "Customer: Jo. Agent: Mia. {} for 5521", "Customer: Jo Hill, order 5521 Agent: Mia Issue: {}", "Customer: Jo Hill\nAgent: Mia, {}",
+    "Agent:\nMia\nCustomer:\nJo Hill\nIssue:\n{}", "[Agent] Mia\n[Customer] Jo Hill\n[Issue] {}",
+])  # fmt: skip
+def test_notes_of_a_call_are_no_chat(notes):
+    """Labels with names behind them: nothing of the matter is lost."""
+    assert "Still no refund" in clean_message([notes.format("Still no refund")])
+
+
+@pytest.mark.parametrize("below", [
+    "Transcript of yesterday. Please cancel 5521 now.", "Chat ended without an answer, please cancel 5521", "The agent left the chat, nobody helped. Cancel 5521",
+    "Chat closed before I got an answer. Cancel 5521", "Chat ended: nobody helped, please cancel 5521", "Conversation ended - cancel 5521 today",
+    "Gesprächsverlauf von gestern. Bitte 5521 stornieren.", "Conversation with you yesterday. I want 5521 cancelled",
+])  # fmt: skip
+@pytest.mark.parametrize("chat", ["Visitor: where is it?\nAgent: on its way\nVisitor: ok", "Visitor: where is it?\nAgent: on its way"])  # fmt: skip
+def test_words_below_a_chat_are_the_customers(chat, below):
+    """They may begin like a line of the frame."""
+    assert below in clean_message([f"{chat}\n\n{below}"])
+
+
+@pytest.mark.parametrize("below", [
+    "Chat ended", "Chat closed by agent", "Chat ended on Mon, 3 March 2026", "Anna left the chat", "Chat ended after 5 min. Thank you for chatting with us",
+    "This conversation has been closed. If you need more help, write to us.",
+])  # fmt: skip
+def test_lines_of_the_frame_of_a_chat_go(below):
+    """Also with a sentence of the system behind them."""
+    assert (
+        clean_message([f"Visitor: where is it?\nAgent: on its way\nVisitor: ok\n\n{below}"])
+        == "where is it? ok"
+    )
+
+
 @pytest.mark.parametrize("text", [
+    "the page shows &lt;div&gt;NaN&lt;/div&gt; instead of the price", "there is a &lt;b&gt;Sale&lt;/b&gt; in my mail", "I see &lt;td&gt;undefined&lt;/td&gt; under my order",
+    "your mail says &lt;p&gt;Hello &lt;b&gt;NAME&lt;/b&gt;&lt;/p&gt; and no more",
     "my item is sku=E4 please check", "codes sku=E4, sku=E3 and sku=C5 are missing", "the coupon SAVE100%25 is invalid", "https://x.example/?a=3D1&b=20 fails",
     "the shop shows &lt;b&gt; in the headings", "every &amp; is now &amp;amp; in your mails", "your page has &lt; instead of a sign", "a < b and c > d", "size < 40 or > 44?",
     "how do I remove the <hr> under the logo?", "I deleted <div class=\"line\"> in header.php but it is still there", "my template ends without </body> now",
