@@ -271,6 +271,7 @@ class _Chat:
     frame: list[str] = field(default_factory=list)
     turns: list[_Turn] = field(default_factory=list)
     named: dict[str, str] = field(default_factory=dict)  # sides that the frame gives to names
+    below: list[str] = field(default_factory=list)  # what a customer says below turns with times
     has_loose_end: bool = False  # text below the last turn that no header explains
 
 
@@ -387,6 +388,8 @@ def _parse(lines: list[str], pattern: re.Pattern[str], is_stamped: bool = True) 
             is_open = False
         elif not chat.turns:
             chat.preamble.append(line)
+        elif is_stamped and _SAYS_MORE.search(line) and (not is_open or _SYSTEM_LINE.match(line)):
+            chat.below.append(line)
         elif is_open:
             chat.turns[-1].lines.append(line)
             chat.has_loose_end = chat.has_loose_end or not is_stamped
@@ -459,6 +462,8 @@ def _is_chat(chat: _Chat) -> bool:
     if any(_RETOLD.match(name) and " " in name for name in counts):
         return False
     if not any(turn.lines for turn in chat.turns):
+        return False
+    if _are_notes(chat):
         return False
     known = any(map(_has_side, counts))
     return known or (max(counts.values()) > 1 and len(chat.turns) > len(counts))
@@ -614,6 +619,7 @@ def _customer_lines(chat: _Chat) -> list[str] | None:
     for turn in chat.turns:
         if roles.get(turn.speaker) == "customer":
             spoken += [line for line in turn.lines if not _SYSTEM_TEXT.match(line)]
+    spoken += chat.below
     return spoken if any(map(str.isalnum, "".join(spoken))) else None
 
 

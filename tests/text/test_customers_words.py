@@ -337,7 +337,7 @@ def test_who_serves_customers_is_no_customer(agent, chat):
     *(f"Agent: Mia\nCustomer: Jo Hill\nOrder: 5521\n{label}: {{}}" for label in ("Issue", "Message", "Notes", "Note", "Summary", "Subject", "Agent notes")),
     "Kunde: Jo Hill\nMitarbeiter: Mia\nAnliegen: {}", "Cliente: Jo\nAgente: Mia\nMotivo: {}", "Seller: Luar Shop\nBuyer: jo_hill\nProblem: {}",
     "Customer: Jo. Agent: Mia. {} for 5521", "Customer: Jo Hill, order 5521 Agent: Mia Issue: {}", "Customer: Jo Hill\nAgent: Mia, {}",
-    "Agent:\nMia\nCustomer:\nJo Hill\nIssue:\n{}", "[Agent] Mia\n[Customer] Jo Hill\n[Issue] {}",
+    "Agent:\nMia\nCustomer:\nJo Hill\nIssue:\n{}", "[Agent] Mia\n[Customer] Jo Hill\n[Issue] {}", "[10:01] Agent: Mia\n[10:01] Customer: Jo Hill\n[10:02] Issue: {}",
 ])  # fmt: skip
 def test_notes_of_a_call_are_no_chat(notes):
     """Labels with names behind them: nothing of the matter is lost."""
@@ -349,7 +349,11 @@ def test_notes_of_a_call_are_no_chat(notes):
     "Chat closed before I got an answer. Cancel 5521", "Chat ended: nobody helped, please cancel 5521", "Conversation ended - cancel 5521 today",
     "Gesprächsverlauf von gestern. Bitte 5521 stornieren.", "Conversation with you yesterday. I want 5521 cancelled",
 ])  # fmt: skip
-@pytest.mark.parametrize("chat", ["Visitor: where is it?\nAgent: on its way\nVisitor: ok", "Visitor: where is it?\nAgent: on its way"])  # fmt: skip
+@pytest.mark.parametrize("chat", [
+    "Visitor: where is it?\nAgent: on its way\nVisitor: ok", "Visitor: where is it?\nAgent: on its way",
+    "[10:01] Visitor: where is it?\n[10:02] Agent: on its way", "[10:01] Visitor: where is it?\n[10:02] Agent: on its way\nChat ended",
+    "Visitor (10:01): where is it?\nAgent (10:02): on its way\nVisitor (10:03): ok",
+])  # fmt: skip
 def test_words_below_a_chat_are_the_customers(chat, below):
     """They may begin like a line of the frame."""
     assert below in clean_message([f"{chat}\n\n{below}"])
