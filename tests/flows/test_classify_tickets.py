@@ -66,6 +66,7 @@ def done(
     return state, state.result()
 
 
+@pytest.mark.slow
 def test_older_small_runs_are_merged_and_their_rows_in_the_lake(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

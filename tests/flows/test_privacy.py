@@ -13,7 +13,7 @@ from support.prefect_server import Server
 
 from ecomintent_batch.flows.classify_tickets import classify_tickets
 
-pytestmark = pytest.mark.service
+pytestmark = [pytest.mark.service, pytest.mark.slow]
 
 WORDS, SECRET = "zebrafishmarmalade", "hunter2secretpassword"
 HEADER = "ticket_id,subject,body,created_at,channel\n"

@@ -263,6 +263,7 @@ def test_a_run_that_is_half_uploaded_is_not_seen(client, job, monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_killed_while_uploading_the_same_command_publishes_that_run(client, tiny_model, tmp_path):
     """SIGKILL with some of 120 parts up: nobody sees one of them, and the same command ends with this one run, whole."""
     source = put_csv(client, "in/a.csv", [(str(i), f"order {i}") for i in range(120)])
