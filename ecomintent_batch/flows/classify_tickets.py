@@ -60,15 +60,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-# 10, 20, 40, 80 seconds: a database server restarts, a writer closes its file, somebody makes room.
-_RETRIES: dict[str, Any] = {
-    "retries": 4,
-    "retry_delay_seconds": exponential_backoff(10),
-    "retry_jitter_factor": 0.5,
-}
-_SHARD_RETRIES = 3
-
-
 class _Log(Progress):
     """Writes to the log of the flow run; where Prefect runs nothing there is none."""
 
@@ -114,26 +105,26 @@ def is_transient(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
     return getattr(state.data, "transient", True)
 
 
-@task(
-    task_run_name="plan",
-    **_RETRIES,
-    retry_condition_fn=is_transient,
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
+_NOTHING_KEPT: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
+# 10, 20, 40, 80 seconds: a database server restarts, a writer closes its file, somebody makes room.
+_RETRIES: dict[str, Any] = {
+    "retries": 4,
+    "retry_delay_seconds": exponential_backoff(10),
+    "retry_jitter_factor": 0.5,
+    "retry_condition_fn": is_transient,
+    **_NOTHING_KEPT,
+}
+_SHARD_RETRIES = 3
+
+
+@task(task_run_name="plan", **_RETRIES)
 @_one_line_errors
 def plan(settings: RunSettings, store: RunStore) -> Job:
     """Open source and model, and create or resume the folder of the run."""
     return plan_job(settings, store, _Log())
 
 
-@task(
-    task_run_name="extract",
-    **_RETRIES,
-    retry_condition_fn=is_transient,
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
+@task(task_run_name="extract", **_RETRIES)
 @_one_line_errors
 def extract(job: Job) -> list[Path]:
     """Read the source into shards; a retry opens the source again, because its connection may be lost."""
@@ -153,8 +144,7 @@ def extract(job: Job) -> list[Path]:
     retry_delay_seconds=exponential_backoff(5),
     retry_jitter_factor=0.5,
     retry_condition_fn=is_transient,
-    cache_policy=NO_CACHE,
-    persist_result=False,
+    **_NOTHING_KEPT,
 )
 def classify_shard(shard: Path, settings: RunSettings, folder: RunFolder) -> PartStats | None:
     """Label the tickets of one shard, unless its part is complete."""
@@ -179,13 +169,7 @@ def classify_shard(shard: Path, settings: RunSettings, folder: RunFolder) -> Par
 _unwritable: dict[str, str] = {}
 
 
-@task(
-    task_run_name="commit",
-    **_RETRIES,
-    retry_condition_fn=is_transient,
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
+@task(task_run_name="commit", **_RETRIES)
 @_one_line_errors
 def commit(job: Job, stats: Sequence[PartStats]) -> Manifest:
     """Publish all parts at once, with their manifest."""
@@ -200,8 +184,7 @@ def commit(job: Job, stats: Sequence[PartStats]) -> Manifest:
     retries=2,
     retry_delay_seconds=5,
     retry_condition_fn=is_transient,
-    cache_policy=NO_CACHE,
-    persist_result=False,
+    **_NOTHING_KEPT,
 )
 @_one_line_errors
 def summarise(job: Job, manifest: Manifest) -> None:
@@ -214,33 +197,21 @@ def summarise(job: Job, manifest: Manifest) -> None:
     pipeline.settle(job)
 
 
-@task(
-    task_run_name="publish",
-    **_RETRIES,
-    retry_condition_fn=is_transient,
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
+@task(task_run_name="publish", **_RETRIES)
 @_one_line_errors
 def publish(job: Job) -> None:
     """Write the tables of all committed runs where dashboards read them."""
     pipeline.publish(job, _Log())
 
 
-@task(
-    task_run_name="append",
-    **_RETRIES,
-    retry_condition_fn=is_transient,
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
+@task(task_run_name="append", **_RETRIES)
 @_one_line_errors
 def append(job: Job) -> None:
     """Append what is committed to the table of `out_table`."""
     pipeline.append(job, _Log())
 
 
-@task(task_run_name="compact", cache_policy=NO_CACHE, persist_result=False)
+@task(task_run_name="compact", **_NOTHING_KEPT)
 @_one_line_errors
 def compact(store: RunStore, days: float) -> None:
     """Merge the parts of older runs; the run of this flow is whole, whatever becomes of that."""
