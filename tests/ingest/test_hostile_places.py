@@ -13,14 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import xlsxwriter
 from support.hostile import IDS, TEXTS, TIMES, TYPED, check_out, hostile_rows
-from support.servers import moto_server
+from support.servers import connect_s3, moto_server
 
 from ecomintent_batch.errors import EcomIntentError
 from ecomintent_batch.pipeline import run_job
@@ -98,21 +97,7 @@ def store() -> Iterator[str]:
 @pytest.fixture
 def bucket(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A client of the store with a bucket, and a job's environment."""
-    values = {
-        "ACCESS_KEY_ID": "key",
-        "SECRET_ACCESS_KEY": "s3cret",
-        "ENDPOINT_URL": store,
-        "DEFAULT_REGION": "eu-central-1",
-    }
-    for name, value in values.items():
-        monkeypatch.setenv(f"AWS_{name}", value)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    client = boto3.client("s3")
-    if not client.list_buckets()["Buckets"]:
-        client.create_bucket(
-            Bucket="hostile", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
-        )
-    return client
+    return connect_s3(store, "hostile", tmp_path / "cache", monkeypatch)
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "json", "parquet"])

@@ -15,14 +15,13 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import boto3
 import duckdb
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.make_predictions import make_run
-from support.servers import moto_server
+from support.servers import connect_s3, moto_server
 from support.tickets import ROOT, RecordingProgress
 from typer.testing import CliRunner
 
@@ -63,23 +62,9 @@ def server() -> Iterator[str]:
 @pytest.fixture
 def client(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A client of an empty bucket; the environment is that of a job, its cache in the test's folder."""
-    values = {
-        "ACCESS_KEY_ID": "key",
-        "SECRET_ACCESS_KEY": "s3cret",
-        "ENDPOINT_URL": server,
-        "DEFAULT_REGION": "eu-central-1",
-    }
-    for name, value in values.items():
-        monkeypatch.setenv(f"AWS_{name}", value)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    found = boto3.client("s3")
-    if BUCKET in [bucket["Name"] for bucket in found.list_buckets()["Buckets"]]:
-        for entry in found.list_objects_v2(Bucket=BUCKET).get("Contents", ()):
-            found.delete_object(Bucket=BUCKET, Key=entry["Key"])
-    else:
-        found.create_bucket(
-            Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
-        )
+    found = connect_s3(server, BUCKET, tmp_path / "cache", monkeypatch)
+    for entry in found.list_objects_v2(Bucket=BUCKET).get("Contents", ()):
+        found.delete_object(Bucket=BUCKET, Key=entry["Key"])
     return found
 
 

@@ -1,4 +1,4 @@
-"""Servers of a test's own."""
+"""Servers of a test's own, and the environment of a job that uses one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
 
 
 @contextmanager
@@ -29,3 +34,22 @@ def moto_server() -> Iterator[str]:
                 time.sleep(0.05)
         yield f"http://127.0.0.1:{port}"
         process.terminate()
+
+
+def connect_s3(url: str, bucket: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Set the environment of a job on an object store, make its bucket if there is none, and return a client."""
+    values = {
+        "ACCESS_KEY_ID": "key",
+        "SECRET_ACCESS_KEY": "s3cret",
+        "ENDPOINT_URL": url,
+        "DEFAULT_REGION": "eu-central-1",
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    client = boto3.client("s3")
+    if bucket not in [known["Name"] for known in client.list_buckets()["Buckets"]]:
+        client.create_bucket(
+            Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
+        )
+    return client
